@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+/* clock: nanoseconds since 1970 for what users see, monotonic time for everything else. */
+#ifndef FOLDFS_CLOCK_H
+#define FOLDFS_CLOCK_H
+#include <stdint.h>
+#include <time.h>
+
+static inline int64_t clock_wall_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+static inline uint64_t clock_mono_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+static inline uint64_t clock_mono_ms(void)
+{
+	return clock_mono_ns() / 1000000u;
+}
+#endif

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+/* fault: named places where a test can inject an error or stop the process.
+ *
+ * FOLDFS_FAULT="name:N=EIO" makes the N-th pass through `name` fail once with that error,
+ * "name:N+=ENOSPC" from the N-th on, "name:N=crash" ends the process with _exit(99) there, and
+ * "*" matches every name. Without the variable a fault point costs one predictable branch.
+ */
+#ifndef FOLDFS_FAULT_H
+#define FOLDFS_FAULT_H
+#include <stdbool.h>
+
+extern bool fault_armed;
+int fault_hit_slow(const char *name);
+void fault_arm(const char *spec); /* NULL disarms; called with the environment at start-up */
+
+/* 0, or the -errno this point shall fail with. */
+static inline int fault_hit(const char *name)
+{
+	return __builtin_expect(fault_armed, 0) ? fault_hit_slow(name) : 0;
+}
+#endif

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+#include "workers.h"
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define IDLE_SECONDS 10
+
+struct workers {
+	pthread_mutex_t lock;
+	pthread_cond_t wake, idle;
+	struct job *head, **tail;
+	size_t waiting;
+	unsigned threads, sleeping, running, max_threads;
+	bool stopping;
+	char name[12];
+};
+
+/* Waits for a job; NULL when this thread should leave. */
+static struct job *next_job_locked(struct workers *w)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += IDLE_SECONDS;
+	while (!w->head) {
+		if (w->stopping)
+			return NULL;
+		w->sleeping++;
+		int r = pthread_cond_timedwait(&w->wake, &w->lock, &until);
+		w->sleeping--;
+		if (r == ETIMEDOUT && !w->head)
+			return NULL;
+	}
+	struct job *job = w->head;
+	w->head = job->next;
+	if (!w->head)
+		w->tail = &w->head;
+	w->waiting--;
+	return job;
+}
+
+static void *worker_main(void *arg)
+{
+	struct workers *w = arg;
+	pthread_setname_np(pthread_self(), w->name);
+	pthread_mutex_lock(&w->lock);
+	for (struct job *job; (job = next_job_locked(w));) {
+		w->running++;
+		pthread_mutex_unlock(&w->lock);
+		job->run(job);
+		pthread_mutex_lock(&w->lock);
+		w->running--;
+		if (!w->head && !w->running)
+			pthread_cond_broadcast(&w->idle);
+	}
+	w->threads--;
+	pthread_cond_broadcast(&w->idle);
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+int workers_start(const char *name, unsigned max_threads, struct workers **ret_workers)
+{
+	struct workers *w = calloc(1, sizeof *w);
+	if (!w)
+		return -ENOMEM;
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->wake, &attr);
+	pthread_cond_init(&w->idle, &attr);
+	pthread_condattr_destroy(&attr);
+	w->tail = &w->head;
+	w->max_threads = max_threads;
+	snprintf(w->name, sizeof w->name, "%s", name);
+	*ret_workers = w;
+	return 0;
+}
+
+/* Signals belong to the main thread: a worker starts with all of them blocked. */
+static bool spawn_locked(struct workers *w)
+{
+	pthread_t t;
+	pthread_attr_t attr;
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	bool ok = pthread_create(&t, &attr, worker_main, w) == 0;
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ok)
+		w->threads++;
+	return ok;
+}
+
+void workers_queue(struct workers *w, struct job *job)
+{
+	job->next = NULL;
+	pthread_mutex_lock(&w->lock);
+	*w->tail = job;
+	w->tail = &job->next;
+	w->waiting++;
+	if (w->waiting > w->sleeping && w->threads < w->max_threads)
+		while (!spawn_locked(w) && !w->threads) {
+			/* not one thread to be had: the job must not be lost, so try again */
+			pthread_mutex_unlock(&w->lock);
+			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+			pthread_mutex_lock(&w->lock);
+		}
+	pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+}
+
+size_t workers_waiting(struct workers *w)
+{
+	pthread_mutex_lock(&w->lock);
+	size_t n = w->waiting;
+	pthread_mutex_unlock(&w->lock);
+	return n;
+}
+
+void workers_drain(struct workers *w)
+{
+	pthread_mutex_lock(&w->lock);
+	while (w->head || w->running)
+		pthread_cond_wait(&w->idle, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void workers_stop(struct workers *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->stopping = true;
+	pthread_cond_broadcast(&w->wake);
+	while (w->threads)
+		pthread_cond_wait(&w->idle, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+	pthread_cond_destroy(&w->wake);
+	pthread_cond_destroy(&w->idle);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
