@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+/* chunks: bytes of stored chunks, verified. Chunk id -> row -> cache -> pack -> decode.
+ *
+ * A read takes a whole list of pieces, finds their frames, serves what the cache has, and reads
+ * the rest in one batch. Raw frames are read in place, only the blocks that are wanted. Nothing
+ * that fails its checksum is ever returned: -EIO, and one log line that names pack and frame.
+ */
+#ifndef FOLDFS_CHUNKS_H
+#define FOLDFS_CHUNKS_H
+#include "cache.h"
+#include "extents.h"
+#include "pack.h"
+
+struct chunks;
+
+int chunks_open(struct kv *kv, struct packs *packs, struct cache *cache, struct chunks **ret_c);
+void chunks_close(struct chunks *c);
+
+/* Fills out[0, len), the file's bytes from `at`, from a map made by extents_map() for that range;
+ * holes become zeros. May block on the device. */
+int chunks_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len, void *out);
+/* The same only if no device read is needed: 1 done, 0 would block, -errno. */
+int chunks_try_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
+			void *out);
+/* Starts reading ahead into the cache: returns at once. */
+void chunks_prefetch(struct chunks *c, const struct map_vec *map);
+/* Whole chunk, for comparing with staged bytes. out has room for len; -EUCLEAN when lengths differ. */
+int chunk_read(struct chunks *c, uint64_t id, void *out, uint32_t len);
+/* All digests of the frame that holds this chunk; entries to be freed by the caller. */
+int chunks_frame_digests(struct chunks *c, uint64_t id, struct chunk_entry **ret_entries,
+			 uint32_t *ret_n);
+#endif

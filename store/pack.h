@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+/* pack: the append-only files that hold frames, and the set of them in POOL/packs.
+ *
+ * One pack at a time is open for appending in each stream (new data; gc). A place is reserved under
+ * a short lock and written outside it, side by side. Appended bytes are durable after pack_sync();
+ * whoever commits a row that refers to them gives its batch pack_barrier(). At PACK_TARGET bytes
+ * a pack is sealed with a footer and the next begun. Descriptors for reading are a bounded cache.
+ */
+#ifndef FOLDFS_PACK_H
+#define FOLDFS_PACK_H
+#include "chunk_row.h"
+#include "extents.h"
+#include "frame.h"
+#include "ids.h"
+#include "io.h"
+
+#define PACK_TARGET_DEFAULT (128u << 20)
+
+enum pack_stream { PACK_STREAM_NEW = 0, PACK_STREAM_GC = 1, PACK_STREAMS = 2 };
+
+struct packs;
+
+struct packs_options {
+	int dirfd; /* POOL/packs; the set dups it */
+	struct kv *kv;
+	uint8_t pool_uuid[16];
+	uint64_t target_bytes; /* 0 = PACK_TARGET_DEFAULT */
+	unsigned max_open;     /* descriptors for reading; 0 = 256 */
+	bool read_only;
+};
+
+/* Reads KV_PACK. Packs that were open at the end are never appended to again: they are sealed (with
+ * a footer made by scanning) or, when nothing refers to them, removed. Files without a row are
+ * removed when they hold no frame with a chunk id at or below chunk_last_id(), see gc. */
+int packs_open(const struct packs_options *opt, struct packs **ret_p);
+/* Seals the open packs (sync, footer, rows). */
+int packs_close(struct packs *p);
+
+/* Appends a sealed frame: reserves a place, writes. Not durable. Adds the KV_PACK row to `batch`
+ * when the pack is new. *ret_row as frame_place(). -ENOSPC: nothing was appended. */
+int pack_append(struct packs *p, enum pack_stream stream, struct frame_builder *fb,
+		struct kv_batch *batch, struct frame_chunk *chunks, struct frame_row *ret_row);
+/* Makes everything appended so far durable: data, length, the file's name. Several callers share. */
+int pack_sync(struct packs *p);
+/* A barrier for kv_batch_barrier() that does pack_sync() for what has been appended by now. */
+struct kv_barrier *pack_barrier(struct packs *p);
+
+/* An open descriptor for reading; release with pack_fd_put(). -ENOENT: the pack is gone. */
+int pack_fd_get(struct packs *p, uint64_t pack);
+void pack_fd_put(struct packs *p, uint64_t pack, int fd);
+
+/* Calls fn for every valid frame from `from` (0: the first) on, in order; fn returns 0 to go on.
+ * *ret_end is where the last valid frame ended. Reads headers only. */
+int pack_scan(struct packs *p, uint64_t pack, uint64_t from,
+	      int (*fn)(void *arg, uint64_t offset, const struct frame_head *head), void *arg,
+	      uint64_t *ret_end);
+/* Marks doomed in the batch; the file goes when that batch is durable. */
+int pack_doom(struct packs *p, struct kv_batch *batch, uint64_t pack);
+/* Calls fn for every pack, as rows. */
+int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row), void *arg);
+void packs_bytes(struct packs *p, uint64_t *ret_bytes, uint64_t *ret_packs);
+#endif

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+/* packer: gives each new chunk an id and a place, and each known chunk its old id.
+ *
+ * All destage workers share one packer. Under its lock a chunk is looked up (neighbours, then
+ * digests) and, when new, gets the next id and is copied into the frame being filled: ids follow
+ * write order, chunks from many small files share frames, and the same bytes arriving twice at
+ * once are stored once. A full frame is detached; the worker that filled it compresses and appends
+ * it outside the lock. Frames complete in order: packer_when_stored() runs when the frame and all
+ * before it are in a pack and their rows committed (with the pack's barrier), so that a recipe
+ * committed from there can refer to them.
+ */
+#ifndef FOLDFS_PACKER_H
+#define FOLDFS_PACKER_H
+#include "chunks.h"
+#include "digests.h"
+
+struct packer;
+
+struct packer_options {
+	struct extents *extents;
+	struct packs *packs;
+	struct chunks *chunks;
+	struct digests *digests;
+	int level;		    /* zstd */
+	unsigned verify_age_s;	    /* a duplicate's pack verified longer ago is read and compared */
+	enum pack_stream stream;
+};
+
+struct packed {
+	uint64_t id;
+	uint64_t frame; /* 0: was stored before; else pass it to packer_when_stored() */
+	bool duplicate;
+};
+
+/* Waits to be told. `next` is the packer's. run() is called once, on any thread, err 0 or why the
+ * frame could not be stored; it may commit but should not take long. */
+struct packed_wait {
+	void (*run)(struct packed_wait *w, int err);
+	struct packed_wait *next;
+	uint64_t frame;
+};
+
+int packer_open(const struct packer_options *opt, struct packer **ret_p);
+int packer_close(struct packer *p); /* flushes */
+int packer_add(struct packer *p, const struct digest *digest, const void *data, uint32_t len,
+	       struct packed *ret_packed);
+void packer_when_stored(struct packer *p, uint64_t frame, struct packed_wait *w);
+/* Seals the frame being filled though it is not full, if it holds anything up to `frame`. */
+int packer_flush(struct packer *p, uint64_t frame);
+/* gc: while set, every duplicate hit is reported before packer_add() returns. */
+void packer_set_mark(struct packer *p, void (*mark)(void *arg, uint64_t chunk), void *arg);
+
+struct packer_stats {
+	uint64_t chunks, duplicates, bytes_in, bytes_new, bytes_stored, frames;
+};
+void packer_get_stats(struct packer *p, struct packer_stats *ret_stats);
+#endif

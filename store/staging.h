@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+/* staging: sparse native files that hold written data until it is destaged (POOL/staging).
+ *
+ * A staging file is named by inode and generation, "INO.GEN" in hex, and used by no other inode ever.
+ * It holds the file's bytes at the file's offsets; a hole in it shows what the inode's map has
+ * there. It keeps no descriptor open by itself.
+ */
+#ifndef FOLDFS_STAGING_H
+#define FOLDFS_STAGING_H
+#include "ids.h"
+#include "kv.h"
+#include <sys/stat.h>
+
+struct staging;
+
+int staging_open(int dirfd, struct kv *kv, struct staging **ret_s); /* dups dirfd */
+void staging_close(struct staging *s);
+
+/* Creates a new file for the inode. *ret_fd is open read-write. The name is not durable until a
+ * batch with staging_barrier() is. */
+int staging_create(struct staging *s, uint64_t ino, uint64_t *ret_gen, int *ret_fd);
+/* Opens it again; flags O_RDONLY/O_RDWR. -ENOENT: damage or a crash before the name was durable. */
+int staging_file(struct staging *s, uint64_t ino, uint64_t gen, int flags);
+/* A barrier that makes names (fsync of the directory, shared) durable; with fd >= 0 that file's
+ * data too (the barrier dups it; writeback is started at once). */
+struct kv_barrier *staging_barrier(struct staging *s, int fd);
+/* Removes the file now. Call it only once the batch that replaces it is durable. */
+int staging_drop(struct staging *s, uint64_t ino, uint64_t gen);
+/* The same, when `lsn` is durable. */
+void staging_drop_after(struct staging *s, uint64_t ino, uint64_t gen, uint64_t lsn);
+/* 1 when no other open file description or mapping holds the file behind fd (the caller's only
+ * one): F_SETLEASE F_WRLCK is granted, and given back. 0 when busy. `writers_only`: F_RDLCK. */
+int staging_idle(int fd, bool writers_only);
+/* Bytes allocated by all staging files, kept by staging_account(); for limits and df. */
+uint64_t staging_bytes(struct staging *s);
+void staging_account(struct staging *s, int64_t delta);
+/* After replay: removes files that no inode names with this generation, counts the rest. */
+int staging_sweep(struct staging *s);
+/* Does the backing filesystem keep holes apart from written zeros, at 4 KiB? 0, -EOPNOTSUPP. */
+int staging_probe(int dirfd);
+#endif
