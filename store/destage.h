@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+/* destage: staged bytes become chunks. Read, cut, hash, look up, pack, and give the file its map.
+ *
+ * A source is one stretch of one file, read through a callback, so that the daemon can hand in
+ * memory, a staging file, or a staging file laid over what was destaged before. It is worked off in
+ * windows of up to DESTAGE_WINDOW bytes; each window's pieces are handed to commit() once everything
+ * they refer to is in packs and indexed. Runs of zeros of 4 KiB and more become holes.
+ */
+#ifndef FOLDFS_DESTAGE_H
+#define FOLDFS_DESTAGE_H
+#include "chunker.h"
+#include "packer.h"
+
+#define DESTAGE_WINDOW (32u << 20)
+
+struct destage;
+
+struct destage_options {
+	struct packer *packer;
+	struct chunker_params chunker;
+	unsigned workers; /* 0 = one per core */
+};
+
+/* Embedded by the caller; valid until done() was called. */
+struct destage_source {
+	uint64_t at, len; /* the stretch, set before destage_start() */
+	uint64_t hint_us; /* free for the caller */
+
+	/* Fills buf with the bytes at `at`; exactly len of them (past the end of a file: zeros), or
+	 * -errno. Called by one worker at a time. */
+	int (*read)(struct destage_source *s, void *buf, size_t len, uint64_t at);
+	/* [at, at+len) consists of these pieces (lengths add up to len; chunk 0 = zeros). Windows
+	 * come in order, one at a time. The callee checks that the bytes did not change meanwhile,
+	 * and commits. Anything but 0 ends the source; done() gets it. */
+	int (*commit)(struct destage_source *s, uint64_t at, uint64_t len,
+		      const struct piece *pieces, size_t n);
+	/* Called once, last; 0, what commit() or read() returned, or why storing failed. */
+	void (*done)(struct destage_source *s, int err);
+	bool small_together; /* at most a chunk or two: wait for a frame to fill, or the next flush */
+	struct destage_run *run; /* destage's own */
+};
+
+int destage_open(const struct destage_options *opt, struct destage **ret_d);
+/* Waits for all sources, then frees. */
+void destage_close(struct destage *d);
+/* Queues it; every source is called back. Never blocks. */
+void destage_start(struct destage *d, struct destage_source *s);
+/* Everything queued before this call has been committed or given up when it returns: also seals
+ * partly filled frames. Blocks. */
+void destage_flush(struct destage *d);
+/* Seals the partly filled frame, so that what waits for it commits soon. Does not wait. */
+void destage_nudge(struct destage *d);
+uint64_t destage_pending_bytes(struct destage *d);
+#endif

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+/* gc: gives back the space of chunks that no file refers to, online.
+ *
+ * Marks live chunks in a bitmap by one scan of inode rows and segments; chunks newer than the mark,
+ * references made while it runs (extents_set_mark) and duplicates hit while it runs
+ * (packer_set_mark) count as live. Then packs with nothing live are dropped, and the emptiest of the
+ * rest are rewritten in id order, at a bounded rate, until `min_live_percent` holds. A pack's rows
+ * and digests go in the batch that dooms it; its file when that batch is durable.
+ */
+#ifndef FOLDFS_GC_H
+#define FOLDFS_GC_H
+#include "destage.h"
+
+struct gc;
+
+struct gc_options {
+	struct extents *extents;
+	struct packs *packs;
+	struct chunks *chunks;
+	struct digests *digests;
+	struct packer *packer;
+	struct destage *destage;
+	struct cache *cache;
+	int level;
+	unsigned min_live_percent;  /* packs below are rewritten; 0 = 75 */
+	uint64_t rate_bytes_per_s;  /* of rewriting; 0 = unlimited */
+};
+
+struct gc_result {
+	uint64_t chunks_live, chunks_dead, bytes_live, bytes_dead; /* decoded bytes */
+	uint64_t packs_dropped, packs_rewritten, bytes_freed, bytes_rewritten; /* of pack files */
+};
+
+int gc_open(const struct gc_options *opt, struct gc **ret_gc);
+void gc_close(struct gc *gc); /* stops a running pass at the next pack */
+/* One pass; -EBUSY when one is running. `progress` (may be NULL) is called now and then. */
+int gc_run(struct gc *gc, void (*progress)(void *arg, const struct gc_result *so_far), void *arg,
+	   struct gc_result *ret_result);
+#endif

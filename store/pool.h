@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+/* pool: everything of one pool, opened in the right order and closed in the reverse one.
+ *
+ * Only one process has a pool open (POOL/lock); readers such as fsck -n take it too.
+ */
+#ifndef FOLDFS_POOL_H
+#define FOLDFS_POOL_H
+#include "config.h"
+#include "destage.h"
+#include "gc.h"
+#include "staging.h"
+#include "super.h"
+
+struct pool {
+	char *path;
+	int dirfd, lockfd;
+	struct super super;
+	struct config config;
+	struct kv *kv;
+	struct kv_recovery recovery;
+	struct extents *extents;
+	struct digests *digests;
+	struct packs *packs;
+	struct cache *cache;
+	struct chunks *chunks;
+	struct packer *packer;
+	struct staging *staging; /* NULL when read-only and nothing is staged */
+	struct destage *destage; /* NULL when read-only */
+	struct gc *gc;		 /* NULL when read-only */
+	struct ids *inode_ids;
+	int failed; /* set by a metadata I/O error: -errno; the mount turns read-only */
+	void (*on_failure)(void *arg, int err, const char *what);
+	void *on_failure_arg;
+};
+
+struct pool_error {
+	char text[512]; /* one sentence: what, where, why, what to do */
+};
+
+/* Makes a pool in an empty or missing directory. -EEXIST (a pool already or not empty), ... ;
+ * on failure nothing that was not there before is left. Durable on return. */
+int pool_create(const char *path, const struct config *config, struct pool_error *err);
+/* wait_ms: for the lock (a daemon that is going away); 0 = not at all. The config given is what -o
+ * said on top of the defaults: foldfs.conf is read here, `options` is applied after it.
+ * -ENOENT no pool, -EBUSY in use, -EUCLEAN damaged, -EPROTONOSUPPORT newer format, -EINVAL option. */
+int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
+	      struct pool **ret_pool, struct pool_error *err);
+/* Flushes destage, closes everything, releases the lock last. The first error, memory freed anyway. */
+int pool_close(struct pool *pool);
+
+/* Real space: of the backing filesystem and of the pool's own files. */
+struct pool_space {
+	uint64_t backing_total, backing_free, backing_avail; /* bytes, statvfs */
+	uint64_t logical;    /* sum of the files' mapped, inline and staged bytes */
+	uint64_t packs, index, wal, staging, cache, reserve; /* bytes allocated on disk */
+	uint64_t inodes;
+};
+int pool_space(struct pool *pool, struct pool_space *ret_space);
+/* Lets go of (or makes again) POOL/reserve, so that deletes and checkpoints work on a full disk. */
+int pool_reserve_release(struct pool *pool);
+int pool_reserve_make(struct pool *pool);
+#endif

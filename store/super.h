@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+/* super: the pool's identity and unchangeable choices (POOL/super), two checksummed copies. */
+#ifndef FOLDFS_SUPER_H
+#define FOLDFS_SUPER_H
+#include "chunker.h"
+#include <stdint.h>
+
+#define SUPER_MAGIC 0x0a6c6f6f70646c66ull /* "fldpool\n" */
+#define SUPER_VERSION 1u
+#define SUPER_COPY_SIZE 4096u /* copies at 0 and at SUPER_COPY_SIZE */
+
+struct super {
+	uint8_t uuid[16];
+	uint32_t version;
+	uint64_t compat, ro_compat, incompat; /* feature bits */
+	int64_t created;		      /* seconds since 1970 */
+	struct chunker_params chunker;
+	uint64_t dirent_seed;
+	char label[64];
+};
+
+/* Reads both copies, takes a valid one. -ENOENT: no pool here; -EUCLEAN: both copies damaged;
+ * -EPROTONOSUPPORT: newer version or unknown incompat bits. `ret_damaged` (may be NULL): one copy is bad. */
+int super_read(int pool_dirfd, struct super *ret_super, bool *ret_damaged);
+int super_write(int pool_dirfd, const struct super *super); /* durable on return */
+#endif
