@@ -48,7 +48,7 @@ struct pack_row {
 	uint64_t id;
 	uint8_t state; /* enum pack_state */
 	uint8_t tier;
-	uint64_t bytes;	     /* length of the file, as of the last update */
+	uint64_t bytes; /* length of the file, as of the last update */
 	uint64_t first_chunk;
 	int64_t created, verified; /* seconds since 1970 */
 };

@@ -33,7 +33,8 @@ void dirent_delete(struct kv_batch *b, uint64_t parent, uint64_t cookie);
 /* Walks a directory upwards from the first cookie > after. */
 struct dirent_iter;
 struct dirent_iter *dirent_iter_new(struct kv *kv, uint64_t parent, uint64_t after);
-int dirent_iter_next(struct dirent_iter *it, struct dirent_row *ret_row); /* 1, 0 at the end, -errno */
+/* 1, 0 at the end, -errno. */
+int dirent_iter_next(struct dirent_iter *it, struct dirent_row *ret_row);
 void dirent_iter_free(struct dirent_iter *it);
 int dirent_any(struct kv *kv, uint64_t parent); /* 1 if the directory has an entry, 0, -errno */
 #endif

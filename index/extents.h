@@ -66,7 +66,8 @@ void extents_set_mark(struct extents *x, void (*mark)(void *arg, uint64_t chunk)
 /* Reports every chunk that any inode row or segment refers to, as they are while it runs. */
 int extents_scan(struct extents *x, void (*mark)(void *arg, uint64_t chunk), void *arg);
 /* Calls fn for each (ino) whose map uses the chunk; for naming files in damage reports. Slow. */
-int extents_owners(struct extents *x, uint64_t chunk, void (*fn)(void *arg, uint64_t ino), void *arg);
+int extents_owners(struct extents *x, uint64_t chunk, void (*fn)(void *arg, uint64_t ino),
+		   void *arg);
 
 /* Ids that are never given twice, across crashes too (reserved in blocks in KV_META). */
 int extents_new_segment_id(struct extents *x, uint64_t *ret_id);

@@ -13,16 +13,16 @@
 #include <sys/stat.h>
 
 #define INO_ROOT 1u
-#define INO_FIRST 16u		 /* below: reserved */
-#define INODE_RECIPE_MAX 4u	 /* pieces that a row holds itself */
+#define INO_FIRST 16u	    /* below: reserved */
+#define INODE_RECIPE_MAX 4u /* pieces that a row holds itself */
 #define SYMLINK_MAX 4095u
 
 enum inode_flags {
-	INODE_MAPPED = 1,     /* has rows in KV_EXTENT */
-	INODE_INLINE = 2,     /* has a row in KV_INLINE */
-	INODE_XATTRS = 4,     /* has rows in KV_XATTR: without it getxattr answers at once */
-	INODE_ACL = 8,	      /* one of them is a POSIX ACL */
-	INODE_CAPS = 16,      /* one of them is security.capability */
+	INODE_MAPPED = 1, /* has rows in KV_EXTENT */
+	INODE_INLINE = 2, /* has a row in KV_INLINE */
+	INODE_XATTRS = 4, /* has rows in KV_XATTR: without it getxattr answers at once */
+	INODE_ACL = 8,	  /* one of them is a POSIX ACL */
+	INODE_CAPS = 16,  /* one of them is security.capability */
 };
 
 /* A slice of a chunk, `repeat` times over; chunk 0 is a run of zeros (offset 0, repeat 1). */
@@ -38,12 +38,12 @@ struct inode_row {
 	uint32_t mode, uid, gid, nlink; /* a directory counts 2 + its subdirectories */
 	uint32_t flags;			/* enum inode_flags */
 	uint64_t rdev;
-	uint64_t size;			      /* bytes; of a directory: number of entries */
-	int64_t atime, mtime, ctime, btime;   /* nanoseconds since 1970 */
-	uint64_t parent;		      /* of a directory: its parent; otherwise 0 */
-	uint64_t staging_gen;		      /* 0: no staging file */
-	uint64_t mapped_bytes;		      /* bytes of the map that are not holes */
-	uint32_t pieces;		      /* of recipe; 0 with INODE_MAPPED */
+	uint64_t size;			       /* bytes; of a directory: number of entries */
+	int64_t atime, mtime, ctime, btime;    /* nanoseconds since 1970 */
+	uint64_t parent;		       /* of a directory: its parent; otherwise 0 */
+	uint64_t staging_gen;		       /* 0: no staging file */
+	uint64_t mapped_bytes;		       /* bytes of the map that are not holes */
+	uint32_t pieces;		       /* of recipe; 0 with INODE_MAPPED */
 	struct piece recipe[INODE_RECIPE_MAX]; /* from file offset 0 without gaps */
 };
 

@@ -54,7 +54,7 @@ struct kv_options {
 	enum kv_wal_backend wal_backend; /* IO_URING falls back to STANDARD where refused */
 	unsigned sync_interval_ms;	 /* 0: only kv_sync() makes durable; else a thread ticks */
 	size_t memtable_bytes;		 /* a checkpoint starts beyond this; 0 = 64 MiB */
-	unsigned checkpoint_interval_s;	 /* and after this much time with anything to write; 0 = 60 */
+	unsigned checkpoint_interval_s;	 /* and at least this often while there is work; 0 = 60 */
 	size_t wal_segment_bytes;	 /* preallocated; 0 = 16 MiB */
 	bool wal_compress;		 /* zstd for frames above 4 KiB */
 	bool read_only;			 /* nothing on disk changes; replay into memory only */
@@ -81,8 +81,8 @@ int kv_close(struct kv *kv);
 /* A batch is owned by one thread until kv_commit() or kv_batch_free(). Later operations on the
  * same key win. Memory failures surface at kv_commit(). */
 struct kv_batch *kv_batch_new(void);
-void kv_batch_put(struct kv_batch *b, enum kv_table t, const void *key, size_t klen, const void *val,
-		  size_t vlen);
+void kv_batch_put(struct kv_batch *b, enum kv_table t, const void *key, size_t klen,
+		  const void *val, size_t vlen);
 void kv_batch_delete(struct kv_batch *b, enum kv_table t, const void *key, size_t klen);
 bool kv_batch_empty(const struct kv_batch *b);
 void kv_batch_free(struct kv_batch *b); /* NULL is fine; releases its barriers unrun */
@@ -121,7 +121,8 @@ int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct 
 /* Iterates over keys >= from of one table in key order, or downwards over keys <= from, as they
  * are while it runs (a batch committed meanwhile may or may not be seen, each key once).
  * Holds no lock and no LMDB transaction between calls. */
-struct kv_iter *kv_iter_new(struct kv *kv, enum kv_table t, const void *from, size_t len, bool down);
+struct kv_iter *kv_iter_new(struct kv *kv, enum kv_table t, const void *from, size_t len,
+			    bool down);
 /* 1 and key/value (valid until the next call), 0 at the end, -EUCLEAN for a damaged value
  * (the iterator has moved past it and may go on; the key is given). */
 int kv_iter_next(struct kv_iter *it, struct slice *ret_key, struct slice *ret_val);

@@ -17,10 +17,10 @@ struct cache;
 struct cache_options {
 	int dirfd; /* POOL/cache; may be -1 with region_bytes 0: the ring only */
 	uint8_t pool_uuid[16];
-	uint64_t region_bytes;		/* of the file */
-	uint64_t ring_bytes;		/* anonymous memory for first uses; 0 = 32 MiB */
+	uint64_t region_bytes;		    /* of the file */
+	uint64_t ring_bytes;		    /* anonymous memory for first uses; 0 = 32 MiB */
 	unsigned high_percent, low_percent; /* 0 = 95 and 85 */
-	bool read_only;			/* the file is not touched: ring only */
+	bool read_only;			    /* the file is not touched: ring only */
 };
 
 struct cache_key {
@@ -36,7 +36,8 @@ void cache_put(struct cache *c, struct cache_key key, const void *data, uint32_t
 void cache_forget_pack(struct cache *c, uint64_t pack);
 
 struct cache_stats {
-	uint64_t region_bytes, used_bytes, ring_bytes, frames, hits, misses, evicted, kept_over_remount;
+	uint64_t region_bytes, used_bytes, ring_bytes, frames, hits, misses, evicted,
+		kept_over_remount;
 };
 void cache_get_stats(struct cache *c, struct cache_stats *ret_stats);
 #endif

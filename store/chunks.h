@@ -18,7 +18,8 @@ void chunks_close(struct chunks *c);
 
 /* Fills out[0, len), the file's bytes from `at`, from a map made by extents_map() for that range;
  * holes become zeros. May block on the device. */
-int chunks_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len, void *out);
+int chunks_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
+		    void *out);
 /* The same only if no device read is needed: 1 done, 0 would block, -errno. */
 int chunks_try_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
 			void *out);

@@ -54,7 +54,7 @@ struct frame_header {
 static_assert(sizeof(struct frame_header) == 40, "frame header");
 
 struct chunk_entry {
-	uint64_t id; /* ascending within a frame */
+	uint64_t id;	 /* ascending within a frame */
 	uint32_t length; /* bytes in this frame */
 	uint32_t reserved;
 	struct digest digest; /* of the whole chunk */

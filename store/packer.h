@@ -21,8 +21,8 @@ struct packer_options {
 	struct packs *packs;
 	struct chunks *chunks;
 	struct digests *digests;
-	int level;		    /* zstd */
-	unsigned verify_age_s;	    /* a duplicate's pack verified longer ago is read and compared */
+	int level;	       /* zstd */
+	unsigned verify_age_s; /* a duplicate's pack verified longer ago is read and compared */
 	enum pack_stream stream;
 };
 
