@@ -53,12 +53,12 @@ static inline bool inode_is_dir(const struct inode_row *row)
 }
 
 /* 0, -ENOENT, -EUCLEAN (row damaged or its fields impossible), -errno. */
-int inode_get(struct kv *kv, uint64_t ino, struct inode_row *ret_row);
-void inode_put(struct kv_batch *b, const struct inode_row *row);
-void inode_delete(struct kv_batch *b, uint64_t ino);
+int inode_row_get(struct kv *kv, uint64_t ino, struct inode_row *ret_row);
+void inode_row_put(struct kv_batch *b, const struct inode_row *row);
+void inode_row_delete(struct kv_batch *b, uint64_t ino);
 /* The row's encoding, for fsck, dumps and tests. */
-void inode_encode(const struct inode_row *row, struct buf *out);
-int inode_decode(uint64_t ino, struct slice val, struct inode_row *ret_row); /* 0 or -EUCLEAN */
+void inode_row_encode(const struct inode_row *row, struct buf *out);
+int inode_row_decode(uint64_t ino, struct slice val, struct inode_row *ret_row); /* 0 or -EUCLEAN */
 /* Fills everything but st_dev. st_blocks: logical bytes stored, so that `cp` asks for one
  * copy_file_range; the caller adds what is staged. */
 void inode_to_stat(const struct inode_row *row, struct stat *ret_st);
