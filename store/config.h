@@ -23,15 +23,15 @@ struct config {
 	int wal_backend;	       /* wal=standard|io_uring (kv.h) */
 	char wal_dir[4096];	       /* empty: POOL/wal */
 	/* how bytes are kept */
-	int zstd_level;		  /* default 3; 0 = raw */
-	uint64_t pack_size;	  /* default 128M */
-	uint64_t verify_age_s;	  /* default 30 d */
-	uint64_t cache_size;	  /* region; default 256M */
-	uint64_t reserve_size;	  /* POOL/reserve; default 64M */
-	unsigned workers;	  /* 0 = one per core */
-	unsigned gc_min_live;	  /* percent */
-	uint64_t gc_rate;	  /* bytes per second */
-	uint64_t gc_interval_s;	  /* automatic passes when something was deleted; 0 = never */
+	int zstd_level;		/* default 3; 0 = raw */
+	uint64_t pack_size;	/* default 128M */
+	uint64_t verify_age_s;	/* default 30 d */
+	uint64_t cache_size;	/* region; default 256M */
+	uint64_t reserve_size;	/* POOL/reserve; default 64M */
+	unsigned workers;	/* 0 = one per core */
+	unsigned gc_min_live;	/* percent */
+	uint64_t gc_rate;	/* bytes per second */
+	uint64_t gc_interval_s; /* automatic passes when something was deleted; 0 = never */
 	/* how it is mounted */
 	bool read_only, allow_other, foreground;
 	uint64_t attr_timeout_ms, entry_timeout_ms;

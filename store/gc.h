@@ -22,12 +22,12 @@ struct gc_options {
 	struct destage *destage;
 	struct cache *cache;
 	int level;
-	unsigned min_live_percent;  /* packs below are rewritten; 0 = 75 */
-	uint64_t rate_bytes_per_s;  /* of rewriting; 0 = unlimited */
+	unsigned min_live_percent; /* packs below are rewritten; 0 = 75 */
+	uint64_t rate_bytes_per_s; /* of rewriting; 0 = unlimited */
 };
 
 struct gc_result {
-	uint64_t chunks_live, chunks_dead, bytes_live, bytes_dead; /* decoded bytes */
+	uint64_t chunks_live, chunks_dead, bytes_live, bytes_dead;	       /* decoded bytes */
 	uint64_t packs_dropped, packs_rewritten, bytes_freed, bytes_rewritten; /* of pack files */
 };
 

@@ -51,7 +51,7 @@ int pool_close(struct pool *pool);
 /* Real space: of the backing filesystem and of the pool's own files. */
 struct pool_space {
 	uint64_t backing_total, backing_free, backing_avail; /* bytes, statvfs */
-	uint64_t logical;    /* sum of the files' mapped, inline and staged bytes */
+	uint64_t logical; /* sum of the files' mapped, inline and staged bytes */
 	uint64_t packs, index, wal, staging, cache, reserve; /* bytes allocated on disk */
 	uint64_t inodes;
 };
