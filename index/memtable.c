@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+/* A skip list per table over one arena. The writer fills a node completely and then links it from
+ * the bottom level up with release stores; readers follow with acquire loads, so they see a node
+ * either not at all or whole. An overwrite publishes a new value the same way and leaves the old
+ * one in the arena: a key that is written very often costs memory until the next checkpoint, and no
+ * reader has to be waited for.
+ *
+ * Keys of a filesystem arrive in runs (one directory, one file, increasing ids), so the writer
+ * remembers per table the path of its last insertion (the finger) and searches from there: O(log of
+ * the distance), which is one comparison or two for increasing keys. (Pugh, "Skip Lists: A
+ * Probabilistic Alternative to Balanced Trees", 1990; "A Skip List Cookbook" for search fingers.)
+ */
+#include "memtable.h"
+#include <assert.h>
+#include <stdalign.h>
+#include <stdlib.h>
+
+#define ARENA_BLOCK ((size_t)1 << 20)
+
+struct arena_block {
+	struct arena_block *next;
+	size_t size, used;
+	alignas(16) uint8_t bytes[];
+};
+
+struct memtable {
+	struct arena_block *blocks; /* the newest is allocated from */
+	size_t bytes;
+	uint64_t random;
+	bool filled;
+	struct mem_node *head[KV_TABLES];
+	struct mem_node *finger[KV_TABLES][MEM_MAX_HEIGHT];
+};
+
+/* A key with its prefix ready for comparison. */
+struct probe {
+	struct slice key;
+	uint64_t prefix;
+};
+
+static uint64_t key_prefix(struct slice key)
+{
+	uint8_t raw[8] = { 0 };
+	if (key.len >= 8)
+		return get_be64(key.at);
+	if (key.len)
+		memcpy(raw, key.at, key.len);
+	return get_be64(raw);
+}
+
+static struct probe probe_of(struct slice key)
+{
+	return (struct probe){ .key = key, .prefix = key_prefix(key) };
+}
+
+/* Equal prefixes of keys shorter than eight bytes leave the decision to the lengths: the padding
+ * is the smallest byte. */
+static int compare(const struct mem_node *n, const struct probe *p)
+{
+	if (n->prefix != p->prefix)
+		return n->prefix < p->prefix ? -1 : 1;
+	struct slice k = mem_node_key(n);
+	size_t shared = k.len < p->key.len ? k.len : p->key.len;
+	int c = shared > 8 ? memcmp(k.at + 8, p->key.at + 8, shared - 8) : 0;
+	return c ? c : (k.len > p->key.len) - (k.len < p->key.len);
+}
+
+static struct mem_node *next_of(const struct mem_node *n, unsigned level)
+{
+	return atomic_load_explicit(&n->next[level], memory_order_acquire);
+}
+
+static bool arena_grow(struct memtable *m, size_t bytes)
+{
+	size_t size = bytes > ARENA_BLOCK - sizeof(struct arena_block)
+			      ? bytes
+			      : ARENA_BLOCK - sizeof(struct arena_block);
+	struct arena_block *b = malloc(sizeof *b + size);
+	if (!b)
+		return false;
+	*b = (struct arena_block){ .next = m->blocks, .size = size };
+	m->blocks = b;
+	return true;
+}
+
+static void *arena_take(struct memtable *m, size_t bytes)
+{
+	struct arena_block *b = m->blocks;
+	bytes = (bytes + 7) & ~(size_t)7;
+	assert(b->size - b->used >= bytes);
+	void *p = b->bytes + b->used;
+	b->used += bytes;
+	m->bytes += bytes;
+	return p;
+}
+
+static struct mem_node *node_new(struct memtable *m, struct slice key, unsigned height)
+{
+	struct mem_node *n = arena_take(m, sizeof *n + height * sizeof n->next[0] + key.len);
+	n->prefix = key_prefix(key);
+	n->klen = (uint16_t)key.len;
+	n->height = (uint16_t)height;
+	atomic_init(&n->value, NULL);
+	for (unsigned l = 0; l < height; l++)
+		atomic_init(&n->next[l], NULL);
+	if (key.len)
+		memcpy(&n->next[height], key.at, key.len);
+	return n;
+}
+
+struct memtable *memtable_new(void)
+{
+	struct memtable *m = calloc(1, sizeof *m);
+	if (!m || !arena_grow(m, 0)) {
+		free(m);
+		return NULL;
+	}
+	m->random = 0x9e3779b97f4a7c15u;
+	for (unsigned t = 0; t < KV_TABLES; t++) {
+		m->head[t] = node_new(m, slice_of(NULL, 0), MEM_MAX_HEIGHT);
+		for (unsigned l = 0; l < MEM_MAX_HEIGHT; l++)
+			m->finger[t][l] = m->head[t];
+	}
+	return m;
+}
+
+void memtable_free(struct memtable *m)
+{
+	if (!m)
+		return;
+	for (struct arena_block *b = m->blocks, *next; b; b = next) {
+		next = b->next;
+		free(b);
+	}
+	free(m);
+}
+
+size_t memtable_bytes(const struct memtable *m)
+{
+	return m->bytes;
+}
+
+bool memtable_empty(const struct memtable *m)
+{
+	return !m->filled;
+}
+
+bool memtable_reserve(struct memtable *m, size_t bytes)
+{
+	return m->blocks->size - m->blocks->used >= bytes || arena_grow(m, bytes);
+}
+
+/* A quarter of the nodes of each level reach the next: 1.33 pointers per node. */
+static unsigned random_height(struct memtable *m)
+{
+	m->random ^= m->random << 13;
+	m->random ^= m->random >> 7;
+	m->random ^= m->random << 17;
+	unsigned h = 1 + (unsigned)__builtin_ctzll(m->random | (uint64_t)1 << 62) / 2;
+	return h < MEM_MAX_HEIGHT ? h : MEM_MAX_HEIGHT;
+}
+
+/* prev[l] becomes the last node of level l before the key, for each level; starts at the finger
+ * when the key lies behind it. */
+static void find_path(struct memtable *m, enum kv_table t, const struct probe *p,
+		      struct mem_node *prev[MEM_MAX_HEIGHT])
+{
+	struct mem_node **finger = m->finger[t];
+	unsigned level = MEM_MAX_HEIGHT;
+	struct mem_node *n = m->head[t];
+	if (finger[0] != n && compare(finger[0], p) < 0) {
+		/* Upwards until the key lies before the finger's next node: from there on
+		 * up the finger's path is also this key's. */
+		for (level = 0; level < MEM_MAX_HEIGHT; level++) {
+			struct mem_node *next = next_of(finger[level], level);
+			if (!next || compare(next, p) >= 0)
+				break;
+		}
+		for (unsigned l = level; l < MEM_MAX_HEIGHT; l++)
+			prev[l] = finger[l];
+		n = finger[level ? level - 1 : 0];
+	}
+	while (level-- > 0) {
+		for (struct mem_node *next; (next = next_of(n, level)) && compare(next, p) < 0;)
+			n = next;
+		prev[level] = n;
+	}
+}
+
+static const struct mem_value *value_new(struct memtable *m, const void *val, uint32_t vlen)
+{
+	size_t bytes = vlen == MEM_DELETED ? 0 : vlen;
+	struct mem_value *v = arena_take(m, sizeof *v + bytes);
+	v->len = vlen;
+	if (bytes)
+		memcpy(v->bytes, val, bytes);
+	return v;
+}
+
+void memtable_put(struct memtable *m, enum kv_table t, struct slice key, const void *val,
+		  uint32_t vlen)
+{
+	struct probe p = probe_of(key);
+	struct mem_node *prev[MEM_MAX_HEIGHT];
+	const struct mem_value *v = value_new(m, val, vlen);
+	m->filled = true;
+	find_path(m, t, &p, prev);
+	struct mem_node *n = next_of(prev[0], 0);
+	if (n && compare(n, &p) == 0) {
+		atomic_store_explicit(&n->value, v, memory_order_release);
+		memcpy(m->finger[t], prev, sizeof prev);
+		return;
+	}
+	unsigned height = random_height(m);
+	n = node_new(m, key, height);
+	atomic_init(&n->value, v);
+	for (unsigned l = 0; l < height; l++) {
+		atomic_init(&n->next[l], next_of(prev[l], l));
+		atomic_store_explicit(&prev[l]->next[l], n, memory_order_release);
+		prev[l] = n;
+	}
+	memcpy(m->finger[t], prev, sizeof prev);
+}
+
+/* The last node before the key (with `through`: or at it); the head if there is none. */
+static const struct mem_node *find_before(const struct memtable *m, enum kv_table t,
+					  const struct probe *p, bool through)
+{
+	const struct mem_node *n = m->head[t], *stop = NULL;
+	for (unsigned level = MEM_MAX_HEIGHT; level-- > 0;)
+		for (const struct mem_node *next; (next = next_of(n, level)) && next != stop;) {
+			int c = compare(next, p);
+			if (c > 0 || (c == 0 && !through)) {
+				stop = next;
+				break;
+			}
+			n = next;
+		}
+	return n;
+}
+
+static const struct mem_node *find_last(const struct memtable *m, enum kv_table t)
+{
+	const struct mem_node *n = m->head[t];
+	for (unsigned level = MEM_MAX_HEIGHT; level-- > 0;)
+		for (const struct mem_node *next; (next = next_of(n, level));)
+			n = next;
+	return n;
+}
+
+const struct mem_value *memtable_get(const struct memtable *m, enum kv_table t, struct slice key)
+{
+	struct probe p = probe_of(key);
+	const struct mem_node *n = m->head[t], *stop = NULL;
+	for (unsigned level = MEM_MAX_HEIGHT; level-- > 0;)
+		for (const struct mem_node *next; (next = next_of(n, level)) && next != stop;) {
+			int c = compare(next, &p);
+			if (c == 0)
+				return mem_node_value(next);
+			if (c > 0) {
+				stop = next;
+				break;
+			}
+			n = next;
+		}
+	return NULL;
+}
+
+const struct mem_node *memtable_seek(const struct memtable *m, enum kv_table t, struct slice key,
+				     bool down, bool past)
+{
+	const struct mem_node *n;
+	struct probe p = probe_of(key);
+	if (!down)
+		return next_of(key.at ? find_before(m, t, &p, past) : m->head[t], 0);
+	n = key.at ? find_before(m, t, &p, !past) : find_last(m, t);
+	return n == m->head[t] ? NULL : n;
+}
+
+const struct mem_node *memtable_step(const struct memtable *m, enum kv_table t,
+				     const struct mem_node *n, bool down)
+{
+	return down ? memtable_seek(m, t, mem_node_key(n), true, true) : next_of(n, 0);
+}
