@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT
+/* Flags: MDB_NOTLS, because read transactions are parked in slots of our own; never MDB_NOSYNC or
+ * MDB_WRITEMAP: a commit is a checkpoint, and a stray pointer must not reach the file.
+ *
+ * The map starts at 16 GiB and doubles long before it is full, between transactions, so that no
+ * transaction has to be repeated. The environment is opened in-process only once and by one process
+ * only (POOL/lock), so a read-only one needs no lock file (MDB_NOLOCK) and changes nothing.
+ *
+ * Writing: a key past the table's last goes in with MDB_APPEND, which fills pages completely where
+ * LMDB would split them in halves. LMDB itself checks that claim.
+ *
+ * LMDB reports a write that a full disk cut short as EIO. Whether the disk is full is therefore
+ * asked of the filesystem, see space_error().
+ */
+#include "lmdb_base.h"
+#include "cleanup.h"
+#include "digest.h"
+#include "fault.h"
+#include "io.h"
+#include "kv_format.h"
+#include "memtable.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define MAP_START ((size_t)16 << 30)
+#define MAP_HEADROOM ((size_t)4 << 30)
+#define MAX_READERS 2048
+#define SPACE_PROBE ((off_t)1 << 20)
+
+struct lmdb_base {
+	MDB_env *env;
+	bool read_only;
+	MDB_dbi engine, table[KV_TABLES];
+};
+
+struct write_table {
+	MDB_cursor *cursor;
+	uint8_t last[KV_KEY_MAX]; /* greatest key, when has_last */
+	size_t last_len;
+	bool has_last;
+};
+
+struct lmdb_write {
+	struct lmdb_base *base;
+	MDB_txn *txn;
+	struct write_table table[KV_TABLES];
+};
+
+static const char *const table_names[KV_TABLES] = { "meta",   "inode",	 "dirent", "xattr",
+						    "extent", "segment", "segref", "chunk",
+						    "digest", "pack",	 "orphan", "inline" };
+
+static int from_mdb(int rc)
+{
+	switch (rc) {
+	case MDB_SUCCESS:
+		return 0;
+	case MDB_NOTFOUND:
+		return -ENOENT;
+	case MDB_MAP_FULL:
+	case MDB_TXN_FULL:
+		return -ENOSPC;
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_PAGE_FULL:
+	case MDB_CURSOR_FULL:
+	case MDB_INVALID:
+	case MDB_VERSION_MISMATCH:
+	case MDB_INCOMPATIBLE:
+		return -EUCLEAN;
+	default:
+		return rc > 0 ? -rc : -EIO;
+	}
+}
+
+static MDB_val val_of(struct slice s)
+{
+	return (MDB_val){ .mv_size = s.len, .mv_data = (void *)(uintptr_t)s.at };
+}
+
+static struct slice slice_from(MDB_val v)
+{
+	return slice_of(v.mv_data, v.mv_size);
+}
+
+static uint32_t value_checksum(enum kv_table t, struct slice key, struct slice val)
+{
+	uint64_t h = checksum64_seeded(key.at, key.len, (uint64_t)t);
+	return (uint32_t)checksum64_seeded(val.at, val.len, h);
+}
+
+static int open_tables(struct lmdb_base *b)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(b->env, NULL, b->read_only ? MDB_RDONLY : 0, &txn);
+	if (rc)
+		return from_mdb(rc);
+	unsigned flags = b->read_only ? 0 : MDB_CREATE;
+	rc = mdb_dbi_open(txn, "engine", flags, &b->engine);
+	for (unsigned t = 0; t < KV_TABLES && !rc; t++)
+		rc = mdb_dbi_open(txn, table_names[t], flags, &b->table[t]);
+	if (rc) {
+		mdb_txn_abort(txn);
+		return from_mdb(rc);
+	}
+	return from_mdb(mdb_txn_commit(txn));
+}
+
+/* Pages that the root refers to but the file lacks would be a SIGBUS at first touch. */
+static int check_length(MDB_env *env)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	mdb_filehandle_t fd;
+	struct stat file;
+	if (mdb_env_info(env, &info) || mdb_env_stat(env, &st) || mdb_env_get_fd(env, &fd) ||
+	    fstat(fd, &file))
+		return -EIO;
+	return (uint64_t)file.st_size < (info.me_last_pgno + 1) * (uint64_t)st.ms_psize ? -EUCLEAN
+											: 0;
+}
+
+static int env_open(struct lmdb_base *b, const char *path)
+{
+	int rc = mdb_env_create(&b->env);
+	if (rc)
+		return from_mdb(rc);
+	mdb_env_set_maxdbs(b->env, KV_TABLES + 4);
+	mdb_env_set_maxreaders(b->env, MAX_READERS);
+	mdb_env_set_mapsize(b->env, MAP_START);
+	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
+	if (b->read_only)
+		flags |= MDB_RDONLY | MDB_NOLOCK;
+	return from_mdb(mdb_env_open(b->env, path, flags, 0600));
+}
+
+static int sync_directory(const char *path)
+{
+	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : io_fsync_dir(fd);
+}
+
+int lmdb_base_open(const char *path, bool read_only, struct lmdb_base **ret_base)
+{
+	struct lmdb_base *b = calloc(1, sizeof *b);
+	if (!b)
+		return -ENOMEM;
+	b->read_only = read_only;
+	int r = env_open(b, path);
+	if (r == 0)
+		r = check_length(b->env);
+	if (r == 0)
+		r = open_tables(b);
+	if (r == 0 && !read_only)
+		r = sync_directory(path);
+	if (r < 0) {
+		lmdb_base_close(b);
+		return r;
+	}
+	*ret_base = b;
+	return 0;
+}
+
+void lmdb_base_close(struct lmdb_base *b)
+{
+	if (b && b->env)
+		mdb_env_close(b->env);
+	free(b);
+}
+
+int lmdb_base_get_state(struct lmdb_base *b, struct base_state *ret_state)
+{
+	MDB_txn *txn;
+	MDB_val key = { .mv_size = 5, .mv_data = (void *)(uintptr_t) "state" }, val;
+	struct base_state_disk d;
+	int r = from_mdb(mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn));
+	if (r < 0)
+		return r;
+	r = from_mdb(mdb_get(txn, b->engine, &key, &val));
+	if (r == 0 && val.mv_size != sizeof d)
+		r = -EUCLEAN;
+	if (r == 0)
+		memcpy(&d, val.mv_data, sizeof d);
+	mdb_txn_abort(txn);
+	if (r < 0)
+		return r;
+	if (get_le64(&d.checksum) != checksum64(&d, offsetof(struct base_state_disk, checksum)) ||
+	    get_le32(&d.version) != BASE_STATE_VERSION)
+		return -EUCLEAN;
+	ret_state->checkpoint_lsn = get_le64(&d.checkpoint_lsn);
+	ret_state->clean = get_le32(&d.flags) & BASE_STATE_CLEAN;
+	memcpy(ret_state->pool_uuid, d.pool_uuid, sizeof d.pool_uuid);
+	memcpy(ret_state->wal_id, d.wal_id, sizeof d.wal_id);
+	return 0;
+}
+
+int lmdb_read_begin(struct lmdb_base *b, MDB_txn **txn)
+{
+	if (*txn)
+		return from_mdb(mdb_txn_renew(*txn));
+	MDB_txn *fresh;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &fresh);
+	if (rc == 0)
+		*txn = fresh;
+	return from_mdb(rc);
+}
+
+void lmdb_read_park(MDB_txn *txn)
+{
+	mdb_txn_reset(txn);
+}
+
+int lmdb_check_value(enum kv_table t, struct slice key, struct slice *raw)
+{
+	if (raw->len < BASE_CHECKSUM_BYTES)
+		return -EUCLEAN;
+	raw->len -= BASE_CHECKSUM_BYTES;
+	return get_le32(raw->at + raw->len) == value_checksum(t, key, *raw) ? 0 : -EUCLEAN;
+}
+
+int lmdb_base_get(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key,
+		  struct buf *val)
+{
+	MDB_val k = val_of(key), v;
+	int rc = mdb_get(txn, b->table[t], &k, &v);
+	if (rc)
+		return from_mdb(rc);
+	struct slice raw = slice_from(v);
+	int r = lmdb_check_value(t, key, &raw);
+	if (r < 0)
+		return r;
+	buf_put(val, raw.at, raw.len);
+	return val->failed ? -ENOMEM : 0;
+}
+
+int lmdb_cursor_open(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, MDB_cursor **ret_cursor)
+{
+	return from_mdb(mdb_cursor_open(txn, b->table[t], ret_cursor));
+}
+
+static int cursor_get(MDB_cursor *c, MDB_cursor_op op, MDB_val *k, struct slice *ret_key,
+		      struct slice *ret_raw)
+{
+	MDB_val v;
+	int rc = mdb_cursor_get(c, k, &v, op);
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	if (rc)
+		return from_mdb(rc);
+	*ret_key = slice_from(*k);
+	*ret_raw = slice_from(v);
+	return 1;
+}
+
+int lmdb_cursor_step(MDB_cursor *c, bool down, struct slice *ret_key, struct slice *ret_raw)
+{
+	MDB_val k;
+	return cursor_get(c, down ? MDB_PREV : MDB_NEXT, &k, ret_key, ret_raw);
+}
+
+int lmdb_cursor_seek(MDB_cursor *c, struct slice key, bool down, bool past, struct slice *ret_key,
+		     struct slice *ret_raw)
+{
+	MDB_val k = val_of(key);
+	if (!key.at || (!key.len && !down)) /* LMDB refuses empty keys */
+		return cursor_get(c, down ? MDB_LAST : MDB_FIRST, &k, ret_key, ret_raw);
+	if (!key.len)
+		return 0;
+	int r = cursor_get(c, MDB_SET_RANGE, &k, ret_key, ret_raw);
+	if (r == 0 && down)
+		return cursor_get(c, MDB_LAST, &k, ret_key, ret_raw);
+	if (r <= 0)
+		return r;
+	bool equal = slice_compare(*ret_key, key) == 0;
+	if (equal ? past : down)
+		return lmdb_cursor_step(c, down, ret_key, ret_raw);
+	return 1;
+}
+
+int lmdb_write_begin(struct lmdb_base *b, struct lmdb_write **ret_write)
+{
+	struct lmdb_write *w = calloc(1, sizeof *w);
+	if (!w)
+		return -ENOMEM;
+	w->base = b;
+	int rc = mdb_txn_begin(b->env, NULL, 0, &w->txn);
+	if (rc) {
+		free(w);
+		return from_mdb(rc);
+	}
+	*ret_write = w;
+	return 0;
+}
+
+static void remember_last(struct write_table *wt, struct slice key)
+{
+	memcpy(wt->last, key.at, key.len);
+	wt->last_len = key.len;
+	wt->has_last = true;
+}
+
+static int table_for_writing(struct lmdb_write *w, enum kv_table t, struct write_table **ret_table)
+{
+	struct write_table *wt = &w->table[t];
+	*ret_table = wt;
+	if (wt->cursor)
+		return 0;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(w->txn, w->base->table[t], &wt->cursor);
+	if (rc)
+		return from_mdb(rc);
+	rc = mdb_cursor_get(wt->cursor, &k, &v, MDB_LAST);
+	if (rc == 0 && k.mv_size <= KV_KEY_MAX)
+		remember_last(wt, slice_from(k));
+	return rc == MDB_NOTFOUND ? 0 : from_mdb(rc);
+}
+
+int lmdb_write_put(struct lmdb_write *w, enum kv_table t, struct slice key, struct slice val)
+{
+	struct write_table *wt;
+	int r = table_for_writing(w, t, &wt);
+	if (r < 0)
+		return r;
+	MDB_val k = val_of(key), v = { .mv_size = val.len + BASE_CHECKSUM_BYTES };
+	bool behind = !wt->has_last || slice_compare(slice_of(wt->last, wt->last_len), key) < 0;
+	int rc = mdb_cursor_put(wt->cursor, &k, &v, MDB_RESERVE | (behind ? MDB_APPEND : 0u));
+	if (rc)
+		return from_mdb(rc == MDB_KEYEXIST ? MDB_CORRUPTED : rc);
+	if (val.len)
+		memcpy(v.mv_data, val.at, val.len);
+	put_le32((uint8_t *)v.mv_data + val.len, value_checksum(t, key, val));
+	if (behind)
+		remember_last(wt, key);
+	return 0;
+}
+
+int lmdb_write_delete(struct lmdb_write *w, enum kv_table t, struct slice key)
+{
+	MDB_val k = val_of(key);
+	int rc = mdb_del(w->txn, w->base->table[t], &k, NULL);
+	return rc == MDB_NOTFOUND ? 0 : from_mdb(rc);
+}
+
+int lmdb_write_state(struct lmdb_write *w, const struct base_state *state)
+{
+	struct base_state_disk d = { 0 };
+	put_le32(&d.version, BASE_STATE_VERSION);
+	put_le32(&d.flags, state->clean ? BASE_STATE_CLEAN : 0);
+	put_le64(&d.checkpoint_lsn, state->checkpoint_lsn);
+	memcpy(d.pool_uuid, state->pool_uuid, sizeof d.pool_uuid);
+	memcpy(d.wal_id, state->wal_id, sizeof d.wal_id);
+	put_le64(&d.checksum, checksum64(&d, offsetof(struct base_state_disk, checksum)));
+	MDB_val k = { .mv_size = 5, .mv_data = (void *)(uintptr_t) "state" };
+	MDB_val v = { .mv_size = sizeof d, .mv_data = &d };
+	return from_mdb(mdb_put(w->txn, w->base->engine, &k, &v, 0));
+}
+
+/* A short write is EIO to LMDB. If the filesystem has no megabyte left it was lack of space. */
+static int space_error(struct lmdb_base *b, int err)
+{
+	mdb_filehandle_t fd;
+	struct stat st;
+	if (err != -EIO || mdb_env_get_fd(b->env, &fd) || fstat(fd, &st))
+		return err == -EDQUOT ? -ENOSPC : err;
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, SPACE_PROBE))
+		return errno == ENOSPC || errno == EDQUOT ? -ENOSPC : err;
+	if (ftruncate(fd, st.st_size)) /* gives the probe back */
+		return err;
+	return err;
+}
+
+int lmdb_write_commit(struct lmdb_write *w)
+{
+	struct lmdb_base *b = w->base;
+	int r = fault_hit("checkpoint");
+	if (r < 0) {
+		lmdb_write_abort(w);
+		return r;
+	}
+	r = from_mdb(mdb_txn_commit(w->txn)); /* frees the cursors of a write transaction */
+	free(w);
+	return space_error(b, r);
+}
+
+void lmdb_write_abort(struct lmdb_write *w)
+{
+	if (w)
+		mdb_txn_abort(w->txn);
+	free(w);
+}
+
+bool lmdb_base_wants_room(struct lmdb_base *b)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	if (mdb_env_info(b->env, &info) || mdb_env_stat(b->env, &st))
+		return false;
+	size_t used = (info.me_last_pgno + 1) * st.ms_psize;
+	size_t room = used / 2 > MAP_HEADROOM ? used / 2 : MAP_HEADROOM;
+	return used + room > info.me_mapsize;
+}
+
+int lmdb_base_grow(struct lmdb_base *b)
+{
+	MDB_envinfo info;
+	int rc = mdb_env_info(b->env, &info);
+	return from_mdb(rc ? rc : mdb_env_set_mapsize(b->env, info.me_mapsize * 2));
+}
+
+void lmdb_base_stats(struct lmdb_base *b, MDB_txn *txn, struct kv_stats *ret_stats)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	mdb_filehandle_t fd;
+	struct stat file;
+	for (unsigned t = 0; t < KV_TABLES; t++)
+		if (mdb_stat(txn, b->table[t], &st) == 0)
+			ret_stats->rows[t] = st.ms_entries;
+	if (mdb_env_info(b->env, &info) == 0 && mdb_env_stat(b->env, &st) == 0)
+		ret_stats->lmdb_bytes_used = (info.me_last_pgno + 1) * (uint64_t)st.ms_psize;
+	if (mdb_env_get_fd(b->env, &fd) == 0 && fstat(fd, &file) == 0)
+		ret_stats->lmdb_bytes_file = (uint64_t)file.st_size;
+}
