@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+/* wal: the write-ahead log as the engine uses it. wal.c opens with its specification. */
+#ifndef FOLDFS_WAL_H
+#define FOLDFS_WAL_H
+#include "kv.h"
+#include "wal_frame.h"
+
+struct wal;
+struct wal_segment;
+
+struct wal_options {
+	int dirfd;
+	struct wal_identity id;
+	enum kv_wal_backend backend;
+	unsigned sync_interval_ms;
+	size_t segment_bytes;
+	bool compress;
+	void (*on_failure)(void *arg, int err, const char *what); /* once, no locks held */
+	void *arg;
+};
+
+/* Begins a new segment for the frames after last_lsn and starts the log's threads. `old` are the
+ * segments of the log so far (taken over on success), last_seq the highest number in use. */
+int wal_start(const struct wal_options *opt, uint64_t last_lsn, uint64_t last_seq,
+	      struct wal_segment *old, struct wal **ret_wal);
+
+/* Queues a frame; copies the payload, takes the barriers unless it fails. One caller at a time.
+ * -ENOSPC (or what allocating said): no preallocated room and none to be had. */
+int wal_append(struct wal *w, struct slice payload, struct kv_barrier *barriers,
+	       bool may_use_reserve, uint64_t *ret_lsn);
+
+int wal_sync(struct wal *w, uint64_t lsn); /* lsn: of an appended frame */
+/* fn(arg, 0) once lsn is durable or (arg, -errno); `hurry` asks for a flush now. */
+void wal_when_durable(struct wal *w, uint64_t lsn, bool hurry, void (*fn)(void *arg, int err),
+		      void *arg);
+uint64_t wal_durable_lsn(struct wal *w);
+
+/* Frames up to lsn are not needed any more. */
+void wal_trim(struct wal *w, uint64_t lsn);
+
+/* Ends the threads; frames not yet durable are dropped. `remove_files`: the log is not needed. */
+int wal_stop(struct wal *w, bool remove_files); /* NULL is fine */
+void wal_stats(struct wal *w, struct kv_stats *ret_stats);
+#endif

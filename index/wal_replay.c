@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT
+/* The recovery algorithm of the specification in wal.c. Each segment is read whole: no file of the
+ * log is longer than WAL_SEGMENT_MAX.
+ */
+#include "wal_replay.h"
+#include "cleanup.h"
+#include "io.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+struct wal_file {
+	uint64_t seq;
+	enum wal_header_kind kind;
+	struct wal_segment_header header;
+};
+
+struct wal_dir {
+	struct wal_file *files;
+	size_t n;
+};
+
+struct walk {
+	const struct wal_replay *in;
+	struct wal_found *out;
+	uint64_t next;	  /* the LSN that must come */
+	uint64_t checked; /* end of the last segment's valid frames */
+	struct buf scratch;
+};
+
+static int file_read_header(int dirfd, struct wal_file *f)
+{
+	char name[WAL_NAME_SIZE];
+	uint8_t raw[sizeof f->header];
+	wal_segment_name(f->seq, name);
+	CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	ssize_t n = io_read(fd, raw, sizeof raw, 0);
+	if (n < 0)
+		return (int)n;
+	f->kind = wal_header_parse(raw, (size_t)n, f->seq, &f->header);
+	return 0;
+}
+
+/* Log order; what has no valid header comes last. */
+static int by_lsn(const void *a, const void *b)
+{
+	const struct wal_file *x = a, *y = b;
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	uint64_t i = x->kind == WAL_HEADER_VALID ? x->header.first_lsn : x->seq;
+	uint64_t j = y->kind == WAL_HEADER_VALID ? y->header.first_lsn : y->seq;
+	if (i == j) { /* one that ended before its first frame, and its successor */
+		i = x->seq;
+		j = y->seq;
+	}
+	return (i > j) - (i < j);
+}
+
+static int dir_add(struct wal_dir *d, int dirfd, uint64_t seq)
+{
+	struct wal_file *files = realloc(d->files, (d->n + 1) * sizeof *files);
+	if (!files)
+		return -ENOMEM;
+	d->files = files;
+	files[d->n] = (struct wal_file){ .seq = seq };
+	return file_read_header(dirfd, &files[d->n++]);
+}
+
+static int dir_list(const struct wal_replay *in, struct wal_dir *d, struct wal_found *out)
+{
+	CLEANUP_CLOSE int fd = openat(in->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return -errno;
+	take_fd(&fd);
+	int r = 0;
+	for (struct dirent *e; r == 0 && (errno = 0, e = readdir(dir));) {
+		uint64_t seq;
+		if (!wal_segment_parse_name(e->d_name, &seq))
+			continue;
+		if (seq > out->last_seq)
+			out->last_seq = seq;
+		r = dir_add(d, in->dirfd, seq);
+	}
+	if (r == 0 && errno)
+		r = -errno;
+	for (size_t i = 0; r == 0 && i < d->n; i++)
+		if (d->files[i].kind == WAL_HEADER_VALID &&
+		    memcmp(d->files[i].header.pool_uuid, in->id.pool_uuid, 16))
+			r = -ESTALE;
+	if (d->n)
+		qsort(d->files, d->n, sizeof *d->files, by_lsn);
+	return r;
+}
+
+static int slurp(const struct walk *w, const struct wal_file *f, uint8_t **ret_data,
+		 size_t *ret_len)
+{
+	char name[WAL_NAME_SIZE];
+	void *data;
+	wal_segment_name(f->seq, name);
+	int r = io_slurp(w->in->dirfd, name, WAL_SEGMENT_MAX, &data, ret_len);
+	if (r < 0)
+		return r == -EFBIG ? -EUCLEAN : r;
+	*ret_data = data;
+	return 0;
+}
+
+/* A valid frame at or after `at` proves that everything up to its durable_lsn was once safely in
+ * the log. Returns the greatest such LSN. */
+static uint64_t durable_proof(const struct walk *w, const uint8_t *data, size_t len, size_t at,
+			      uint64_t seed)
+{
+	uint64_t proof = 0;
+	struct wal_frame f;
+	for (; at + sizeof(struct wal_frame_header) <= len; at += WAL_ALIGN)
+		if (wal_frame_parse(data + at, len - at, seed, &f) && f.lsn >= w->next &&
+		    f.durable_lsn > proof)
+			proof = f.durable_lsn;
+	return proof;
+}
+
+static bool anything_at(const uint8_t *data, size_t len, size_t at)
+{
+	while (at < len && data[at] == 0)
+		at++;
+	return at < len;
+}
+
+static int apply_frame(struct walk *w, const struct wal_frame *f)
+{
+	struct slice payload;
+	int r = wal_frame_payload(f, &w->scratch, &payload);
+	if (r == 0 && f->lsn > w->in->checkpoint_lsn) {
+		r = w->in->apply(w->in->arg, f->lsn, payload);
+		w->out->frames++;
+		w->out->bytes += f->size;
+	}
+	return r;
+}
+
+static int walk_segment(struct walk *w, const struct wal_file *file, bool last)
+{
+	CLEANUP_FREE uint8_t *data = NULL;
+	size_t len, at = WAL_FRAMES_AT;
+	uint64_t seed = wal_segment_seed(&w->in->id, file->seq);
+	struct wal_frame f;
+	int r = slurp(w, file, &data, &len);
+	if (r < 0)
+		return r;
+	while (at < len && wal_frame_parse(data + at, len - at, seed, &f) && f.lsn == w->next) {
+		r = apply_frame(w, &f);
+		if (r < 0)
+			return r;
+		w->next++;
+		at += f.size;
+	}
+	w->checked = at;
+	if (!last)
+		return 0; /* the next segment's header says whether all were there */
+	w->out->torn_tail = anything_at(data, len, at);
+	return durable_proof(w, data, len, at, seed) >= w->next ? -EUCLEAN : 0;
+}
+
+static int check_headerless(struct walk *w, const struct wal_file *file)
+{
+	CLEANUP_FREE uint8_t *data = NULL;
+	size_t len;
+	uint64_t seed = wal_segment_seed(&w->in->id, file->seq);
+	int r = slurp(w, file, &data, &len);
+	if (r < 0)
+		return r;
+	return durable_proof(w, data, len, WAL_FRAMES_AT, seed) >= w->next ? -EUCLEAN : 0;
+}
+
+static bool has_seq(const struct wal_dir *d, uint64_t seq)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->files[i].seq == seq)
+			return true;
+	return false;
+}
+
+static int walk_log(struct walk *w, const struct wal_dir *d, size_t first, size_t end)
+{
+	for (size_t i = first; i < end; i++) {
+		const struct wal_segment_header *h = &d->files[i].header;
+		if (h->first_lsn != w->next)
+			return has_seq(d, h->prev_seq) ? -EUCLEAN : -ENOENT;
+		int r = walk_segment(w, &d->files[i], i + 1 == end);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = end; i < d->n; i++) {
+		int r = check_headerless(w, &d->files[i]);
+		if (r < 0)
+			return r;
+	}
+	return w->next <= w->in->checkpoint_lsn ? -EUCLEAN : 0;
+}
+
+/* What replay has read may be in the page cache only (the process died, the machine did not), and a
+ * torn tail must not be found again behind newer frames. */
+static int seal_tail(const struct walk *w, const struct wal_file *file)
+{
+	char name[WAL_NAME_SIZE];
+	wal_segment_name(file->seq, name);
+	CLEANUP_CLOSE int fd = openat(w->in->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || ftruncate(fd, (off_t)w->checked))
+		return -errno;
+	return io_fsync(fd);
+}
+
+static int hand_over(struct walk *w, const struct wal_dir *d, size_t end)
+{
+	struct wal_segment **tail = &w->out->segments;
+	char name[WAL_NAME_SIZE];
+	for (size_t i = 0; i < d->n; i++) {
+		const struct wal_file *f = &d->files[i];
+		wal_segment_name(f->seq, name);
+		if (i >= end) {
+			if (unlinkat(w->in->dirfd, name, 0))
+				return -errno;
+			continue;
+		}
+		struct wal_segment *s = calloc(1, sizeof *s);
+		struct stat st;
+		if (!s)
+			return -ENOMEM;
+		s->fd = -1;
+		s->seq = f->seq;
+		s->first_lsn = f->header.first_lsn;
+		*tail = s;
+		tail = &s->next;
+		if (fstatat(w->in->dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
+			return -errno;
+		s->size = (size_t)st.st_size;
+	}
+	return 0;
+}
+
+/* The last segment that starts at or before the first frame to apply. */
+static int find_start(const struct walk *w, const struct wal_dir *d, size_t end, size_t *ret_first)
+{
+	size_t first = end;
+	for (size_t i = 0; i < end; i++) {
+		if (memcmp(d->files[i].header.wal_id, w->in->id.wal_id, 16))
+			return -ESTALE;
+		if (d->files[i].header.first_lsn <= w->in->checkpoint_lsn + 1)
+			first = i;
+	}
+	*ret_first = first;
+	if (first < end)
+		return 0;
+	return d->n > end && d->files[d->n - 1].kind == WAL_HEADER_INVALID ? -EUCLEAN : -ENOENT;
+}
+
+static size_t valid_headers(const struct wal_dir *d)
+{
+	size_t n = 0;
+	while (n < d->n && d->files[n].kind == WAL_HEADER_VALID)
+		n++;
+	return n;
+}
+
+int wal_replay(const struct wal_replay *in, struct wal_found *ret_found)
+{
+	struct wal_dir d = { 0 };
+	struct walk w = { .in = in, .out = ret_found };
+	size_t first = 0, end = 0;
+	*ret_found = (struct wal_found){ 0 };
+	int r = dir_list(in, &d, ret_found);
+	if (r == 0) {
+		end = valid_headers(&d);
+		r = find_start(&w, &d, end, &first);
+	}
+	if (r == 0) {
+		w.next = d.files[first].header.first_lsn;
+		r = walk_log(&w, &d, first, end);
+		ret_found->last_lsn = w.next - 1;
+		ret_found->damaged = r == -EUCLEAN;
+	}
+	if (r == 0 && !in->read_only)
+		r = seal_tail(&w, &d.files[end - 1]);
+	if (r == 0 && !in->read_only)
+		r = hand_over(&w, &d, end);
+	buf_done(&w.scratch);
+	free(d.files);
+	return r;
+}
+
+/* Whether a file that should be empty of news is: with the identity its own header gives. */
+static int check_discardable(const struct wal_replay *in, const struct wal_file *file)
+{
+	struct wal_replay own = *in;
+	struct walk w = { .in = &own, .next = in->checkpoint_lsn + 1 };
+	CLEANUP_FREE uint8_t *data = NULL;
+	struct wal_frame f;
+	size_t len;
+	if (file->kind != WAL_HEADER_VALID)
+		return 0;
+	memcpy(own.id.wal_id, file->header.wal_id, sizeof own.id.wal_id);
+	int r = slurp(&w, file, &data, &len);
+	if (r < 0)
+		return r;
+	uint64_t seed = wal_segment_seed(&own.id, file->seq);
+	for (size_t at = WAL_FRAMES_AT; at < len; at += f.size) {
+		if (!wal_frame_parse(data + at, len - at, seed, &f))
+			break;
+		if (f.lsn >= w.next)
+			return -ESTALE;
+	}
+	return 0;
+}
+
+int wal_discard(const struct wal_replay *in, struct wal_found *ret_found)
+{
+	struct wal_dir d = { 0 };
+	char name[WAL_NAME_SIZE];
+	*ret_found = (struct wal_found){ .last_lsn = in->checkpoint_lsn };
+	int r = dir_list(in, &d, ret_found);
+	for (size_t i = 0; r == 0 && i < d.n; i++)
+		r = check_discardable(in, &d.files[i]);
+	for (size_t i = 0; r == 0 && !in->read_only && i < d.n; i++) {
+		wal_segment_name(d.files[i].seq, name);
+		if (unlinkat(in->dirfd, name, 0))
+			r = -errno;
+	}
+	if (r == 0 && !in->read_only && d.n)
+		r = io_fsync_dir(in->dirfd);
+	free(d.files);
+	return r;
+}
+
+void wal_found_done(struct wal_found *found)
+{
+	for (struct wal_segment *s = found->segments, *next; s; s = next) {
+		next = s->next;
+		wal_segment_free(s);
+	}
+	found->segments = NULL;
+}

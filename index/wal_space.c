@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+/* Room for frames before they are accepted. Segments are prepared by a thread of their own, because
+ * allocating and syncing one takes milliseconds; a commit that finds none waits for one attempt
+ * and is refused with that attempt's error. So a full disk never meets an accepted frame.
+ *
+ * Of the WAL_SPARES prepared segments the last one is for batches that free space (deletes): an
+ * ordinary batch is accepted only while at least one spare stays untouched behind it.
+ *
+ * A frame larger than an ordinary segment gets a segment of its own size, made for it.
+ */
+#include "wal_internal.h"
+#include "io.h"
+#include "log.h"
+#include <errno.h>
+
+static bool fits_tail(const struct wal *w, size_t size)
+{
+	return size <= w->tail->size - w->tail->reserved;
+}
+
+static void use_segment_locked(struct wal *w, struct wal_segment *s)
+{
+	s->next = NULL;
+	s->prev_seq = w->tail->seq;
+	s->first_lsn = w->last_lsn + 1;
+	w->tail->next = s;
+	w->tail = s;
+}
+
+static bool try_place_locked(struct wal *w, size_t size, bool may_use_reserve)
+{
+	unsigned keep = may_use_reserve ? 0 : 1;
+	if (fits_tail(w, size))
+		return w->spares >= keep;
+	if (w->big && w->big->size - WAL_FRAMES_AT >= size && w->spares >= keep) {
+		struct wal_segment *s = w->big;
+		w->big = NULL;
+		use_segment_locked(w, s);
+		return true;
+	}
+	if (w->spares <= keep || w->spare->size - WAL_FRAMES_AT < size)
+		return false;
+	struct wal_segment *s = w->spare;
+	w->spare = s->next;
+	w->spares--;
+	use_segment_locked(w, s);
+	pthread_cond_signal(&w->maker_wake);
+	return true;
+}
+
+int wal_place_locked(struct wal *w, size_t frame_size, bool may_use_reserve)
+{
+	int made = 0;
+	while (!try_place_locked(w, frame_size, may_use_reserve)) {
+		if (made < 0)
+			return made;
+		uint64_t tries = w->make_tries;
+		w->wanted = frame_size + WAL_FRAMES_AT;
+		pthread_cond_signal(&w->maker_wake);
+		while (w->make_tries == tries && !w->failed && !w->stopping)
+			pthread_cond_wait(&w->made, &w->lock);
+		w->wanted = 0;
+		if (w->failed)
+			return w->failed;
+		if (w->stopping)
+			return -ESHUTDOWN;
+		made = w->make_result;
+	}
+	return 0;
+}
+
+static bool wants_big_locked(const struct wal *w)
+{
+	return w->wanted > w->opt.segment_bytes && (!w->big || w->big->size < w->wanted);
+}
+
+/* A full disk is asked again only when a commit needs it or something was trimmed. */
+static bool wants_segment_locked(const struct wal *w)
+{
+	if (w->failed)
+		return false;
+	return wants_big_locked(w) || w->wanted || (w->spares < WAL_SPARES && w->make_result == 0);
+}
+
+static bool is_passing(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT || err == -ENOMEM || err == -EMFILE ||
+	       err == -ENFILE;
+}
+
+static void keep_spare_locked(struct wal *w, struct wal_segment *s)
+{
+	struct wal_segment **at = &w->spare;
+	while (*at)
+		at = &(*at)->next;
+	*at = s;
+	w->spares++;
+}
+
+static void keep_big_locked(struct wal *w, struct wal_segment *s)
+{
+	if (w->big) {
+		w->big->next = w->doomed;
+		w->doomed = w->big;
+	}
+	w->big = s;
+}
+
+static void make_segment(struct wal *w)
+{
+	bool big = wants_big_locked(w);
+	size_t size = big ? w->wanted : w->opt.segment_bytes;
+	uint64_t seq = ++w->last_seq;
+	struct wal_segment *s;
+	pthread_mutex_unlock(&w->lock);
+	int r = wal_segment_create(w->opt.dirfd, seq, size, &s);
+	if (r < 0 && !is_passing(r))
+		wal_fail(w, r, "log segment");
+	pthread_mutex_lock(&w->lock);
+	if (r == 0) {
+		w->bytes_on_disk += size;
+		if (big)
+			keep_big_locked(w, s);
+		else
+			keep_spare_locked(w, s);
+	}
+	w->wanted = 0;
+	w->make_result = r;
+	w->make_tries++;
+	pthread_cond_broadcast(&w->made);
+}
+
+static void remove_doomed(struct wal *w)
+{
+	struct wal_segment *s = w->doomed;
+	w->doomed = NULL;
+	pthread_mutex_unlock(&w->lock);
+	size_t bytes = 0;
+	for (struct wal_segment *next; s; s = next) {
+		next = s->next;
+		bytes += s->size;
+		uint64_t seq = s->seq;
+		int r = wal_segment_remove(w->opt.dirfd, s);
+		if (r < 0)
+			log_warn("log segment %llu cannot be removed: %s", (unsigned long long)seq,
+				 strerror(-r));
+	}
+	pthread_mutex_lock(&w->lock);
+	w->bytes_on_disk -= bytes;
+	w->make_result = 0; /* there may be space again */
+}
+
+void *wal_maker_main(void *arg)
+{
+	struct wal *w = arg;
+	pthread_setname_np(pthread_self(), "wal-space");
+	pthread_mutex_lock(&w->lock);
+	while (!w->stopping) {
+		if (w->doomed)
+			remove_doomed(w);
+		else if (wants_segment_locked(w))
+			make_segment(w);
+		else
+			pthread_cond_wait(&w->maker_wake, &w->lock);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+/* A segment may go when the next one holds a frame that is in the base too: that frame was durable
+ * before the checkpoint, and so was its segment's header. */
+void wal_trim_locked(struct wal *w)
+{
+	while (w->oldest != w->tail && w->oldest->next->first_lsn <= w->trimmed_lsn) {
+		struct wal_segment *s = w->oldest;
+		w->oldest = s->next;
+		s->next = w->doomed;
+		w->doomed = s;
+	}
+	if (w->doomed)
+		pthread_cond_signal(&w->maker_wake);
+}
