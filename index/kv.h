@@ -68,6 +68,7 @@ struct kv_recovery {
 	uint64_t checkpoint_lsn, last_lsn;
 	uint64_t frames_replayed, bytes_replayed;
 	bool torn_tail; /* the log ended in an unfinished frame: normal after power loss */
+	bool damaged; /* read-only opens: frames after last_lsn are damaged; what precedes is shown */
 };
 
 /* Opens (creating what is missing when the directories are empty) and replays the log.
@@ -84,6 +85,8 @@ struct kv_batch *kv_batch_new(void);
 void kv_batch_put(struct kv_batch *b, enum kv_table t, const void *key, size_t klen,
 		  const void *val, size_t vlen);
 void kv_batch_delete(struct kv_batch *b, enum kv_table t, const void *key, size_t klen);
+/* The batch frees space (deletes): on a full disk it may use the room kept in reserve for it. */
+void kv_batch_set_reserve(struct kv_batch *b);
 bool kv_batch_empty(const struct kv_batch *b);
 void kv_batch_free(struct kv_batch *b); /* NULL is fine; releases its barriers unrun */
 
@@ -99,7 +102,10 @@ struct kv_barrier {
 void kv_batch_barrier(struct kv_batch *b, struct kv_barrier *barrier);
 
 /* Consumes the batch, whatever the result. On success it is visible to every reader that starts
- * later, all of it for one key lookup; not durable. *ret_lsn (may be NULL) is for kv_sync(). */
+ * later, all of it for one key lookup; not durable. *ret_lsn (may be NULL) is for kv_sync().
+ * -ENOSPC: the disk is full, nothing has happened and the engine goes on; -E2BIG: more than 64 MiB;
+ * -EINVAL: a key or value beyond the limits; -ENOMEM: also when b is NULL. Waits while both
+ * memtables are full and are being written out; so never from a kv_sync_async() callback. */
 int kv_commit(struct kv *kv, struct kv_batch *b, uint64_t *ret_lsn);
 
 /* Returns when every batch up to lsn (UINT64_MAX: every batch committed so far) is durable.

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: MIT
+/* The engine: commits, lookups, opening and closing.
+ *
+ * A commit holds kv.lock while its frame is queued and its rows go into the active memtable, so
+ * log order is the order in which rows overwrite each other. Lookups take no lock: they enter
+ * (reader.h), load the published layers and look from the top down; whoever removes a layer first
+ * unpublishes it and then waits for the readers. A layer is unpublished only after its rows are in
+ * LMDB, and the LMDB snapshot is taken after the layers are loaded, so no row is ever missed.
+ *
+ * Opening: LMDB says up to which LSN it holds everything, which log continues it, and whether the
+ * last close was clean. After a clean close the log is empty and a new one (new wal id) is begun.
+ * Otherwise the log is replayed into the memtable, and a checkpoint follows at once: what was read
+ * from the page cache may not be on the disk although a sync says so (a failed fsync before the
+ * crash), and LMDB is written anew.
+ *
+ * Lock order: kv.base_lock, kv.lock, wal.lock.
+ */
+#include "kv_internal.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "kv_batch.h"
+#include "log.h"
+#include "wal_replay.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+#define MEMTABLE_DEFAULT ((size_t)64 << 20)
+#define CHECKPOINT_INTERVAL_DEFAULT 60
+
+void kv_fail(struct kv *kv, int err, const char *what)
+{
+	int none = 0;
+	if (!atomic_compare_exchange_strong(&kv->failed, &none, err))
+		return;
+	if (kv->opt.on_failure)
+		kv->opt.on_failure(kv->opt.on_failure_arg, err, what);
+	SCOPED_LOCK(&kv->lock);
+	pthread_cond_broadcast(&kv->changed);
+	pthread_cond_broadcast(&kv->keeper_wake);
+}
+
+static void wal_failed(void *arg, int err, const char *what)
+{
+	kv_fail(arg, err, what);
+}
+
+int kv_enter(struct kv *kv, struct reader **ret_reader, struct layers **ret_layers)
+{
+	struct reader *r = reader_enter(&kv->readers);
+	if (!r)
+		return -ENOMEM;
+	*ret_reader = r;
+	*ret_layers = atomic_load(&kv->layers);
+	return 0;
+}
+
+void kv_leave(struct reader *r)
+{
+	reader_leave(r);
+}
+
+static size_t batch_bytes(const struct kv_batch *b)
+{
+	return b->ops.len + b->n_ops * MEM_ROW_OVERHEAD;
+}
+
+static void apply_op(struct memtable *m, const struct kv_op *op)
+{
+	memtable_put(m, op->table, op->key, op->val.at,
+		     op->is_delete ? MEM_DELETED : (uint32_t)op->val.len);
+}
+
+/* Room in the active memtable: freezes it when it is full, waits while two are full. When the disk
+ * is too full for a checkpoint, waiting could be for ever: then only batches that free space go on. */
+static int make_room_locked(struct kv *kv, bool may_use_reserve)
+{
+	for (;;) {
+		if (kv->failed)
+			return kv->failed;
+		struct layers *l = atomic_load(&kv->layers);
+		if (memtable_bytes(l->active) < kv->opt.memtable_bytes)
+			return 0;
+		if (!l->frozen)
+			return kv_freeze_locked(kv);
+		if (kv->checkpoint_err)
+			return may_use_reserve ? 0 : kv->checkpoint_err;
+		pthread_cond_wait(&kv->changed, &kv->lock);
+	}
+}
+
+static int commit_locked(struct kv *kv, struct kv_batch *b, uint64_t *ret_lsn)
+{
+	int r = make_room_locked(kv, b->reserve);
+	if (r < 0)
+		return r;
+	struct memtable *m = atomic_load(&kv->layers)->active;
+	if (!memtable_reserve(m, batch_bytes(b)))
+		return -ENOMEM;
+	struct slice payload = slice_of(b->ops.data, b->ops.len);
+	r = wal_append(kv->wal, payload, b->barriers, b->reserve, ret_lsn);
+	if (r < 0)
+		return r;
+	b->barriers = NULL;
+	for (struct kv_op op; kv_op_take(&payload, &op) > 0;)
+		apply_op(m, &op);
+	atomic_store(&kv->last_lsn, *ret_lsn);
+	return 0;
+}
+
+int kv_commit(struct kv *kv, struct kv_batch *b, uint64_t *ret_lsn)
+{
+	if (!b)
+		return -ENOMEM;
+	uint64_t lsn = atomic_load(&kv->last_lsn);
+	int r = b->ops.failed ? -ENOMEM : b->err;
+	if (r == 0 && !kv->wal)
+		r = -EROFS;
+	if (r == 0 && !kv_batch_empty(b)) {
+		SCOPED_LOCK(&kv->lock);
+		r = commit_locked(kv, b, &lsn);
+	}
+	kv_batch_free(b);
+	if (r == 0 && ret_lsn)
+		*ret_lsn = lsn;
+	return r;
+}
+
+static int get_in_memory(const struct layers *l, enum kv_table t, struct slice key, struct buf *val)
+{
+	const struct mem_value *v = memtable_get(l->active, t, key);
+	if (!v && l->frozen)
+		v = memtable_get(l->frozen, t, key);
+	if (!v)
+		return 0;
+	if (v->len == MEM_DELETED)
+		return -ENOENT;
+	buf_put(val, v->bytes, v->len);
+	return val->failed ? -ENOMEM : 1;
+}
+
+int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct buf *val)
+{
+	struct reader *reader;
+	struct layers *l;
+	struct slice k = slice_of(key, klen);
+	if ((unsigned)t >= KV_TABLES || klen == 0 || klen > KV_KEY_MAX)
+		return -EINVAL;
+	int r = kv_enter(kv, &reader, &l);
+	if (r < 0)
+		return r;
+	r = get_in_memory(l, t, k, val);
+	if (r == 0) {
+		r = lmdb_read_begin(kv->base, &reader->txn);
+		if (r == 0) {
+			r = lmdb_base_get(kv->base, reader->txn, t, k, val);
+			lmdb_read_park(reader->txn);
+		}
+	}
+	kv_leave(reader);
+	return r < 0 ? r : 0;
+}
+
+static uint64_t known_lsn(struct kv *kv, uint64_t lsn)
+{
+	uint64_t last = atomic_load(&kv->last_lsn);
+	return lsn < last ? lsn : last;
+}
+
+int kv_sync(struct kv *kv, uint64_t lsn)
+{
+	return kv->wal ? wal_sync(kv->wal, known_lsn(kv, lsn)) : 0;
+}
+
+void kv_sync_async(struct kv *kv, uint64_t lsn, void (*done)(void *arg, int err), void *arg)
+{
+	if (kv->wal)
+		wal_when_durable(kv->wal, known_lsn(kv, lsn), true, done, arg);
+	else
+		done(arg, 0);
+}
+
+void kv_when_durable(struct kv *kv, uint64_t lsn, void (*fn)(void *arg, int err), void *arg)
+{
+	if (kv->wal)
+		wal_when_durable(kv->wal, known_lsn(kv, lsn), false, fn, arg);
+	else
+		fn(arg, 0);
+}
+
+uint64_t kv_last_lsn(struct kv *kv)
+{
+	return atomic_load(&kv->last_lsn);
+}
+
+uint64_t kv_durable_lsn(struct kv *kv)
+{
+	return kv->wal ? wal_durable_lsn(kv->wal) : atomic_load(&kv->last_lsn);
+}
+
+void kv_get_stats(struct kv *kv, struct kv_stats *ret_stats)
+{
+	struct kv_stats s = { .wal_backend = "standard" };
+	struct reader *reader;
+	struct layers *l;
+	pthread_mutex_lock(&kv->lock);
+	l = atomic_load(&kv->layers);
+	s.memtable_bytes = memtable_bytes(l->active) + (l->frozen ? memtable_bytes(l->frozen) : 0);
+	s.checkpoint_lsn = kv->state.checkpoint_lsn;
+	s.checkpoints = kv->checkpoints;
+	pthread_mutex_unlock(&kv->lock);
+	s.last_lsn = s.durable_lsn = atomic_load(&kv->last_lsn);
+	s.failed = atomic_load(&kv->failed);
+	if (kv->wal)
+		wal_stats(kv->wal, &s);
+	if (kv_enter(kv, &reader, &l) == 0) {
+		if (lmdb_read_begin(kv->base, &reader->txn) == 0) {
+			lmdb_base_stats(kv->base, reader->txn, &s);
+			lmdb_read_park(reader->txn);
+		}
+		kv_leave(reader);
+	}
+	*ret_stats = s;
+}
+
+static int replay_frame(void *arg, uint64_t lsn, struct slice payload)
+{
+	struct kv *kv = arg;
+	struct memtable *m = atomic_load(&kv->layers)->active;
+	struct kv_op op;
+	int r;
+	(void)lsn;
+	while ((r = kv_op_take(&payload, &op)) > 0) {
+		if (!memtable_reserve(m, op.key.len + op.val.len + MEM_ROW_OVERHEAD))
+			return -ENOMEM;
+		apply_op(m, &op);
+	}
+	return r;
+}
+
+static int random_wal_id(struct kv *kv)
+{
+	uint8_t *id = kv->state.wal_id;
+	ssize_t n = getrandom(id, sizeof kv->state.wal_id, 0);
+	return n == (ssize_t)sizeof kv->state.wal_id ? 0 : -EIO;
+}
+
+/* The base's state; of a base that is new, the state that it should get. */
+static int load_state(struct kv *kv)
+{
+	int r = lmdb_base_get_state(kv->base, &kv->state);
+	if (r == -ENOENT && !kv->opt.read_only) {
+		kv->state = (struct base_state){ .clean = true };
+		memcpy(kv->state.pool_uuid, kv->opt.pool_uuid, sizeof kv->opt.pool_uuid);
+		return 0;
+	}
+	if (r == 0 && memcmp(kv->state.pool_uuid, kv->opt.pool_uuid, sizeof kv->opt.pool_uuid))
+		return -ESTALE;
+	return r;
+}
+
+static int start_log(struct kv *kv, struct wal_found *found)
+{
+	struct wal_options opt = {
+		.dirfd = kv->opt.wal_dirfd,
+		.backend = kv->opt.wal_backend,
+		.sync_interval_ms = kv->opt.sync_interval_ms,
+		.segment_bytes = kv->opt.wal_segment_bytes,
+		.compress = kv->opt.wal_compress,
+		.on_failure = wal_failed,
+		.arg = kv,
+	};
+	bool was_clean = kv->state.clean;
+	int r = was_clean ? random_wal_id(kv) : 0;
+	if (r < 0)
+		return r;
+	memcpy(opt.id.pool_uuid, kv->opt.pool_uuid, sizeof opt.id.pool_uuid);
+	memcpy(opt.id.wal_id, kv->state.wal_id, sizeof opt.id.wal_id);
+	r = wal_start(&opt, found->last_lsn, found->last_seq, found->segments, &kv->wal);
+	if (r < 0)
+		return r;
+	found->segments = NULL;
+	if (!was_clean)
+		return 0;
+	/* The log exists before LMDB says that it is needed. */
+	kv->state.clean = false;
+	return kv_write_state(kv, &kv->state);
+}
+
+static int recover(struct kv *kv, struct kv_recovery *rec)
+{
+	struct wal_found found;
+	struct wal_replay in = {
+		.dirfd = kv->opt.wal_dirfd,
+		.checkpoint_lsn = kv->state.checkpoint_lsn,
+		.read_only = kv->opt.read_only,
+		.apply = replay_frame,
+		.arg = kv,
+	};
+	memcpy(in.id.pool_uuid, kv->opt.pool_uuid, sizeof in.id.pool_uuid);
+	memcpy(in.id.wal_id, kv->state.wal_id, sizeof in.id.wal_id);
+	int r = kv->state.clean ? wal_discard(&in, &found) : wal_replay(&in, &found);
+	*rec = (struct kv_recovery){
+		.checkpoint_lsn = in.checkpoint_lsn,
+		.last_lsn = found.last_lsn,
+		.frames_replayed = found.frames,
+		.bytes_replayed = found.bytes,
+		.torn_tail = found.torn_tail,
+		.damaged = found.damaged,
+	};
+	if (r == -EUCLEAN && found.damaged && kv->opt.read_only)
+		r = 0;
+	atomic_store(&kv->last_lsn, found.last_lsn);
+	if (r == 0 && !kv->opt.read_only)
+		r = start_log(kv, &found);
+	wal_found_done(&found);
+	return r;
+}
+
+static int start_keeper(struct kv *kv)
+{
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int r = pthread_create(&kv->keeper, NULL, kv_keeper_main, kv);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	kv->keeper_runs = r == 0;
+	return -r;
+}
+
+static void stop_keeper(struct kv *kv)
+{
+	if (!kv->keeper_runs)
+		return;
+	pthread_mutex_lock(&kv->lock);
+	kv->stopping = true;
+	pthread_cond_broadcast(&kv->keeper_wake);
+	pthread_mutex_unlock(&kv->lock);
+	pthread_join(kv->keeper, NULL);
+	kv->keeper_runs = false;
+}
+
+static struct kv *kv_new(const struct kv_options *opt)
+{
+	struct kv *kv = calloc(1, sizeof *kv);
+	struct layers *l = calloc(1, sizeof *l);
+	pthread_condattr_t attr;
+	if (!kv || !l || !(l->active = memtable_new()) || readers_init(&kv->readers) < 0) {
+		if (l)
+			memtable_free(l->active);
+		free(l);
+		free(kv);
+		return NULL;
+	}
+	kv->opt = *opt;
+	if (!kv->opt.memtable_bytes)
+		kv->opt.memtable_bytes = MEMTABLE_DEFAULT;
+	if (!kv->opt.checkpoint_interval_s)
+		kv->opt.checkpoint_interval_s = CHECKPOINT_INTERVAL_DEFAULT;
+	atomic_init(&kv->layers, l);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&kv->lock, NULL);
+	pthread_mutex_init(&kv->base_lock, NULL);
+	pthread_cond_init(&kv->changed, &attr);
+	pthread_cond_init(&kv->keeper_wake, &attr);
+	pthread_condattr_destroy(&attr);
+	kv->last_try_ms = clock_mono_ms();
+	return kv;
+}
+
+static void kv_free(struct kv *kv)
+{
+	struct layers *l = atomic_load(&kv->layers);
+	readers_done(&kv->readers);
+	lmdb_base_close(kv->base);
+	memtable_free(l->active);
+	memtable_free(l->frozen);
+	free(l);
+	free(kv->replaced);
+	pthread_mutex_destroy(&kv->lock);
+	pthread_mutex_destroy(&kv->base_lock);
+	pthread_cond_destroy(&kv->changed);
+	pthread_cond_destroy(&kv->keeper_wake);
+	free(kv);
+}
+
+int kv_open(const struct kv_options *opt, struct kv **ret_kv, struct kv_recovery *ret_recovery)
+{
+	struct kv_recovery rec = { 0 };
+	struct kv *kv = kv_new(opt);
+	if (!kv)
+		return -ENOMEM;
+	int r = lmdb_base_open(opt->index_path, opt->read_only, &kv->base);
+	if (r == 0)
+		r = load_state(kv);
+	if (r == 0)
+		r = recover(kv, &rec);
+	if (ret_recovery)
+		*ret_recovery = rec;
+	if (r == 0 && !opt->read_only)
+		r = start_keeper(kv);
+	if (r == 0 && !opt->read_only && rec.frames_replayed) {
+		r = kv_checkpoint(kv);
+		if (r == -ENOSPC)
+			r = 0; /* the replayed log stays until there is space again */
+	}
+	if (r < 0) {
+		stop_keeper(kv);
+		wal_stop(kv->wal, false);
+		kv_free(kv);
+		return r;
+	}
+	*ret_kv = kv;
+	return 0;
+}
+
+int kv_close(struct kv *kv)
+{
+	if (!kv)
+		return 0;
+	int r = 0, r2;
+	bool clean = false;
+	if (kv->wal && !(r = atomic_load(&kv->failed))) {
+		r = kv_sync(kv, UINT64_MAX);
+		r2 = kv_checkpoint(kv);
+		r = r ? r : r2;
+	}
+	stop_keeper(kv);
+	if (kv->wal && r == 0) {
+		struct base_state state = kv->state;
+		state.clean = true;
+		r = kv_write_state(kv, &state);
+		clean = r == 0;
+	}
+	r2 = wal_stop(kv->wal, clean);
+	kv_free(kv);
+	return r ? r : r2;
+}
