@@ -189,6 +189,11 @@ void kv_when_durable(struct kv *kv, uint64_t lsn, void (*fn)(void *arg, int err)
 		fn(arg, 0);
 }
 
+uint64_t kv_id(const struct kv *kv)
+{
+	return kv->id;
+}
+
 uint64_t kv_last_lsn(struct kv *kv)
 {
 	return atomic_load(&kv->last_lsn);
@@ -343,6 +348,7 @@ static void stop_keeper(struct kv *kv)
 
 static struct kv *kv_new(const struct kv_options *opt)
 {
+	static _Atomic uint64_t last_id;
 	struct kv *kv = calloc(1, sizeof *kv);
 	struct layers *l = calloc(1, sizeof *l);
 	pthread_condattr_t attr;
@@ -353,6 +359,7 @@ static struct kv *kv_new(const struct kv_options *opt)
 		free(kv);
 		return NULL;
 	}
+	kv->id = atomic_fetch_add(&last_id, 1) + 1;
 	kv->opt = *opt;
 	if (!kv->opt.memtable_bytes)
 		kv->opt.memtable_bytes = MEMTABLE_DEFAULT;

@@ -78,6 +78,8 @@ int kv_open(const struct kv_options *opt, struct kv **ret_kv, struct kv_recovery
 /* Syncs, checkpoints and trims the log (unless read-only or failed), then frees. First error wins;
  * memory is freed whatever happens. */
 int kv_close(struct kv *kv);
+/* A number that no other handle of this process has or had: for caches of what a pool's rows say. */
+uint64_t kv_id(const struct kv *kv);
 
 /* A batch is owned by one thread until kv_commit() or kv_batch_free(). Later operations on the
  * same key win. Memory failures surface at kv_commit(). */

@@ -15,6 +15,7 @@ struct layers {
 };
 
 struct kv {
+	uint64_t id; /* kv_id() */
 	struct kv_options opt;
 	struct readers readers;
 	struct lmdb_base *base;
