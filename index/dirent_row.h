@@ -4,7 +4,8 @@
  * The key is (parent, cookie). A cookie is the 63-bit seeded hash of the name with its low 7 bits
  * used to tell collisions apart, so it finds a name without a second table, stays the same while
  * the entry lives, and is what readdir hands out (telldir/seekdir, NFS). Cookies 0..2 are free for
- * ".", ".." and the start.
+ * ".", ".." and the start. The seed is the pool's own (dirent_put_seed), so that nobody can choose
+ * names that collide.
  */
 #ifndef FOLDFS_DIRENT_ROW_H
 #define FOLDFS_DIRENT_ROW_H
@@ -21,6 +22,9 @@ struct dirent_row {
 	char name[DIRENT_NAME_MAX + 1]; /* NUL-terminated */
 };
 
+/* For mkfs, in a batch of its own before the first name: without it the seed is 0. */
+void dirent_put_seed(struct kv_batch *b, uint64_t seed);
+
 /* Finds a name. 0, -ENOENT, -ENAMETOOLONG, -EUCLEAN. */
 int dirent_get(struct kv *kv, uint64_t parent, const char *name, struct dirent_row *ret_row);
 /* Adds a name that dirent_get() did not find (the caller holds the directory's lock from there to
@@ -36,5 +40,6 @@ struct dirent_iter *dirent_iter_new(struct kv *kv, uint64_t parent, uint64_t aft
 /* 1, 0 at the end, -errno. */
 int dirent_iter_next(struct dirent_iter *it, struct dirent_row *ret_row);
 void dirent_iter_free(struct dirent_iter *it);
+int dirent_decode(struct slice key, struct slice val, struct dirent_row *ret_row); /* or -EUCLEAN */
 int dirent_any(struct kv *kv, uint64_t parent); /* 1 if the directory has an entry, 0, -errno */
 #endif
