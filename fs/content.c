@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: MIT
+/* A file's bytes are in memory, all of them (mem), or else in its staging file where that has data,
+ * and in its map where it has none. The staging file is asked (SEEK_DATA) and not remembered,
+ * so there is no table that could be wrong after a crash. For that to be exact, a write into a
+ * block of which the map has part first completes the block in the staging file (complete_block).
+ *
+ * Small files stay in memory until they grow past `small_file`; larger ones spill into a staging
+ * file. Both are held (inode.h) until somebody commits them.
+ */
+#include "content.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "log.h"
+#include "settle.h"
+#include <fcntl.h>
+#include <limits.h>
+
+#define BLOCK 4096u
+
+static void touch(struct fs *fs, struct inode *inode)
+{
+	inode->row.mtime = inode->row.ctime = clock_wall_ns();
+	inode_mark_dirty(fs, inode);
+}
+
+int content_ready(struct fs *fs, struct inode *inode)
+{
+	if (!S_ISREG(inode->row.mode))
+		return 0;
+	if ((inode->row.flags & INODE_INLINE) && !inode->mem) {
+		CLEANUP_BUF struct buf data = { 0 };
+		int r = inline_get(fs_kv(fs), inode->ino, &data);
+		if (r < 0 || data.len != inode->row.size) {
+			log_error("inode %lu: its inline content is missing or damaged", inode->ino);
+			return -EIO;
+		}
+		struct membuf *m = membuf_new(fs, data.len);
+		if (!m)
+			return -ENOMEM;
+		memcpy(m->data, data.data, data.len);
+		m->len = data.len;
+		inode->mem = m;
+	}
+	if (inode->row.staging_gen && inode->fd < 0) {
+		int flags = fs->read_only ? O_RDONLY : O_RDWR;
+		int fd = staging_file(fs->pool->staging, inode->ino, inode->row.staging_gen, flags);
+		if (fd < 0) {
+			log_error("inode %lu: staging file %lx.%lx: %s", inode->ino, inode->ino,
+				  inode->row.staging_gen, strerror(-fd));
+			return fd == -ENOENT ? -EIO : fd;
+		}
+		inode->fd = fd;
+		inode->staging_whole = !content_has_map(&inode->row);
+	}
+	return 0;
+}
+
+void content_rest(struct fs *fs, struct inode *inode)
+{
+	if (inode->opens || inode->held || settle_active(inode))
+		return;
+	if (inode->mem) {
+		membuf_unref(fs, inode->mem);
+		inode->mem = NULL;
+	}
+	if (inode->fd >= 0) {
+		inode_account_staged(fs, inode);
+		close(inode->fd);
+		inode->fd = -1;
+	}
+}
+
+static int read_map(struct fs *fs, struct inode *inode, void *buf, size_t len, uint64_t at,
+		    bool wait)
+{
+	if (!content_has_map(&inode->row)) {
+		memset(buf, 0, len);
+		return 0;
+	}
+	struct map_vec map = { 0 };
+	int r = extents_map(fs->pool->extents, &inode->row, at, len, &map);
+	if (r >= 0 && wait) {
+		r = chunks_read_map(fs->pool->chunks, &map, at, len, buf);
+	} else if (r >= 0) {
+		r = chunks_try_read_map(fs->pool->chunks, &map, at, len, buf);
+		r = r == 0 ? -EAGAIN : r;
+	}
+	map_vec_done(&map);
+	return r < 0 ? r : 0;
+}
+
+/* Reads a stretch that is data in the staging file; past its end are zeros. */
+static int read_staged(struct inode *inode, void *buf, size_t len, uint64_t at)
+{
+	ssize_t n = io_read(inode->fd, buf, len, (off_t)at);
+	if (n < 0)
+		return (int)n;
+	memset((char *)buf + n, 0, len - (size_t)n);
+	return 0;
+}
+
+/* Where at or after `at` the staging file has data, and where that data ends; both at most end. */
+static void next_staged(struct inode *inode, uint64_t at, uint64_t end, uint64_t *ret_from,
+			uint64_t *ret_to)
+{
+	off_t from = lseek(inode->fd, (off_t)at, SEEK_DATA);
+	if (from < 0 || (uint64_t)from >= end) {
+		*ret_from = *ret_to = end;
+		return;
+	}
+	off_t to = lseek(inode->fd, from, SEEK_HOLE);
+	*ret_from = (uint64_t)from;
+	*ret_to = to < 0 || (uint64_t)to > end ? end : (uint64_t)to;
+}
+
+static int read_layers(struct fs *fs, struct inode *inode, uint8_t *buf, size_t len, uint64_t at,
+		       bool wait)
+{
+	uint64_t pos = at, end = at + len;
+	while (pos < end) {
+		uint64_t from, to;
+		next_staged(inode, pos, end, &from, &to);
+		int r = 0;
+		if (from > pos)
+			r = read_map(fs, inode, buf + (pos - at), from - pos, pos, wait);
+		if (r == 0 && to > from)
+			r = read_staged(inode, buf + (from - at), to - from, from);
+		if (r < 0)
+			return r;
+		pos = to;
+	}
+	return 0;
+}
+
+ssize_t content_read(struct fs *fs, struct inode *inode, void *buf, size_t len, uint64_t at,
+		     bool wait)
+{
+	if (inode->native_written && inode->fd >= 0)
+		return io_read(inode->fd, buf, len, (off_t)at);
+	if (at >= inode->row.size)
+		return 0;
+	if (len > inode->row.size - at)
+		len = inode->row.size - at;
+	int r = 0;
+	if (inode->mem)
+		memcpy(buf, inode->mem->data + at, len);
+	else if (inode->fd >= 0 && inode->staging_whole)
+		r = read_staged(inode, buf, len, at);
+	else if (inode->fd >= 0)
+		r = read_layers(fs, inode, buf, len, at, wait);
+	else
+		r = read_map(fs, inode, buf, len, at, wait);
+	return r < 0 ? r : (ssize_t)len;
+}
+
+/* Before part of a block is written: if the staging file has a hole there and the map may have
+ * something, puts the whole block into the staging file as it reads now. */
+static int complete_block(struct fs *fs, struct inode *inode, uint64_t at)
+{
+	uint64_t from, to, start = at / BLOCK * BLOCK;
+	if (inode->staging_whole || start >= inode->row.size)
+		return 0;
+	next_staged(inode, start, start + BLOCK, &from, &to);
+	if (from == start && to == start + BLOCK)
+		return 0;
+	uint8_t block[BLOCK];
+	size_t len = inode->row.size - start < BLOCK ? inode->row.size - start : BLOCK;
+	int r = read_layers(fs, inode, block, len, start, true);
+	return r < 0 ? r : io_write(inode->fd, block, len, (off_t)start);
+}
+
+/* Makes [at, end) of the map a hole, committed with the row. The part of a held inode's map that
+ * is already given up does not count: its map is empty. */
+static int cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t len)
+{
+	if (!content_has_map(&inode->row))
+		return 0;
+	struct change *c = change_new(fs->pool->extents);
+	if (!c)
+		return -ENOMEM;
+	int r = extents_replace(c, &inode->row, at, len, NULL, 0);
+	if (r < 0) {
+		change_drop(c);
+		return r;
+	}
+	inode_stage(inode, c);
+	return inode_commit(inode, c);
+}
+
+/* A new, empty staging file for the inode. */
+static int begin_staging(struct fs *fs, struct inode *inode)
+{
+	uint64_t gen;
+	int fd, r = staging_create(fs->pool->staging, inode->ino, &gen, &fd);
+	if (r < 0)
+		return r;
+	inode->fd = fd;
+	inode->staged_blocks = 0;
+	inode->row.staging_gen = gen;
+	inode->staging_whole = !content_has_map(&inode->row);
+	return 0;
+}
+
+int content_spill(struct fs *fs, struct inode *inode)
+{
+	if (!inode->mem)
+		return 0;
+	settle_disturb(inode);
+	inode_hold(inode, inode->row.size > 0 && !inode->held);
+	int r = begin_staging(fs, inode);
+	if (r < 0)
+		return r;
+	r = io_write(inode->fd, inode->mem->data, inode->mem->len, 0);
+	if (r < 0) {
+		staging_drop(fs->pool->staging, inode->ino, inode->row.staging_gen);
+		close(take_fd(&inode->fd));
+		inode->row.staging_gen = 0;
+		return r;
+	}
+	membuf_unref(fs, inode->mem);
+	inode->mem = NULL;
+	inode_mark_dirty(fs, inode);
+	return 0;
+}
+
+int content_stage_all(struct fs *fs, struct inode *inode)
+{
+	if (inode->mem && inode->mem->len)
+		return content_spill(fs, inode);
+	if (inode->mem) {
+		membuf_unref(fs, inode->mem);
+		inode->mem = NULL;
+	}
+	if (inode->fd >= 0 && inode->staging_whole)
+		return cut_map(fs, inode, 0, UINT64_MAX); /* a destage had got some way */
+	if (content_has_map(&inode->row))
+		return -EINVAL;
+	int r = begin_staging(fs, inode);
+	if (r == 0 && inode->row.size && ftruncate(inode->fd, (off_t)inode->row.size))
+		r = -errno;
+	return r;
+}
+
+/* Small content goes to memory when it is first written; false: it is too large for that. */
+static int into_memory(struct fs *fs, struct inode *inode, uint64_t end)
+{
+	uint64_t limit = fs->pool->config.small_file;
+	if (inode->mem)
+		return end <= limit;
+	if (inode->fd >= 0 || end > limit || inode->row.size > limit)
+		return 0;
+	struct membuf *m = membuf_new(fs, inode->row.size > end ? inode->row.size : end);
+	if (!m)
+		return -ENOMEM;
+	int r = read_map(fs, inode, m->data, inode->row.size, 0, true);
+	if (r < 0) {
+		membuf_unref(fs, m);
+		return r;
+	}
+	m->len = inode->row.size;
+	inode->mem = m;
+	return 1;
+}
+
+static int write_memory(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at)
+{
+	inode_hold(inode, inode->row.size > 0);
+	size_t end = at + len;
+	int r = membuf_own(fs, &inode->mem, end);
+	if (r < 0)
+		return r;
+	struct membuf *m = inode->mem;
+	if (at > m->len)
+		memset(m->data + m->len, 0, at - m->len);
+	memcpy(m->data + at, buf, len);
+	m->len = end > m->len ? end : m->len;
+	return 0;
+}
+
+static int write_staged(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at)
+{
+	if (inode->fd < 0) {
+		if (!content_has_map(&inode->row))
+			inode_hold(inode, false);
+		int r = begin_staging(fs, inode);
+		if (r < 0)
+			return r;
+		/* laid over a map: the name has to be in the log before data may be trusted to it */
+		if (!inode->held && (r = inode_name_staging(fs, inode)) < 0)
+			return r;
+	}
+	int r = 0;
+	if (at % BLOCK)
+		r = complete_block(fs, inode, at);
+	if (r == 0 && (at + len) % BLOCK && (at + len) / BLOCK != at / BLOCK)
+		r = complete_block(fs, inode, at + len);
+	if (r == 0 && (at + len) % BLOCK && (at + len) / BLOCK == at / BLOCK && at % BLOCK == 0)
+		r = complete_block(fs, inode, at);
+	return r < 0 ? r : io_write(inode->fd, buf, len, (off_t)at);
+}
+
+int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at)
+{
+	if (len == 0)
+		return 0;
+	if (at > (uint64_t)INT64_MAX - len)
+		return -EFBIG;
+	settle_disturb(inode);
+	int r = into_memory(fs, inode, at + len);
+	if (r > 0)
+		r = write_memory(fs, inode, buf, len, at);
+	else if (r == 0 && (r = content_spill(fs, inode)) == 0)
+		r = write_staged(fs, inode, buf, len, at);
+	if (r < 0)
+		return r;
+	if (at + len > inode->row.size)
+		inode->row.size = at + len;
+	touch(fs, inode);
+	return 0;
+}
+
+static int truncate_memory(struct fs *fs, struct inode *inode, uint64_t size)
+{
+	inode_hold(inode, inode->row.size > 0);
+	int r = membuf_own(fs, &inode->mem, size);
+	if (r < 0)
+		return r;
+	if (size > inode->mem->len)
+		memset(inode->mem->data + inode->mem->len, 0, size - inode->mem->len);
+	inode->mem->len = size;
+	return 0;
+}
+
+int content_replace(struct fs *fs, struct inode *inode)
+{
+	settle_disturb(inode);
+	if (inode->native_opens || inode->native_written) {
+		if (ftruncate(inode->fd, 0))
+			return -errno;
+	} else {
+		/* nothing of the old content is touched: `kept` goes on naming it */
+		if (inode->row.size || inode->row.staging_gen)
+			inode_hold(inode, true);
+		if (inode->fd >= 0)
+			close(take_fd(&inode->fd));
+		if (inode->held && inode->row.staging_gen &&
+		    inode->row.staging_gen != inode->kept.staging_gen)
+			staging_drop(fs->pool->staging, inode->ino, inode->row.staging_gen);
+		inode->row.staging_gen = 0;
+		inode->staging_whole = false;
+		membuf_unref(fs, inode->mem);
+		inode->mem = membuf_new(fs, 0);
+		if (!inode->mem)
+			return -ENOMEM;
+	}
+	inode->row.size = 0;
+	touch(fs, inode);
+	return 0;
+}
+
+int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
+{
+	if (size > (uint64_t)INT64_MAX)
+		return -EFBIG;
+	if (size == 0 && !inode->native_opens && !inode->native_written && inode->row.size)
+		return content_replace(fs, inode);
+	uint64_t old = inode->row.size;
+	settle_disturb(inode);
+	int r = 0;
+	if (inode->mem && size > fs->pool->config.small_file)
+		r = content_spill(fs, inode);
+	if (r == 0 && inode->mem) {
+		r = truncate_memory(fs, inode, size);
+	} else if (r == 0) {
+		if (inode->fd >= 0 && (inode->staging_whole || size < old) &&
+		    ftruncate(inode->fd, (off_t)size))
+			r = -errno;
+		inode->row.size = size;
+		if (r == 0 && size < old)
+			r = cut_map(fs, inode, size, UINT64_MAX);
+	}
+	if (r < 0) {
+		inode->row.size = old;
+		return r;
+	}
+	inode->row.size = size;
+	touch(fs, inode);
+	return 0;
+}

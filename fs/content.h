@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+/* content: the bytes of a regular file, wherever they are: memory, staging file, map.
+ *
+ * Every function wants the inode's lock held: shared for reading, exclusive for the rest, and
+ * content_ready() called once since the inode became live.
+ */
+#ifndef FOLDFS_CONTENT_H
+#define FOLDFS_CONTENT_H
+#include "inode.h"
+
+/* Brings inline content into memory, opens the staging file: -EIO when it is missing. */
+int content_ready(struct fs *fs, struct inode *inode);
+/* Frees memory and descriptor that nobody needs any more (no opens, nothing held). */
+void content_rest(struct fs *fs, struct inode *inode);
+
+/* Reads up to len bytes, fewer at the end of the file; holes are zeros. `wait` false: -EAGAIN when
+ * the device would have to be waited for. Returns the count. */
+ssize_t content_read(struct fs *fs, struct inode *inode, void *buf, size_t len, uint64_t at,
+		     bool wait);
+/* Writes all of it. Not durable. Updates size and times. */
+int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at);
+/* Sets the size; what is cut off is gone, what is added reads as zeros. */
+int content_truncate(struct fs *fs, struct inode *inode, uint64_t size);
+/* Empties the file as an O_TRUNC open does: the old content is kept until the new is committed. */
+int content_replace(struct fs *fs, struct inode *inode);
+/* fallocate(2) with mode 0, KEEP_SIZE, PUNCH_HOLE or ZERO_RANGE; -EOPNOTSUPP for others. */
+int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, uint64_t len);
+/* SEEK_DATA / SEEK_HOLE; -ENXIO at or past the end. */
+int content_seek(struct fs *fs, struct inode *inode, uint64_t at, bool data, uint64_t *ret_at);
+/* Moves what is in memory into a new staging file. */
+int content_spill(struct fs *fs, struct inode *inode);
+/* Makes sure there is an empty or complete staging file that holds everything: for native opens. */
+int content_stage_all(struct fs *fs, struct inode *inode);
+/* Makes dst's range read as src's, sharing extents where it can. Both locked. Count or -errno. */
+ssize_t content_copy(struct fs *fs, struct inode *src, uint64_t src_at, struct inode *dst,
+		     uint64_t dst_at, uint64_t len);
+
+static inline bool content_has_map(const struct inode_row *row)
+{
+	return row->pieces > 0 || (row->flags & INODE_MAPPED);
+}
+#endif

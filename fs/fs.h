@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+/* fs: what all parts of the daemon share: the pool, the session and what it negotiated.
+ *
+ * Lock order: fs.names (shared by namespace operations, exclusive for rename), then inodes
+ * (directories before what is in them, several of one kind by number), then everything in store/ and
+ * index/. The inode table's and lookup table's own locks are leaves. No lock is held over an fsync.
+ */
+#ifndef FOLDFS_FS_H
+#define FOLDFS_FS_H
+#include "pool.h"
+#include "workers.h"
+#include <pthread.h>
+#include <errno.h>
+#include <stdatomic.h>
+
+struct fuse_session;
+
+struct fs_counters {
+	atomic_ullong creates, lookups, unlinks, renames, opens_native, opens_cached, opens_direct;
+	atomic_ullong read_bytes, written_bytes, reads_waited, fsyncs, clones, clone_bytes;
+	atomic_ullong destaged_files, destaged_bytes, destage_cancelled;
+};
+
+struct fs {
+	struct pool *pool;
+	struct fuse_session *session;
+	const char *mountpoint;
+	const char *native_why_not; /* NULL while native mode is possible, else a clear reason */
+	bool writeback;		    /* negotiated instead of passthrough */
+	bool read_only;
+	double attr_timeout, entry_timeout; /* seconds */
+
+	pthread_rwlock_t names;
+	struct inode_table *inodes;
+	struct lookups *lookups;
+	struct workers *waiters; /* runs what may block: cold reads, fsync, backpressure */
+	struct settler *settler;
+	struct reaper *reaper;
+	struct ticker *ticker;
+	atomic_ullong memory_bytes; /* content of small files held in memory */
+	struct fs_counters count;
+};
+
+static inline struct kv *fs_kv(struct fs *fs)
+{
+	return fs->pool->kv;
+}
+/* -EROFS when nothing may change (ro mount, or a metadata error made it so), else 0. */
+static inline int fs_may_write(const struct fs *fs)
+{
+	return fs->read_only || fs->pool->failed ? -EROFS : 0;
+}
+#endif

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT
+/* Order of going up: pool, parts of the daemon, session, mount, leftovers of the last mount, control
+ * socket, loop. Going down is the reverse, and in between everything that inodes hold is committed:
+ * with a clean umount the kernel has released every file before; after SIGTERM it may not have.
+ */
+#include "mount.h"
+#include "cleanup.h"
+#include "control.h"
+#include "inode.h"
+#include "log.h"
+#include "lookups.h"
+#include "ops.h"
+#include "reaper.h"
+#include "settle.h"
+#include "ticker.h"
+#include <stdio.h>
+
+#define WAITERS_MAX 64u
+#define LOCK_WAIT_MS 30000u
+
+static void want(struct fuse_conn_info *conn, uint64_t flag)
+{
+	fuse_set_feature_flag(conn, flag);
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct fs *fs = userdata;
+	const struct config *conf = &fs->pool->config;
+	bool passthrough = conf->mode != IO_MODE_MEDIATED && !fs->read_only;
+	if (passthrough && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
+		conn->max_backing_stack_depth = 1;
+	} else if (!passthrough) {
+		fs->native_why_not = fs->read_only ? "the mount is read-only" : "mode=mediated";
+	} else {
+		fs->native_why_not = "the kernel does not offer FUSE passthrough (it needs Linux "
+				     "6.9 or later)";
+	}
+	if (fs->native_why_not && !fs->read_only)
+		fs->writeback = fuse_set_feature_flag(conn, FUSE_CAP_WRITEBACK_CACHE);
+	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
+	want(conn, FUSE_CAP_POSIX_ACL);
+	want(conn, FUSE_CAP_DONT_MASK);
+	want(conn, FUSE_CAP_EXPORT_SUPPORT);
+	want(conn, FUSE_CAP_READDIRPLUS);
+	want(conn, FUSE_CAP_READDIRPLUS_AUTO);
+	want(conn, FUSE_CAP_PARALLEL_DIROPS);
+	want(conn, FUSE_CAP_CACHE_SYMLINKS);
+	want(conn, FUSE_CAP_NO_OPENDIR_SUPPORT);
+	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
+	want(conn, FUSE_CAP_ASYNC_DIO);
+	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
+	fuse_unset_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
+	conn->no_interrupt = 1;
+	conn->max_write = conf->max_write ? (uint32_t)conf->max_write : 1u << 20;
+	conn->max_background = 64;
+	conn->congestion_threshold = 48;
+	conn->time_gran = 1;
+}
+
+static const struct fuse_lowlevel_ops operations = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.symlink = op_symlink,
+	.rename = op_rename,
+	.link = op_link,
+	.open = op_open,
+	.create = op_create,
+	.tmpfile = op_tmpfile,
+	.release = op_release,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.fsync = op_fsync,
+	.fallocate = op_fallocate,
+	.lseek = op_lseek,
+	.copy_file_range = op_copy_file_range,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.fsyncdir = op_fsyncdir,
+	.statfs = op_statfs,
+	.setxattr = op_setxattr,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+	.removexattr = op_removexattr,
+};
+
+static void metadata_failed(void *arg, int err, const char *what)
+{
+	struct fs *fs = arg;
+	log_error("%s failed: %s. The mount is read-only from now on; nothing that was synced is "
+		  "lost: unmount, mend the storage, mount again",
+		  what, strerror(-err));
+	fs->pool->failed = err;
+}
+
+static int fs_start(struct fs *fs)
+{
+	const struct config *conf = &fs->pool->config;
+	fs->attr_timeout = (double)conf->attr_timeout_ms / 1000;
+	fs->entry_timeout = (double)conf->entry_timeout_ms / 1000;
+	pthread_rwlock_init(&fs->names, NULL);
+	fs->pool->on_failure = metadata_failed;
+	fs->pool->on_failure_arg = fs;
+	fs->lookups = lookups_new();
+	if (!fs->lookups)
+		return -ENOMEM;
+	int r = inode_table_new(fs, &fs->inodes);
+	if (r == 0)
+		r = workers_start("waiter", WAITERS_MAX, &fs->waiters);
+	if (r == 0 && !fs->read_only)
+		r = settler_start(fs);
+	if (r == 0 && !fs->read_only)
+		r = settle_leftovers(fs);
+	if (r == 0 && !fs->read_only)
+		r = reaper_start(fs);
+	if (r == 0 && !fs->read_only)
+		r = ticker_start(fs);
+	return r;
+}
+
+static void fs_stop(struct fs *fs)
+{
+	ticker_stop(fs);
+	if (fs->waiters)
+		workers_drain(fs->waiters);
+	if (fs->inodes && !fs->read_only)
+		ticker_commit_dirty(fs, true);
+	settler_stop(fs);
+	reaper_stop(fs);
+	workers_stop(fs->waiters);
+	inode_table_free(fs->inodes);
+	lookups_free(fs->lookups);
+	pthread_rwlock_destroy(&fs->names);
+}
+
+/* The kernel reads ahead 128 KiB unless told otherwise; only root may tell it. */
+static void set_read_ahead(struct fs *fs)
+{
+	char line[4096], where[4096], path[128];
+	unsigned major, minor;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	bool found = false;
+	while (f && !found && fgets(line, sizeof line, f))
+		found = sscanf(line, "%*u %*u %u:%u %*s %4095s", &major, &minor, where) == 3 &&
+			!strcmp(where, fs->mountpoint);
+	if (f)
+		fclose(f);
+	if (!found)
+		return;
+	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", major, minor);
+	f = fopen(path, "we");
+	if (!f)
+		return;
+	fprintf(f, "%lu\n", fs->pool->config.read_ahead_kb);
+	if (fclose(f))
+		log_debug("read-ahead stays as it is: %s", strerror(errno));
+}
+
+static int serve(struct fs *fs)
+{
+	struct fuse_loop_config *loop = fuse_loop_cfg_create();
+	if (!loop)
+		return -ENOMEM;
+	unsigned threads = fs->pool->config.threads;
+	fuse_loop_cfg_set_clone_fd(loop, 1);
+	fuse_loop_cfg_set_max_threads(loop, threads ? threads : 10);
+	fuse_loop_cfg_set_idle_threads(loop, threads ? threads : 10);
+	int r = fuse_session_loop_mt(fs->session, loop);
+	fuse_loop_cfg_destroy(loop);
+	return r < 0 ? r : 0; /* a positive value is the signal that ended it */
+}
+
+static struct fuse_session *new_session(struct fs *fs, const struct mount_request *req)
+{
+	char options[8192];
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	const struct config *conf = &fs->pool->config;
+	snprintf(options, sizeof options,
+		 "-ofsname=%s,subtype=foldfs,default_permissions%s%s%s%s", fs->pool->path,
+		 conf->allow_other ? ",allow_other" : "", req->read_only ? ",ro" : "",
+		 req->fuse_options && *req->fuse_options ? "," : "",
+		 req->fuse_options ? req->fuse_options : "");
+	struct fuse_session *se = NULL;
+	if (!fuse_opt_add_arg(&args, "foldfs") && !fuse_opt_add_arg(&args, options))
+		se = fuse_session_new(&args, &operations, sizeof operations, fs);
+	fuse_opt_free_args(&args);
+	return se;
+}
+
+static void not_ready(const struct mount_request *req, int err, const char *sentence)
+{
+	req->ready(req->ready_arg, err, sentence);
+}
+
+static int mount_and_serve(struct fs *fs, const struct mount_request *req)
+{
+	char sentence[1024];
+	struct control *control = NULL;
+	fs->session = new_session(fs, req);
+	if (!fs->session) {
+		not_ready(req, -EINVAL, "an option was not understood by the FUSE library");
+		return -EINVAL;
+	}
+	int r = fuse_set_signal_handlers(fs->session) ? -EIO : 0;
+	if (r == 0 && fuse_session_mount(fs->session, req->mountpoint))
+		r = -EIO;
+	if (r < 0) {
+		snprintf(sentence, sizeof sentence,
+			 "%s cannot be mounted on: is /dev/fuse there, and may you mount?",
+			 req->mountpoint);
+		not_ready(req, r, sentence);
+	} else {
+		r = control_start(fs, &control);
+		if (r < 0)
+			log_warn("no control socket, `foldfs` commands will not reach this mount: "
+				 "%s",
+				 strerror(-r));
+		set_read_ahead(fs);
+		req->ready(req->ready_arg, 0, NULL);
+		r = serve(fs);
+		control_stop(control);
+		fuse_session_unmount(fs->session);
+	}
+	fuse_remove_signal_handlers(fs->session);
+	return r;
+}
+
+int mount_serve(const struct mount_request *req)
+{
+	struct pool_error perr = { 0 };
+	struct fs *fs = calloc(1, sizeof *fs);
+	if (!fs)
+		return -ENOMEM;
+	fs->read_only = req->read_only;
+	fs->mountpoint = req->mountpoint;
+	int r = pool_open(req->pool_path, req->options, req->read_only, LOCK_WAIT_MS, &fs->pool,
+			  &perr);
+	if (r < 0) {
+		not_ready(req, r, perr.text);
+		free(fs);
+		return r;
+	}
+	r = fs_start(fs);
+	if (r < 0)
+		not_ready(req, r, strerror(-r));
+	else
+		r = mount_and_serve(fs, req);
+	fs_stop(fs);
+	int closed = pool_close(fs->pool);
+	if (fs->session)
+		fuse_session_destroy(fs->session);
+	if (closed < 0)
+		log_error("closing the pool failed: %s", strerror(-closed));
+	free(fs);
+	return r < 0 ? r : closed;
+}

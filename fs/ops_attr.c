@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+#include "acl.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "content.h"
+#include "ops.h"
+#include "settle.h"
+#include "xattr_row.h"
+#include <sys/statvfs.h>
+
+static void reply_attr(fuse_req_t req, struct fs *fs, int r, const struct attributes *attr)
+{
+	if (r < 0)
+		reply_result(req, r);
+	else
+		fuse_reply_attr(req, &attr->st, attr->is_volatile ? 0 : fs->attr_timeout);
+}
+
+void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct attributes attr;
+	(void)fi;
+	reply_attr(req, fs, inode_stat_by_number(fs, ino, &attr), &attr);
+}
+
+bool inode_has_privileges(const struct inode *inode)
+{
+	uint32_t mode = inode->row.mode;
+	return (mode & S_ISUID) || ((mode & S_ISGID) && (mode & S_IXGRP)) ||
+	       (inode->row.flags & INODE_CAPS);
+}
+
+int inode_kill_privileges(struct fs *fs, struct inode *inode, struct kv_batch *b)
+{
+	(void)fs;
+	inode->row.mode &= ~(uint32_t)S_ISUID;
+	if (inode->row.mode & S_IXGRP)
+		inode->row.mode &= ~(uint32_t)S_ISGID;
+	if (inode->row.flags & INODE_CAPS) {
+		xattr_delete(b, inode->ino, "security.capability");
+		inode->row.flags &= ~(uint32_t)INODE_CAPS;
+	}
+	return 0;
+}
+
+static int set_size(struct fs *fs, struct inode *in, uint64_t size)
+{
+	int r = content_ready(fs, in);
+	if (r < 0)
+		return r;
+	if (!in->native_written || in->fd < 0) {
+		r = content_truncate(fs, in, size);
+	} else {
+		settle_disturb(in);
+		r = ftruncate(in->fd, (off_t)size) ? -errno : 0;
+		inode_absorb_native(in);
+	}
+	if (r == 0 && !in->opens && !in->row.staging_gen && !in->held)
+		content_rest(fs, in);
+	else if (r == 0 && !in->opens)
+		settle_schedule(fs, in);
+	return r;
+}
+
+/* Times of a staging file that the kernel writes are the file's times. */
+static void set_native_times(struct inode *in, const struct inode_row *row)
+{
+	struct timespec ts[2] = {
+		{ .tv_sec = row->atime / 1000000000, .tv_nsec = row->atime % 1000000000 },
+		{ .tv_sec = row->mtime / 1000000000, .tv_nsec = row->mtime % 1000000000 },
+	};
+	for (int i = 0; i < 2; i++)
+		if (ts[i].tv_nsec < 0) {
+			ts[i].tv_nsec += 1000000000;
+			ts[i].tv_sec--;
+		}
+	if (in->native_written && in->fd >= 0)
+		futimens(in->fd, ts);
+}
+
+static int64_t ns_of(const struct timespec *t)
+{
+	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+static void set_times(struct inode *in, const struct stat *attr, int to_set, int64_t now)
+{
+	if (in->native_written)
+		inode_absorb_native(in);
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		in->row.atime = now;
+	else if (to_set & FUSE_SET_ATTR_ATIME)
+		in->row.atime = ns_of(&attr->st_atim);
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		in->row.mtime = now;
+	else if (to_set & FUSE_SET_ATTR_MTIME)
+		in->row.mtime = ns_of(&attr->st_mtim);
+	set_native_times(in, &in->row);
+	in->row.ctime = to_set & FUSE_SET_ATTR_CTIME ? ns_of(&attr->st_ctim) : now;
+}
+
+#define SET_TIMES                                                                                  \
+	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |                     \
+	 FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME)
+
+#define SET_ANY                                                                                    \
+	(SET_TIMES | FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |                  \
+	 FUSE_SET_ATTR_KILL_SUID)
+
+static int set_attributes(struct fs *fs, struct inode *in, const struct stat *attr, int to_set)
+{
+	struct change *c = change_new(fs->pool->extents);
+	if (!c)
+		return -ENOMEM;
+	struct inode_row before = in->row;
+	int64_t now = clock_wall_ns();
+	int r = 0;
+	bool owner = to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+	if (to_set & FUSE_SET_ATTR_UID)
+		in->row.uid = attr->st_uid;
+	if (to_set & FUSE_SET_ATTR_GID)
+		in->row.gid = attr->st_gid;
+	if ((owner && !inode_is_dir(&in->row)) || (to_set & FUSE_SET_ATTR_KILL_SUID) || !to_set)
+		r = inode_kill_privileges(fs, in, change_batch(c));
+	if (to_set & FUSE_SET_ATTR_MODE) {
+		in->row.mode = (in->row.mode & S_IFMT) | (attr->st_mode & 07777);
+		r = acl_chmod(fs, &in->row, change_batch(c));
+	}
+	set_times(in, attr, to_set & SET_TIMES, now);
+	if (r == 0) {
+		inode_stage(in, c);
+		r = inode_commit(in, c);
+	} else {
+		change_drop(c);
+	}
+	if (r < 0)
+		in->row = before;
+	return r;
+}
+
+void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *in = NULL;
+	struct attributes out;
+	(void)fi;
+	int r = fs_may_write(fs);
+	if (r == 0)
+		r = inode_get(fs, ino, &in);
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
+	pthread_rwlock_wrlock(&in->lock);
+	if (in->gone)
+		r = -ESTALE;
+	bool sized = to_set & FUSE_SET_ATTR_SIZE;
+	to_set &= ~FUSE_SET_ATTR_SIZE;
+	if (r == 0 && sized)
+		r = inode_is_dir(&in->row) ? -EISDIR : set_size(fs, in, (uint64_t)attr->st_size);
+	if (r == 0 && (to_set & SET_ANY || !sized))
+		r = set_attributes(fs, in, attr, to_set);
+	inode_stat(fs, in, &out.st);
+	out.is_volatile = inode_volatile(in);
+	pthread_rwlock_unlock(&in->lock);
+	inode_put(fs, in);
+	reply_attr(req, fs, r, &out);
+}
+
+void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct fs *fs = fs_of(req);
+	struct pool_space space;
+	(void)ino;
+	int r = pool_space(fs->pool, &space);
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
+	uint64_t own = space.packs + space.index + space.wal + space.staging + space.cache;
+	struct statvfs st = {
+		.f_bsize = 4096,
+		.f_frsize = 4096,
+		.f_blocks = (own + space.backing_free) / 4096,
+		.f_bfree = space.backing_free / 4096,
+		.f_bavail = space.backing_avail / 4096,
+		.f_files = space.inodes + space.backing_free / 4096,
+		.f_ffree = space.backing_free / 4096,
+		.f_favail = space.backing_avail / 4096,
+		.f_namemax = 255,
+	};
+	fuse_reply_statfs(req, &st);
+}

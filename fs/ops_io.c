@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT
+/* Reading, writing and syncing through the daemon. A read that needs the device, an fsync and a
+ * write that has to wait for memory become jobs; everything else is answered by the thread that
+ * received it.
+ */
+#include "cleanup.h"
+#include "clock.h"
+#include "content.h"
+#include "log.h"
+#include "ops.h"
+#include "settle.h"
+#include <fcntl.h>
+
+#define REPLY_MAX (1u << 20)
+
+static pthread_key_t buffer_key;
+static pthread_once_t buffer_once = PTHREAD_ONCE_INIT;
+
+static void buffer_init(void)
+{
+	pthread_key_create(&buffer_key, free);
+}
+
+/* One buffer per thread, of the largest request. NULL: no memory. */
+static uint8_t *thread_buffer(size_t size)
+{
+	pthread_once(&buffer_once, buffer_init);
+	uint8_t *p = pthread_getspecific(buffer_key);
+	if (!p && size <= REPLY_MAX) {
+		p = malloc(REPLY_MAX);
+		pthread_setspecific(buffer_key, p);
+	}
+	return size <= REPLY_MAX ? p : NULL;
+}
+
+struct io_job {
+	struct job job;
+	fuse_req_t req;
+	struct inode *inode; /* a reference */
+	size_t size;
+	off_t at;
+	bool flag;
+	uint8_t data[];
+};
+
+static struct io_job *io_job_new(fuse_req_t req, struct inode *in, size_t data,
+				 void (*run)(struct job *))
+{
+	struct io_job *j = malloc(sizeof *j + data);
+	if (!j)
+		return NULL;
+	*j = (struct io_job){ .job.run = run, .req = req };
+	j->inode = inode_ref(fs_of(req), in);
+	return j;
+}
+
+static void io_job_done(struct fs *fs, struct io_job *j)
+{
+	inode_put(fs, j->inode);
+	free(j);
+}
+
+static void reply_read(fuse_req_t req, const uint8_t *buf, ssize_t n)
+{
+	if (n < 0)
+		reply_result(req, (int)n);
+	else
+		fuse_reply_buf(req, (const char *)buf, (size_t)n);
+}
+
+static void read_waiting(struct job *job)
+{
+	struct io_job *j = (struct io_job *)job;
+	struct fs *fs = fs_of(j->req);
+	uint8_t *buf = thread_buffer(j->size);
+	ssize_t n = -ENOMEM;
+	if (buf) {
+		pthread_rwlock_rdlock(&j->inode->lock);
+		n = content_read(fs, j->inode, buf, j->size, (uint64_t)j->at, true);
+		pthread_rwlock_unlock(&j->inode->lock);
+	}
+	reply_read(j->req, buf, n);
+	io_job_done(fs, j);
+}
+
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *in = handle_of(fi)->inode;
+	(void)ino;
+	if (size > REPLY_MAX)
+		size = REPLY_MAX;
+	uint8_t *buf = thread_buffer(size);
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	pthread_rwlock_rdlock(&in->lock);
+	ssize_t n = content_read(fs, in, buf, size, (uint64_t)off, false);
+	pthread_rwlock_unlock(&in->lock);
+	if (n == -EAGAIN) {
+		struct io_job *j = io_job_new(req, in, 0, read_waiting);
+		if (!j) {
+			fuse_reply_err(req, ENOMEM);
+			return;
+		}
+		j->size = size;
+		j->at = off;
+		atomic_fetch_add(&fs->count.reads_waited, 1);
+		workers_queue(fs->waiters, &j->job);
+		return;
+	}
+	atomic_fetch_add(&fs->count.read_bytes, n > 0 ? (uint64_t)n : 0);
+	reply_read(req, buf, n);
+}
+
+static int write_now(struct fs *fs, struct inode *in, const void *buf, size_t size, uint64_t at,
+		     bool kill)
+{
+	pthread_rwlock_wrlock(&in->lock);
+	int r = in->gone ? -ESTALE : 0;
+	if (r == 0 && in->native_opens && in->fd >= 0) { /* a direct writer beside native opens */
+		settle_disturb(in);
+		r = io_write(in->fd, buf, size, (off_t)at);
+	} else if (r == 0) {
+		r = content_write(fs, in, buf, size, at);
+	}
+	if (r == 0 && kill && inode_has_privileges(in)) {
+		struct change *c = change_new(fs->pool->extents);
+		if (c) {
+			inode_kill_privileges(fs, in, change_batch(c));
+			inode_stage(in, c);
+			r = inode_commit(in, c);
+		} else {
+			r = -ENOMEM;
+		}
+	}
+	pthread_rwlock_unlock(&in->lock);
+	return r;
+}
+
+static void reply_write(fuse_req_t req, int r, size_t size)
+{
+	struct fs *fs = fs_of(req);
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
+	atomic_fetch_add(&fs->count.written_bytes, size);
+	fuse_reply_write(req, size);
+}
+
+/* Memory is short: have what is in it destaged, then write. */
+static void write_waiting(struct job *job)
+{
+	struct io_job *j = (struct io_job *)job;
+	struct fs *fs = fs_of(j->req);
+	settle_all(fs, false);
+	destage_flush(fs->pool->destage);
+	int r = write_now(fs, j->inode, j->data, j->size, (uint64_t)j->at, j->flag);
+	reply_write(j->req, r, j->size);
+	io_job_done(fs, j);
+}
+
+static bool kills_privileges(fuse_req_t req, const struct fuse_file_info *fi)
+{
+#if FUSE_MAJOR_VERSION > 3 || FUSE_MINOR_VERSION >= 18
+	(void)req;
+	return fi->kill_suidgid;
+#else
+	return !fi->writepage && fuse_req_ctx(req)->uid != 0;
+#endif
+}
+
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	      struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *in = handle_of(fi)->inode;
+	(void)ino;
+	bool kill = kills_privileges(req, fi);
+	int r = fs_may_write(fs);
+	if (r == 0 && atomic_load(&fs->memory_bytes) > fs->pool->config.memory_limit) {
+		struct io_job *j = io_job_new(req, in, size, write_waiting);
+		if (j) {
+			j->size = size;
+			j->at = off;
+			j->flag = kill;
+			memcpy(j->data, buf, size);
+			workers_queue(fs->waiters, &j->job);
+			return;
+		}
+	}
+	if (r == 0)
+		r = write_now(fs, in, buf, size, (uint64_t)off, kill);
+	reply_write(req, r, size);
+}
+
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	fuse_reply_err(req, 0);
+}
+
+/* After this, power loss does not take the file's data or its path. */
+static int sync_inode(struct fs *fs, struct inode *in)
+{
+	CLEANUP_CLOSE int fd = -1;
+	int r = 0;
+	pthread_rwlock_wrlock(&in->lock);
+	if (in->held)
+		r = inode_release_hold(fs, in, true); /* the barrier syncs a staging file */
+	else if (in->fd >= 0 && in->row.staging_gen)
+		fd = dup(in->fd);
+	if (r == 0 && in->row_dirty && !in->native_written)
+		r = inode_commit_row(fs, in);
+	uint64_t lsn = in->last_lsn;
+	pthread_rwlock_unlock(&in->lock);
+	if (r == 0 && fd >= 0)
+		r = io_fdatasync(fd);
+	if (r == 0 && lsn > kv_durable_lsn(fs_kv(fs)))
+		r = kv_sync(fs_kv(fs), lsn);
+	return r;
+}
+
+static void fsync_waiting(struct job *job)
+{
+	struct io_job *j = (struct io_job *)job;
+	struct fs *fs = fs_of(j->req);
+	int r = sync_inode(fs, j->inode);
+	if (r < 0)
+		log_error("fsync of inode %lu failed: %s", j->inode->ino, strerror(-r));
+	reply_result(j->req, r);
+	io_job_done(fs, j);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct io_job *j = io_job_new(req, handle_of(fi)->inode, 0, fsync_waiting);
+	(void)ino;
+	(void)datasync;
+	atomic_fetch_add(&fs->count.fsyncs, 1);
+	if (j)
+		workers_queue(fs->waiters, &j->job);
+	else
+		fuse_reply_err(req, ENOMEM);
+}
+
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+		  struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *in = handle_of(fi)->inode;
+	(void)ino;
+	int r = fs_may_write(fs);
+	if (r == 0) {
+		pthread_rwlock_wrlock(&in->lock);
+		r = in->gone ? -ESTALE
+			     : content_allocate(fs, in, mode, (uint64_t)offset, (uint64_t)length);
+		if (r == 0 && inode_has_privileges(in) && fuse_req_ctx(req)->uid != 0) {
+			struct change *c = change_new(fs->pool->extents);
+			r = c ? inode_kill_privileges(fs, in, change_batch(c)) : -ENOMEM;
+			if (r == 0) {
+				inode_stage(in, c);
+				r = inode_commit(in, c);
+			}
+		}
+		pthread_rwlock_unlock(&in->lock);
+	}
+	reply_result(req, r);
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *in = handle_of(fi)->inode;
+	uint64_t at = 0;
+	(void)ino;
+	int r = whence == SEEK_DATA || whence == SEEK_HOLE ? 0 : -EINVAL;
+	if (r == 0 && off < 0)
+		r = -ENXIO;
+	if (r == 0) {
+		pthread_rwlock_rdlock(&in->lock);
+		r = content_seek(fs, in, (uint64_t)off, whence == SEEK_DATA, &at);
+		pthread_rwlock_unlock(&in->lock);
+	}
+	if (r < 0)
+		reply_result(req, r);
+	else
+		fuse_reply_lseek(req, (off_t)at);
+}
+
+struct copy_job {
+	struct job job;
+	fuse_req_t req;
+	struct inode *src, *dst;
+	uint64_t src_at, dst_at, len;
+};
+
+static void lock_pair(struct inode *a, struct inode *b)
+{
+	struct inode *first = a->ino < b->ino ? a : b;
+	pthread_rwlock_wrlock(&first->lock);
+	if (a != b)
+		pthread_rwlock_wrlock(first == a ? &b->lock : &a->lock);
+}
+
+static void copy_waiting(struct job *job)
+{
+	struct copy_job *j = (struct copy_job *)job;
+	struct fs *fs = fs_of(j->req);
+	lock_pair(j->src, j->dst);
+	ssize_t n = content_copy(fs, j->src, j->src_at, j->dst, j->dst_at, j->len);
+	pthread_rwlock_unlock(&j->src->lock);
+	if (j->dst != j->src)
+		pthread_rwlock_unlock(&j->dst->lock);
+	if (n < 0)
+		reply_result(j->req, (int)n);
+	else
+		fuse_reply_write(j->req, (size_t)n);
+	inode_put(fs, j->src);
+	inode_put(fs, j->dst);
+	free(j);
+}
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+			struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+			struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	struct fs *fs = fs_of(req);
+	(void)ino_in;
+	(void)ino_out;
+	int r = flags ? -EINVAL : fs_may_write(fs);
+	struct copy_job *j = r == 0 ? malloc(sizeof *j) : NULL;
+	if (!j) {
+		reply_result(req, r < 0 ? r : -ENOMEM);
+		return;
+	}
+	*j = (struct copy_job){ .job.run = copy_waiting,
+				.req = req,
+				.src = inode_ref(fs, handle_of(fi_in)->inode),
+				.dst = inode_ref(fs, handle_of(fi_out)->inode),
+				.src_at = (uint64_t)off_in,
+				.dst_at = (uint64_t)off_out,
+				.len = len < 0x7ffff000u ? len : 0x7ffff000u };
+	workers_queue(fs->waiters, &j->job);
+}

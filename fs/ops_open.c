@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT
+/* open, create, O_TMPFILE, release: where modes begin and end. */
+#include "cleanup.h"
+#include "content.h"
+#include "log.h"
+#include "lookups.h"
+#include "ops.h"
+#include "reaper.h"
+#include "settle.h"
+#include <fcntl.h>
+
+static enum content_where where_is(const struct inode *in)
+{
+	if (in->row.staging_gen && in->fd >= 0 && in->staging_whole)
+		return CONTENT_STAGED;
+	if (in->mem && in->mem->len)
+		return CONTENT_MEMORY;
+	if (content_has_map(&in->row) || in->row.staging_gen)
+		return CONTENT_MAPPED;
+	return CONTENT_NONE;
+}
+
+static struct open_facts facts_of(struct fs *fs, const struct inode *in, int flags)
+{
+	const struct config *conf = &fs->pool->config;
+	int acc = flags & O_ACCMODE;
+	uint64_t limit = conf->staging_limit;
+	return (struct open_facts){
+		.native_works = !fs->native_why_not && conf->mode != IO_MODE_MEDIATED,
+		.writeback = fs->writeback,
+		.prefer_native = conf->mode == IO_MODE_NATIVE,
+		.space_short = limit && staging_bytes(fs->pool->staging) > limit,
+		.reads = acc != O_WRONLY,
+		.writes = acc != O_RDONLY,
+		.content = where_is(in),
+		.native_opens = in->native_opens,
+		.cached_opens = in->cached_opens,
+		.native_written = in->native_written,
+		.guarded = inode_has_privileges(in),
+		.cache_stale =
+			lookups_note(fs->lookups, in->ino, 0, 0) & LOOKUP_CACHE_STALE ? true : false,
+	};
+}
+
+/* Registers the staging file with the kernel, once per inode. 0 when that does not work, which
+ * ends native mode for this mount. */
+static bool register_backing(fuse_req_t req, struct inode *in)
+{
+	struct fs *fs = fs_of(req);
+	if (in->native_opens)
+		return true;
+	int id = fuse_passthrough_open(req, in->fd);
+	if (id > 0) {
+		in->backing_id = id;
+		return true;
+	}
+	if (!fs->native_why_not) {
+		fs->native_why_not = "the kernel refuses to register backing files (it wants "
+				     "CAP_SYS_ADMIN, and a backing filesystem that is not stacked)";
+		log_warn("native mode is off for this mount: %s", fs->native_why_not);
+	}
+	return false;
+}
+
+static int begin_native(fuse_req_t req, struct inode *in, bool writes, bool created)
+{
+	struct fs *fs = fs_of(req);
+	int r = content_stage_all(fs, in);
+	if (r < 0)
+		return r;
+	if (!register_backing(req, in))
+		return -ENOTSUP;
+	settle_disturb(in); /* what the kernel writes or keeps open is not seen here */
+	if (writes) {
+		in->native_written = true;
+		lookups_note(fs->lookups, in->ino, LOOKUP_CACHE_STALE, 0);
+		if (!created)
+			fuse_lowlevel_notify_inval_inode(fs->session, in->ino, -1, 0);
+	}
+	in->native_opens++;
+	return 0;
+}
+
+static int decide_and_begin(fuse_req_t req, struct inode *in, int flags, bool created,
+			    struct open_answer *ret_answer)
+{
+	struct fs *fs = fs_of(req);
+	struct open_facts facts = facts_of(fs, in, flags);
+	*ret_answer = mode_decide(&facts);
+	if (ret_answer->mode == OPEN_NATIVE) {
+		int r = begin_native(req, in, facts.writes, created);
+		if (r != -ENOTSUP)
+			return r;
+		facts.native_works = false;
+		*ret_answer = mode_decide(&facts);
+	}
+	if (in->native_written) { /* from here on the daemon keeps the attributes */
+		inode_absorb_native(in);
+		in->native_written = false;
+	}
+	if (ret_answer->mode == OPEN_CACHED) {
+		in->cached_opens++;
+		lookups_note(fs->lookups, in->ino, 0, LOOKUP_CACHE_STALE);
+	}
+	return 0;
+}
+
+static void fill_open(struct fs *fs, const struct open_answer *a, const struct inode *in,
+		      struct fuse_file_info *fi)
+{
+	fi->noflush = !fs->writeback;
+	fi->keep_cache = a->keep_cache;
+	fi->direct_io = a->mode == OPEN_DIRECT;
+	fi->parallel_direct_writes = a->mode == OPEN_DIRECT;
+	fi->backing_id = a->mode == OPEN_NATIVE ? in->backing_id : 0;
+	atomic_fetch_add(a->mode == OPEN_NATIVE	  ? &fs->count.opens_native
+			 : a->mode == OPEN_CACHED ? &fs->count.opens_cached
+						  : &fs->count.opens_direct,
+			 1);
+}
+
+/* O_TRUNC: a natively open file is cut where it is; otherwise the old content is kept until the
+ * new one is committed. */
+static int empty_for_open(struct fs *fs, struct inode *in, bool kill)
+{
+	int r = content_replace(fs, in);
+	if (r == 0 && kill && inode_has_privileges(in)) {
+		struct change *c = change_new(fs->pool->extents);
+		if (!c)
+			return -ENOMEM;
+		inode_kill_privileges(fs, in, change_batch(c));
+		inode_stage(in, c);
+		r = inode_commit(in, c);
+	}
+	return r;
+}
+
+static bool wants_kill(fuse_req_t req, const struct fuse_file_info *fi)
+{
+#if FUSE_MAJOR_VERSION > 3 || FUSE_MINOR_VERSION >= 18
+	(void)req;
+	return fi->kill_suidgid;
+#else
+	(void)fi;
+	return fuse_req_ctx(req)->uid != 0;
+#endif
+}
+
+int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool created)
+{
+	struct fs *fs = fs_of(req);
+	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+	struct open_answer answer;
+	int r = in->gone ? -ESTALE : writes || (fi->flags & O_TRUNC) ? fs_may_write(fs) : 0;
+	if (r == 0 && !S_ISREG(in->row.mode))
+		r = inode_is_dir(&in->row) ? -EISDIR : -EINVAL;
+	if (r == 0)
+		r = content_ready(fs, in);
+	if (r == 0 && (fi->flags & O_TRUNC) && !created)
+		r = empty_for_open(fs, in, wants_kill(req, fi));
+	struct handle *h = r == 0 ? malloc(sizeof *h) : NULL;
+	if (r == 0 && !h)
+		r = -ENOMEM;
+	if (r == 0)
+		r = decide_and_begin(req, in, fi->flags, created, &answer);
+	if (r < 0) {
+		free(h);
+		if (!in->opens)
+			settle_schedule(fs, in);
+		return r;
+	}
+	in->opens++;
+	in->writers += writes;
+	*h = (struct handle){ .inode = in, .mode = answer.mode, .writes = writes };
+	fi->fh = (uintptr_t)h;
+	fill_open(fs, &answer, in, fi);
+	return 0;
+}
+
+/* O_SYNC and O_DSYNC commit the path before open returns; others are answered at once. */
+struct sync_open {
+	fuse_req_t req;
+	struct fuse_file_info fi;
+	struct fuse_entry_param e;
+	bool created;
+};
+
+static void reply_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_entry_param *e)
+{
+	struct fs *fs = fs_of(req);
+	int r = e ? fuse_reply_create(req, e, fi) : fuse_reply_open(req, fi);
+	if (r) { /* interrupted: nobody will release it (and req is gone) */
+		close_handle(fs, NULL, handle_of(fi));
+		if (e)
+			entry_undo(fs, e->ino);
+	}
+}
+
+static void sync_open_done(void *arg, int err)
+{
+	struct sync_open *so = arg;
+	if (err < 0)
+		reply_result(so->req, err);
+	else
+		reply_open(so->req, &so->fi, so->created ? &so->e : NULL);
+	free(so);
+}
+
+static void answer_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_entry_param *e)
+{
+	struct fs *fs = fs_of(req);
+	struct sync_open *so = fi->flags & O_DSYNC ? malloc(sizeof *so) : NULL;
+	if (!so) {
+		reply_open(req, fi, e);
+		return;
+	}
+	*so = (struct sync_open){ .req = req, .fi = *fi, .created = e != NULL };
+	if (e)
+		so->e = *e;
+	kv_sync_async(fs_kv(fs), UINT64_MAX, sync_open_done, so);
+}
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *in;
+	int r = inode_get(fs, ino, &in);
+	if (r == 0) {
+		pthread_rwlock_wrlock(&in->lock);
+		r = open_inode(req, in, fi, false);
+		pthread_rwlock_unlock(&in->lock);
+		if (r < 0)
+			inode_put(fs, in);
+	}
+	if (r < 0)
+		reply_result(req, r);
+	else
+		answer_open(req, fi, NULL);
+}
+
+static void create_and_open(fuse_req_t req, const struct name_request *want,
+			    struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *in = NULL;
+	struct attributes attr = { 0 };
+	struct fuse_entry_param e;
+	int r = name_make(fs, want, &in);
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
+	pthread_rwlock_wrlock(&in->lock);
+	r = open_inode(req, in, fi, true);
+	inode_stat(fs, in, &attr.st);
+	attr.is_volatile = inode_volatile(in);
+	pthread_rwlock_unlock(&in->lock);
+	if (r == 0)
+		r = entry_fill(fs, &attr, &e);
+	if (r < 0) {
+		inode_put(fs, in);
+		reply_result(req, r);
+		return;
+	}
+	if (!want->name)
+		lookups_note(fs->lookups, in->ino, LOOKUP_ORPHAN, 0);
+	answer_open(req, fi, &e);
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	       struct fuse_file_info *fi)
+{
+	create_and_open(req,
+			&(struct name_request){ .caller = caller_of(req),
+						.parent = parent,
+						.name = name,
+						.mode = (mode & 07777) | S_IFREG },
+			fi);
+}
+
+void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+	create_and_open(req,
+			&(struct name_request){ .caller = caller_of(req),
+						.parent = parent,
+						.mode = (mode & 07777) | S_IFREG },
+			fi);
+}
+
+/* The last writer is gone: what it left is committed or given to destage. */
+static int settle_after_writers(struct fs *fs, struct inode *in)
+{
+	int r = 0;
+	if (in->held && !in->mem)
+		r = inode_release_hold(fs, in, false);
+	else if (in->row_dirty && !in->held)
+		r = inode_commit_row(fs, in);
+	settle_schedule(fs, in);
+	return r;
+}
+
+static void last_native_close(fuse_req_t req, struct inode *in)
+{
+	if (req)
+		fuse_passthrough_close(req, in->backing_id);
+	in->backing_id = 0;
+	if (in->native_written) {
+		inode_absorb_native(in);
+		in->row_dirty = true;
+	}
+}
+
+static void release_locked(struct fs *fs, fuse_req_t req, struct handle *h)
+{
+	struct inode *in = h->inode;
+	in->opens--;
+	in->writers -= h->writes;
+	in->cached_opens -= h->mode == OPEN_CACHED;
+	if (h->mode == OPEN_NATIVE && --in->native_opens == 0)
+		last_native_close(req, in);
+	if (in->row.nlink == 0) {
+		if (!in->opens && !lookups_count(fs->lookups, in->ino))
+			reaper_queue(fs, in->ino);
+		return;
+	}
+	int r = 0;
+	if (in->writers == 0 && in->native_opens == 0 && !in->gone && !fs->read_only)
+		r = settle_after_writers(fs, in);
+	if (r < 0)
+		log_error("inode %lu: its last changes could not be committed: %s", in->ino,
+			  strerror(-r));
+	content_rest(fs, in);
+}
+
+void close_handle(struct fs *fs, fuse_req_t req, struct handle *h)
+{
+	struct inode *in = h->inode;
+	pthread_rwlock_wrlock(&in->lock);
+	release_locked(fs, req, h);
+	pthread_rwlock_unlock(&in->lock);
+	inode_put(fs, in);
+	free(h);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	close_handle(fs_of(req), req, handle_of(fi));
+	fuse_reply_err(req, 0);
+}

@@ -1,0 +1,623 @@
+// SPDX-License-Identifier: MIT
+/* One thread takes inodes whose time has come off a list and starts them; the work itself is
+ * destage's, which calls back: read (from the shared memory buffer, or through content_read), commit
+ * (window by window, under the inode's lock), done.
+ *
+ * A staged file is destaged in ranges, those where the staging file has data, widened to the
+ * boundaries of the pieces they touch. While that goes on both layers say the same, so a crash or a
+ * cancellation at any point loses nothing; when all ranges are in, the staging file is dropped.
+ * Locks: the list's lock is a leaf. inode->settle is guarded by the inode's lock.
+ */
+#include "settle.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "content.h"
+#include "log.h"
+#include <fcntl.h>
+
+#define RETRY_MS 5000u	     /* still mapped or no space */
+#define GAP_MAX (64u * 1024) /* ranges closer than this are destaged as one */
+#define WIDEN_MAX (256u * 1024)
+
+struct range {
+	uint64_t from, to;
+};
+
+struct settle {
+	struct destage_source source; /* first: callbacks cast back */
+	struct job job;
+	struct fs *fs;
+	struct inode *inode; /* a reference */
+	struct settle *prev, *next;
+	uint64_t due_ms;
+	bool active, cancelled;
+	struct membuf *mem;
+	struct range *ranges;
+	size_t n_ranges, cap_ranges, at_range;
+};
+
+struct settler {
+	pthread_mutex_t lock;
+	pthread_cond_t wake, quiet;
+	struct settle *head, *tail; /* by due time */
+	uint64_t waiting, active, failed;
+	bool stopping;
+	pthread_t thread;
+};
+
+static void list_insert_locked(struct settler *t, struct settle *s)
+{
+	struct settle *after = t->tail;
+	while (after && after->due_ms > s->due_ms)
+		after = after->prev;
+	s->prev = after;
+	s->next = after ? after->next : t->head;
+	*(s->next ? &s->next->prev : &t->tail) = s;
+	*(after ? &after->next : &t->head) = s;
+	t->waiting++;
+	if (t->head == s)
+		pthread_cond_signal(&t->wake);
+}
+
+static void list_remove_locked(struct settler *t, struct settle *s)
+{
+	*(s->prev ? &s->prev->next : &t->head) = s->next;
+	*(s->next ? &s->next->prev : &t->tail) = s->prev;
+	s->prev = s->next = NULL;
+	t->waiting--;
+}
+
+static void wait_again(struct settle *s, unsigned delay_ms)
+{
+	struct settler *t = s->fs->settler;
+	s->due_ms = clock_mono_ms() + delay_ms;
+	SCOPED_LOCK(&t->lock);
+	list_insert_locked(t, s);
+}
+
+void settle_schedule(struct fs *fs, struct inode *inode)
+{
+	bool memory = inode->mem && (inode->held || (inode->row.flags & INODE_INLINE));
+	if (fs->read_only || inode->settle || inode->row.nlink == 0 || !S_ISREG(inode->row.mode))
+		return;
+	if (!memory && !inode->row.staging_gen && !(inode->row.flags & INODE_INLINE))
+		return;
+	struct settle *s = calloc(1, sizeof *s);
+	if (!s)
+		return; /* stays where it is, safe; the next close tries again */
+	s->fs = fs;
+	s->inode = inode_ref(fs, inode);
+	inode->settle = s;
+	uint64_t delay = fs->pool->config.destage_delay_ms;
+	uint64_t soon = fs->pool->config.wal_sync_interval_ms / 2;
+	if (!inode->row.staging_gen && soon < delay)
+		delay = soon;
+	wait_again(s, (unsigned)delay);
+}
+
+void settle_disturb(struct inode *inode)
+{
+	if (inode->settle && inode->settle->active)
+		inode->settle->cancelled = true;
+}
+
+bool settle_active(const struct inode *inode)
+{
+	return inode->settle && inode->settle->active;
+}
+
+static void free_settle(struct settle *s)
+{
+	membuf_unref(s->fs, s->mem);
+	free(s->ranges);
+	free(s);
+}
+
+/* The inode is done with, or will be scheduled anew. Caller holds the inode's lock; the inode is
+ * to be put by the caller after unlocking. */
+static void retire_locked(struct settle *s)
+{
+	s->inode->settle = NULL;
+	content_rest(s->fs, s->inode);
+	free_settle(s);
+}
+
+static int add_range(struct settle *s, uint64_t from, uint64_t to)
+{
+	struct range *last = s->n_ranges ? &s->ranges[s->n_ranges - 1] : NULL;
+	if (last && from <= last->to + GAP_MAX) {
+		last->to = to > last->to ? to : last->to;
+		return 0;
+	}
+	if (s->n_ranges == s->cap_ranges) {
+		size_t cap = s->cap_ranges ? s->cap_ranges * 2 : 8;
+		struct range *p = realloc(s->ranges, cap * sizeof *p);
+		if (!p)
+			return -ENOMEM;
+		s->ranges = p;
+		s->cap_ranges = cap;
+	}
+	s->ranges[s->n_ranges++] = (struct range){ from, to };
+	return 0;
+}
+
+/* Widens a range to the boundaries of the pieces it cuts through, so that unchanged neighbours
+ * are found again as the chunks they were. */
+static int widen(struct settle *s, uint64_t *from, uint64_t *to)
+{
+	struct inode_row *row = &s->inode->row;
+	if (!content_has_map(row))
+		return 0;
+	uint64_t lo = *from > WIDEN_MAX ? *from - WIDEN_MAX : 0;
+	uint64_t hi = row->size - *to > WIDEN_MAX ? *to + WIDEN_MAX : row->size;
+	struct map_vec map = { 0 };
+	int r = extents_map(s->fs->pool->extents, row, lo, *from - lo + 1, &map);
+	for (size_t i = 0; r >= 0 && i < map.n; i++)
+		if (map.v[i].at <= *from &&
+		    map.v[i].at + map.v[i].piece.length * map.v[i].piece.repeat > *from)
+			*from = map.v[i].at;
+	map.n = 0;
+	if (r >= 0 && *to < hi)
+		r = extents_map(s->fs->pool->extents, row, *to - 1, hi - *to + 1, &map);
+	if (r >= 0 && map.n && map.v[0].at < *to) {
+		uint64_t end = map.v[0].at + map.v[0].piece.length * map.v[0].piece.repeat;
+		*to = end > *to ? end : *to;
+	}
+	map_vec_done(&map);
+	return r < 0 ? r : 0;
+}
+
+static int find_ranges(struct settle *s)
+{
+	struct inode *in = s->inode;
+	uint64_t pos = 0, size = in->row.size;
+	s->n_ranges = s->at_range = 0;
+	while (pos < size) {
+		off_t from = lseek(in->fd, (off_t)pos, SEEK_DATA);
+		if (from < 0 && errno == ENXIO)
+			break;
+		off_t to = from < 0 ? from : lseek(in->fd, from, SEEK_HOLE);
+		if (to < 0)
+			return -errno;
+		if ((uint64_t)from >= size)
+			break;
+		uint64_t a = (uint64_t)from, b = (uint64_t)to < size ? (uint64_t)to : size;
+		pos = b;
+		int r = widen(s, &a, &b);
+		if (r == 0)
+			r = add_range(s, a, b);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int read_cb(struct destage_source *src, void *buf, size_t len, uint64_t at)
+{
+	struct settle *s = (struct settle *)src;
+	ssize_t n;
+	if (s->mem) {
+		n = at < s->mem->len ? (ssize_t)(s->mem->len - at) : 0;
+		n = n < (ssize_t)len ? n : (ssize_t)len;
+		memcpy(buf, s->mem->data + at, (size_t)n);
+	} else {
+		pthread_rwlock_rdlock(&s->inode->lock);
+		n = s->cancelled ? -ECANCELED
+				 : content_read(s->fs, s->inode, buf, len, at, true);
+		pthread_rwlock_unlock(&s->inode->lock);
+	}
+	if (n < 0)
+		return (int)n;
+	memset((char *)buf + n, 0, len - (size_t)n);
+	return 0;
+}
+
+/* Whole content from memory: the old content, kept or inline, gives way to the pieces. */
+static int commit_memory(struct settle *s, struct change *c, uint64_t len,
+			 const struct piece *pieces, size_t n)
+{
+	struct inode *in = s->inode;
+	struct inode_row *content = in->held ? &in->kept : &in->row, row = in->row;
+	row.flags |= content->flags & INODE_MAPPED;
+	row.pieces = content->pieces;
+	row.mapped_bytes = content->mapped_bytes;
+	memcpy(row.recipe, content->recipe, sizeof row.recipe);
+	int r = extents_replace(c, &row, 0, UINT64_MAX, NULL, 0);
+	if (r >= 0)
+		r = extents_replace(c, &row, 0, len, pieces, n);
+	if (r < 0)
+		return r;
+	if (content->flags & INODE_INLINE)
+		inline_delete(change_batch(c), in->ino);
+	row.flags &= ~(uint32_t)INODE_INLINE;
+	uint64_t old_gen = in->held ? in->kept.staging_gen : 0;
+	inode_row_put(change_batch(c), &row);
+	r = inode_commit(in, c);
+	if (r < 0)
+		return r == -ENOMEM ? r : -EIO;
+	in->row = row;
+	in->held = in->row_dirty = false;
+	if (old_gen)
+		staging_drop_after(s->fs->pool->staging, in->ino, old_gen, in->last_lsn);
+	return 1;
+}
+
+static int commit_cb(struct destage_source *src, uint64_t at, uint64_t len,
+		     const struct piece *pieces, size_t n)
+{
+	struct settle *s = (struct settle *)src;
+	struct inode *in = s->inode;
+	struct change *c = change_new(s->fs->pool->extents);
+	if (!c)
+		return -ENOMEM;
+	pthread_rwlock_wrlock(&in->lock);
+	int r = s->cancelled || in->gone ? -ECANCELED : 0;
+	bool committed = false;
+	if (r == 0 && s->mem) {
+		r = commit_memory(s, c, len, pieces, n);
+		committed = r > 0 || r == -EIO;
+		r = r > 0 ? 0 : r;
+	} else if (r == 0) {
+		struct inode_row before = in->row;
+		r = extents_replace(c, &in->row, at, len, pieces, n);
+		if (r >= 0) {
+			inode_stage(in, c);
+			committed = true;
+			r = inode_commit(in, c);
+		}
+		if (r < 0)
+			in->row = before;
+	}
+	if (!committed)
+		change_drop(c);
+	pthread_rwlock_unlock(&in->lock);
+	return r;
+}
+
+static void start_range(struct settle *s)
+{
+	struct range *range = &s->ranges[s->at_range];
+	s->source.at = range->from;
+	s->source.len = range->to - range->from;
+	destage_start(s->fs->pool->destage, &s->source);
+}
+
+static void start_next_range(struct job *job)
+{
+	start_range((struct settle *)((char *)job - offsetof(struct settle, job)));
+}
+
+/* Everything is in the map: the staging file has served. */
+static int drop_staging(struct settle *s)
+{
+	struct inode *in = s->inode;
+	uint64_t gen = in->row.staging_gen;
+	struct inode_row before = in->row;
+	in->row.staging_gen = 0;
+	int r = inode_commit_row(s->fs, in);
+	if (r < 0) {
+		in->row = before;
+		return r;
+	}
+	if (in->fd >= 0)
+		close(take_fd(&in->fd));
+	staging_account(s->fs->pool->staging, -(int64_t)in->staged_blocks * 512);
+	in->staged_blocks = 0;
+	in->staging_whole = false;
+	staging_drop_after(s->fs->pool->staging, in->ino, gen, in->last_lsn);
+	return 0;
+}
+
+static void count_end(struct settle *s, int err)
+{
+	struct settler *t = s->fs->settler;
+	SCOPED_LOCK(&t->lock);
+	t->active--;
+	if (err < 0 && err != -ECANCELED)
+		t->failed++;
+	if (!t->active)
+		pthread_cond_broadcast(&t->quiet);
+}
+
+static void finish(struct settle *s, int err)
+{
+	struct fs *fs = s->fs;
+	struct inode *in = s->inode;
+	pthread_rwlock_wrlock(&in->lock);
+	if (err == 0 && s->cancelled)
+		err = -ECANCELED;
+	if (err == 0 && !s->mem && in->row.staging_gen)
+		err = drop_staging(s);
+	s->active = false;
+	if (err == 0) {
+		atomic_fetch_add(&fs->count.destaged_files, 1);
+		if (s->mem && in->mem && !in->held) { /* the map has it all now */
+			membuf_unref(fs, in->mem);
+			in->mem = NULL;
+		}
+	} else if (err == -ECANCELED) {
+		atomic_fetch_add(&fs->count.destage_cancelled, 1);
+	} else {
+		log_error("inode %lu could not be destaged and stays staged: %s", in->ino,
+			  strerror(-err));
+	}
+	membuf_unref(fs, s->mem);
+	s->mem = NULL;
+	bool retry = err < 0 && err != -ECANCELED && !in->gone && in->row.nlink;
+	if (!retry) {
+		bool again = err == -ECANCELED && in->writers == 0 && in->native_opens == 0;
+		count_end(s, err);
+		retire_locked(s);
+		if (again)
+			settle_schedule(fs, in);
+		pthread_rwlock_unlock(&in->lock);
+		inode_put(fs, in);
+		return;
+	}
+	pthread_rwlock_unlock(&in->lock);
+	wait_again(s, RETRY_MS);
+	count_end(s, err);
+}
+
+static void done_cb(struct destage_source *src, int err)
+{
+	struct settle *s = (struct settle *)src;
+	atomic_fetch_add(&s->fs->count.destaged_bytes, err == 0 ? src->len : 0);
+	if (err == 0 && !s->mem && ++s->at_range < s->n_ranges && !s->cancelled) {
+		s->job.run = start_next_range;
+		workers_queue(s->fs->waiters, &s->job);
+		return;
+	}
+	finish(s, err);
+}
+
+/* Gets the staged content ready: 1 start, 0 nothing to do, -EBUSY later. */
+static int prepare_staged(struct settle *s)
+{
+	struct inode *in = s->inode;
+	int r = content_ready(s->fs, in);
+	if (r < 0)
+		return r;
+	if (in->native_written) {
+		r = staging_idle(in->fd, false);
+		if (r <= 0)
+			return r < 0 ? r : -EBUSY;
+		inode_absorb_native(in);
+		in->native_written = false;
+	}
+	r = inode_release_hold(s->fs, in, false);
+	if (r == 0)
+		r = find_ranges(s);
+	if (r < 0)
+		return r;
+	return s->n_ranges ? 1 : drop_staging(s);
+}
+
+/* Returns 1 when destage shall start, 0 when there is nothing to do, or -errno. */
+static int prepare_locked(struct settle *s)
+{
+	struct inode *in = s->inode;
+	if (in->gone || in->row.nlink == 0 || in->writers || in->native_opens)
+		return 0;
+	if (!in->mem && (in->row.flags & INODE_INLINE)) {
+		int r = content_ready(s->fs, in);
+		if (r < 0)
+			return r;
+	}
+	if (!in->mem)
+		return in->row.staging_gen ? prepare_staged(s) : 0;
+	if (in->mem->len == 0)
+		return inode_release_hold(s->fs, in, false);
+	if (!in->held && !(in->row.flags & INODE_INLINE))
+		return 0;
+	s->mem = in->mem;
+	atomic_fetch_add(&s->mem->refs, 1);
+	s->source.at = 0;
+	s->source.len = s->mem->len;
+	s->source.small_together = true;
+	return 1;
+}
+
+static void begin(struct settle *s)
+{
+	struct inode *in = s->inode;
+	pthread_rwlock_wrlock(&in->lock);
+	s->cancelled = false;
+	s->source.read = read_cb;
+	s->source.commit = commit_cb;
+	s->source.done = done_cb;
+	int r = prepare_locked(s);
+	if (r > 0) {
+		s->active = true;
+		pthread_rwlock_unlock(&in->lock);
+		if (s->mem)
+			destage_start(s->fs->pool->destage, &s->source);
+		else
+			start_range(s);
+		return;
+	}
+	if (r < 0 && r != -EBUSY && r != -EIO) {
+		log_error("inode %lu cannot be destaged now: %s", in->ino, strerror(-r));
+		r = -EBUSY;
+	}
+	if (r == -EBUSY) {
+		content_rest(s->fs, in);
+		pthread_rwlock_unlock(&in->lock);
+		wait_again(s, RETRY_MS);
+		count_end(s, r == -EBUSY ? 0 : r);
+		return;
+	}
+	count_end(s, r);
+	retire_locked(s);
+	pthread_rwlock_unlock(&in->lock);
+	inode_put(s->fs, in);
+}
+
+static void *settler_main(void *arg)
+{
+	struct fs *fs = arg;
+	struct settler *t = fs->settler;
+	pthread_setname_np(pthread_self(), "settler");
+	pthread_mutex_lock(&t->lock);
+	while (!t->stopping) {
+		uint64_t now = clock_mono_ms();
+		if (!t->head || t->head->due_ms > now) {
+			uint64_t until = t->head ? t->head->due_ms : now + 60000;
+			struct timespec ts = { .tv_sec = (time_t)(until / 1000),
+					       .tv_nsec = (long)(until % 1000) * 1000000 };
+			pthread_cond_timedwait(&t->wake, &t->lock, &ts);
+			continue;
+		}
+		struct settle *s = t->head;
+		list_remove_locked(t, s);
+		t->active++;
+		pthread_mutex_unlock(&t->lock);
+		begin(s);
+		pthread_mutex_lock(&t->lock);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+int settler_start(struct fs *fs)
+{
+	struct settler *t = calloc(1, sizeof *t);
+	if (!t)
+		return -ENOMEM;
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_cond_init(&t->wake, &attr);
+	pthread_cond_init(&t->quiet, &attr);
+	pthread_condattr_destroy(&attr);
+	fs->settler = t;
+	int r = pthread_create(&t->thread, NULL, settler_main, fs);
+	if (r) {
+		free(t);
+		fs->settler = NULL;
+		return -r;
+	}
+	return 0;
+}
+
+/* Makes everything that waits due at once; what comes back busy is due later again. */
+static void hurry_locked(struct settler *t)
+{
+	for (struct settle *s = t->head; s; s = s->next)
+		s->due_ms = 0;
+	pthread_cond_signal(&t->wake);
+}
+
+static void wait_quiet_locked(struct settler *t)
+{
+	uint64_t until = clock_mono_ns() + 20000000;
+	struct timespec ts = { .tv_sec = (time_t)(until / 1000000000),
+			       .tv_nsec = (long)(until % 1000000000) };
+	pthread_cond_timedwait(&t->quiet, &t->lock, &ts);
+}
+
+void settle_all(struct fs *fs, bool wait)
+{
+	struct settler *t = fs->settler;
+	if (!t)
+		return;
+	uint64_t asked = clock_mono_ms();
+	pthread_mutex_lock(&t->lock);
+	hurry_locked(t);
+	while (wait && (t->active || (t->head && t->head->due_ms <= asked))) {
+		pthread_mutex_unlock(&t->lock);
+		destage_nudge(fs->pool->destage);
+		pthread_mutex_lock(&t->lock);
+		wait_quiet_locked(t);
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+/* On the way out: small content is committed as it is, staged files wait for the next mount. */
+static void give_up(struct settle *s)
+{
+	struct inode *in = s->inode;
+	pthread_rwlock_wrlock(&in->lock);
+	int r = in->gone || in->row.nlink == 0 ? 0 : inode_release_hold(s->fs, in, false);
+	if (r == 0 && in->native_written && content_ready(s->fs, in) == 0) {
+		inode_absorb_native(in);
+		r = inode_commit_row(s->fs, in);
+	}
+	if (r < 0)
+		log_error("inode %lu: its last changes could not be committed: %s", in->ino,
+			  strerror(-r));
+	retire_locked(s);
+	pthread_rwlock_unlock(&in->lock);
+	inode_put(s->fs, in);
+}
+
+void settler_stop(struct fs *fs)
+{
+	struct settler *t = fs->settler;
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->lock);
+	t->stopping = true;
+	pthread_cond_signal(&t->wake);
+	pthread_mutex_unlock(&t->lock);
+	pthread_join(t->thread, NULL);
+	pthread_mutex_lock(&t->lock);
+	while (t->active || t->head) {
+		struct settle *s = t->head;
+		if (s)
+			list_remove_locked(t, s);
+		pthread_mutex_unlock(&t->lock);
+		if (s)
+			give_up(s);
+		else
+			destage_flush(fs->pool->destage);
+		pthread_mutex_lock(&t->lock);
+		if (!s && t->active)
+			wait_quiet_locked(t);
+	}
+	pthread_mutex_unlock(&t->lock);
+	free(t);
+	fs->settler = NULL;
+}
+
+void settle_get_stats(struct fs *fs, struct settle_stats *ret_stats)
+{
+	struct settler *t = fs->settler;
+	*ret_stats = (struct settle_stats){ 0 };
+	if (!t)
+		return;
+	SCOPED_LOCK(&t->lock);
+	*ret_stats = (struct settle_stats){ t->waiting, t->active, t->failed };
+}
+
+static int schedule_number(struct fs *fs, uint64_t ino)
+{
+	struct inode *in;
+	int r = inode_get(fs, ino, &in);
+	if (r < 0)
+		return r == -ESTALE ? 0 : r;
+	pthread_rwlock_wrlock(&in->lock);
+	settle_schedule(fs, in);
+	pthread_rwlock_unlock(&in->lock);
+	inode_put(fs, in);
+	return 0;
+}
+
+int settle_leftovers(struct fs *fs)
+{
+	struct kv_iter *it = kv_iter_new(fs_kv(fs), KV_INODE, NULL, 0, false);
+	if (!it)
+		return -ENOMEM;
+	struct slice key, val;
+	int r;
+	while ((r = kv_iter_next(it, &key, &val)) > 0) {
+		struct inode_row row;
+		if (key.len != 8 || inode_row_decode(get_be64(key.at), val, &row) < 0)
+			continue; /* fsck names it; one rotten row must not stop the mount */
+		if (S_ISREG(row.mode) && (row.staging_gen || (row.flags & INODE_INLINE)))
+			schedule_number(fs, row.ino);
+	}
+	kv_iter_free(it);
+	return r == -EUCLEAN ? 0 : r;
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+/* settle: when an inode's landed bytes are destaged, and how the result gets into the inode.
+ *
+ * After the last writer has closed, an inode waits (small content for half a sync interval, staged
+ * content for destage_delay) and is then handed to destage, stretch by stretch. A write that comes
+ * meanwhile calls it off; the next close starts again.
+ */
+#ifndef FOLDFS_SETTLE_H
+#define FOLDFS_SETTLE_H
+#include "inode.h"
+
+struct settler;
+
+int settler_start(struct fs *fs);
+/* Commits what is in memory, leaves staged files for the next mount, stops. */
+void settler_stop(struct fs *fs);
+
+/* The inode may be destaged from now on. Caller holds its lock; nothing happens when it is waiting
+ * already or there is nothing to do. */
+void settle_schedule(struct fs *fs, struct inode *inode);
+/* Content is about to change: a destage of it is called off. Caller holds the lock exclusively. */
+void settle_disturb(struct inode *inode);
+/* It is in destage at this moment. */
+bool settle_active(const struct inode *inode);
+/* Starts all that wait now. With `wait`, returns when nothing waits or runs any more; files that
+ * are open for writing or still mapped are left. */
+void settle_all(struct fs *fs, bool wait);
+/* Schedules what an earlier mount left: inline content and staging files. */
+int settle_leftovers(struct fs *fs);
+
+struct settle_stats {
+	uint64_t waiting, active, failed;
+};
+void settle_get_stats(struct fs *fs, struct settle_stats *ret_stats);
+#endif

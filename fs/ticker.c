@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#include "ticker.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "log.h"
+#include "settle.h"
+
+struct ticker {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stopping;
+	pthread_t thread;
+};
+
+/* Held content goes into the index when its time has come; small content that nobody writes any
+ * more is left to destage, which has been given it. */
+static int commit_held(struct fs *fs, struct inode *in, bool all)
+{
+	if (!all && in->mem && in->writers == 0 && in->settle)
+		return 0;
+	if (!all && in->held_until_ms > clock_mono_ms()) {
+		inode_mark_dirty(fs, in);
+		return 0;
+	}
+	return inode_release_hold(fs, in, false);
+}
+
+static void commit_inode(struct fs *fs, struct inode *in, bool all)
+{
+	int r = 0;
+	if (in->gone)
+		return;
+	if (in->held)
+		r = commit_held(fs, in, all);
+	else if (in->row_dirty)
+		r = inode_commit_row(fs, in);
+	inode_account_staged(fs, in);
+	if (r < 0 && !fs->pool->failed) {
+		log_warn("inode %lu: its changes could not be committed yet: %s", in->ino,
+			 strerror(-r));
+		inode_mark_dirty(fs, in);
+	}
+}
+
+static void commit_some(struct fs *fs, struct inode *in)
+{
+	commit_inode(fs, in, false);
+}
+
+static void commit_all(struct fs *fs, struct inode *in)
+{
+	commit_inode(fs, in, true);
+}
+
+void ticker_commit_dirty(struct fs *fs, bool all)
+{
+	inode_each_dirty(fs, all ? commit_all : commit_some);
+}
+
+static void *ticker_main(void *arg)
+{
+	struct fs *fs = arg;
+	struct ticker *t = fs->ticker;
+	uint64_t interval = fs->pool->config.wal_sync_interval_ms / 2;
+	pthread_setname_np(pthread_self(), "ticker");
+	pthread_mutex_lock(&t->lock);
+	while (!t->stopping) {
+		uint64_t until = clock_mono_ns() + (interval ? interval : 1) * 1000000;
+		struct timespec ts = { .tv_sec = (time_t)(until / 1000000000),
+				       .tv_nsec = (long)(until % 1000000000) };
+		pthread_cond_timedwait(&t->wake, &t->lock, &ts);
+		if (t->stopping)
+			break;
+		pthread_mutex_unlock(&t->lock);
+		ticker_commit_dirty(fs, false);
+		destage_nudge(fs->pool->destage);
+		pthread_mutex_lock(&t->lock);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+int ticker_start(struct fs *fs)
+{
+	struct ticker *t = calloc(1, sizeof *t);
+	if (!t)
+		return -ENOMEM;
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_cond_init(&t->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	fs->ticker = t;
+	int r = pthread_create(&t->thread, NULL, ticker_main, fs);
+	if (r) {
+		free(t);
+		fs->ticker = NULL;
+		return -r;
+	}
+	return 0;
+}
+
+void ticker_stop(struct fs *fs)
+{
+	struct ticker *t = fs->ticker;
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->lock);
+	t->stopping = true;
+	pthread_cond_signal(&t->wake);
+	pthread_mutex_unlock(&t->lock);
+	pthread_join(t->thread, NULL);
+	free(t);
+	fs->ticker = NULL;
+}
