@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT
+/* Names: creating one is not durable by itself. Each creation counts up `created`; a barrier asks
+ * that the directory has been synced for the count it was made at, and barriers that wait together
+ * share one fsync. A failed fsync is not forgotten: every later barrier fails too.
+ */
+#include "staging.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "inode_row.h"
+#include "io.h"
+#include "log.h"
+#include "workers.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+struct staging {
+	int dirfd;
+	struct kv *kv;
+	struct ids *generations;
+	struct workers *removers;
+	atomic_llong bytes;
+	atomic_ullong created;
+	pthread_mutex_t sync_lock;
+	unsigned long long synced; /* under sync_lock: creations up to this are durable */
+	int sync_err;
+};
+
+int staging_open(int dirfd, struct kv *kv, struct staging **ret_s)
+{
+	struct staging *s = calloc(1, sizeof *s);
+	if (!s)
+		return -ENOMEM;
+	pthread_mutex_init(&s->sync_lock, NULL);
+	s->kv = kv;
+	s->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+	int r = s->dirfd < 0 ? -errno : ids_open(kv, "next_staging", 1, &s->generations);
+	if (r == 0)
+		r = workers_start("remover", 1, &s->removers);
+	if (r < 0) {
+		staging_close(s);
+		return r;
+	}
+	*ret_s = s;
+	return 0;
+}
+
+void staging_close(struct staging *s)
+{
+	if (!s)
+		return;
+	workers_stop(s->removers);
+	if (s->generations)
+		ids_close(s->generations);
+	if (s->dirfd >= 0)
+		close(s->dirfd);
+	pthread_mutex_destroy(&s->sync_lock);
+	free(s);
+}
+
+static void name_of(uint64_t ino, uint64_t gen, char name[40])
+{
+	snprintf(name, 40, "%lx.%lx", ino, gen);
+}
+
+int staging_create(struct staging *s, uint64_t ino, uint64_t *ret_gen, int *ret_fd)
+{
+	char name[40];
+	uint64_t gen;
+	int r = ids_next(s->generations, &gen);
+	if (r < 0)
+		return r;
+	name_of(ino, gen, name);
+	int fd = openat(s->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	atomic_fetch_add(&s->created, 1);
+	*ret_gen = gen;
+	*ret_fd = fd;
+	return 0;
+}
+
+int staging_file(struct staging *s, uint64_t ino, uint64_t gen, int flags)
+{
+	char name[40];
+	name_of(ino, gen, name);
+	int fd = openat(s->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+struct staging_wait {
+	struct kv_barrier barrier; /* first */
+	struct staging *staging;
+	unsigned long long created;
+	int fd;
+};
+
+static int sync_names(struct staging *s, unsigned long long upto)
+{
+	SCOPED_LOCK(&s->sync_lock);
+	if (s->sync_err || s->synced >= upto)
+		return s->sync_err;
+	unsigned long long now = atomic_load(&s->created);
+	s->sync_err = io_fsync_dir(s->dirfd);
+	if (!s->sync_err)
+		s->synced = now;
+	return s->sync_err;
+}
+
+static int barrier_run(struct kv_barrier *b)
+{
+	struct staging_wait *w = (struct staging_wait *)b;
+	int r = w->fd >= 0 ? io_fdatasync(w->fd) : 0;
+	return r < 0 ? r : sync_names(w->staging, w->created);
+}
+
+static void barrier_release(struct kv_barrier *b)
+{
+	struct staging_wait *w = (struct staging_wait *)b;
+	if (w->fd >= 0)
+		close(w->fd);
+	free(w);
+}
+
+struct kv_barrier *staging_barrier(struct staging *s, int fd)
+{
+	struct staging_wait *w = calloc(1, sizeof *w);
+	if (!w)
+		return NULL;
+	w->barrier.run = barrier_run;
+	w->barrier.release = barrier_release;
+	w->staging = s;
+	w->created = atomic_load(&s->created);
+	w->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (fd >= 0 && w->fd < 0) {
+		free(w);
+		return NULL;
+	}
+	if (w->fd >= 0) {
+		sync_file_range(w->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* a head start only */
+		w->barrier.key = (uint64_t)(uintptr_t)w; /* its own file: never shared */
+	} else {
+		w->barrier.key = (uint64_t)(uintptr_t)s ^ w->created;
+	}
+	return &w->barrier;
+}
+
+int staging_drop(struct staging *s, uint64_t ino, uint64_t gen)
+{
+	char name[40];
+	name_of(ino, gen, name);
+	return unlinkat(s->dirfd, name, 0) ? -errno : 0;
+}
+
+struct removal {
+	struct job job; /* first */
+	struct staging *staging;
+	uint64_t ino, gen;
+};
+
+static void remove_now(struct job *job)
+{
+	struct removal *rm = (struct removal *)job;
+	int r = staging_drop(rm->staging, rm->ino, rm->gen);
+	if (r < 0 && r != -ENOENT)
+		log_warn("staging file %lx.%lx could not be removed, the next mount does it: %s",
+			 rm->ino, rm->gen, strerror(-r));
+	free(rm);
+}
+
+/* Runs on the log writer's thread: unlinking a large file takes too long for that. */
+static void remove_later(void *arg, int err)
+{
+	struct removal *rm = arg;
+	if (err < 0)
+		free(rm); /* the batch is not durable: the file is still the truth */
+	else
+		workers_queue(rm->staging->removers, &rm->job);
+}
+
+void staging_drop_after(struct staging *s, uint64_t ino, uint64_t gen, uint64_t lsn)
+{
+	struct removal *rm = malloc(sizeof *rm);
+	if (!rm)
+		return; /* swept at the next mount */
+	*rm = (struct removal){ .job.run = remove_now, .staging = s, .ino = ino, .gen = gen };
+	kv_when_durable(s->kv, lsn, remove_later, rm);
+}
+
+int staging_idle(int fd, bool writers_only)
+{
+	if (fcntl(fd, F_SETLEASE, writers_only ? F_RDLCK : F_WRLCK)) {
+		if (errno == EAGAIN)
+			return 0;
+		/* EINVAL: a filesystem without leases never maps behind our back: it has no passthrough */
+		return errno == EINVAL || errno == ENOLCK ? 1 : -errno;
+	}
+	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : 1;
+}
+
+uint64_t staging_bytes(struct staging *s)
+{
+	long long n = atomic_load(&s->bytes);
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+void staging_account(struct staging *s, int64_t delta)
+{
+	atomic_fetch_add(&s->bytes, delta);
+}
+
+/* Is this name what the inode's row says? 1, 0, or -errno when it cannot be told. */
+static int named_by_row(struct staging *s, const char *name)
+{
+	uint64_t ino, gen;
+	char again[40];
+	struct inode_row row;
+	if (sscanf(name, "%lx.%lx", &ino, &gen) != 2)
+		return 0;
+	name_of(ino, gen, again);
+	if (strcmp(name, again))
+		return 0;
+	int r = inode_row_get(s->kv, ino, &row);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? r : row.staging_gen == gen;
+}
+
+int staging_sweep(struct staging *s)
+{
+	int fd = openat(s->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d)
+		return -errno;
+	for (struct dirent *e; (e = readdir(d));) {
+		struct stat st;
+		if (e->d_name[0] == '.')
+			continue;
+		int r = named_by_row(s, e->d_name);
+		if (r < 0) /* a damaged row: keep what may be the only copy */
+			log_warn("staging file %s is kept: its inode cannot be read", e->d_name);
+		else if (r == 0 && unlinkat(s->dirfd, e->d_name, 0))
+			log_warn("staging file %s could not be removed: %s", e->d_name,
+				 strerror(errno));
+		else if (r == 1 && fstatat(s->dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			staging_account(s, (int64_t)st.st_blocks * 512);
+	}
+	return 0;
+}
+
+int staging_probe(int dirfd)
+{
+	static const char zeros[8192];
+	CLEANUP_CLOSE int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0 && (fd = openat(dirfd, "probe", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) >= 0)
+		unlinkat(dirfd, "probe", 0);
+	if (fd < 0)
+		return -errno;
+	int r = io_write(fd, zeros, sizeof zeros, 8192);
+	if (r == 0 && ftruncate(fd, 24576))
+		r = -errno;
+	for (int pass = 0; r == 0 && pass < 2; pass++) {
+		if (lseek(fd, 0, SEEK_DATA) != 8192 || lseek(fd, 8192, SEEK_HOLE) != 16384 ||
+		    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 20480, 4096))
+			r = -EOPNOTSUPP;
+		if (r == 0)
+			r = io_fdatasync(fd); /* written zeros must still be data on the device */
+	}
+	return r;
+}
