@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "fault.h"
+#include "cleanup.h"
 #include <errno.h>
 #include <fnmatch.h>
 #include <pthread.h>
@@ -33,9 +34,10 @@ void fault_arm(const char *spec)
 {
 	char name[64], what[32], plus = 0;
 	long n = 0;
-	fault_armed = false;
+	__atomic_store_n(&fault_armed, false, __ATOMIC_RELAXED);
 	if (!spec)
 		return;
+	SCOPED_LOCK(&fault_lock);
 	if (sscanf(spec, "%63[^:]:%ld%c=%31s", name, &n, &plus, what) == 4 && plus == '+')
 		fault_sticky = true;
 	else if (sscanf(spec, "%63[^:]:%ld=%31s", name, &n, what) == 3)
@@ -46,7 +48,7 @@ void fault_arm(const char *spec)
 	fault_countdown = n;
 	fault_crash = !strcmp(what, "crash");
 	fault_errno = errno_by_name(what);
-	fault_armed = true;
+	__atomic_store_n(&fault_armed, true, __ATOMIC_RELAXED);
 }
 
 int fault_hit_slow(const char *name)

@@ -16,6 +16,7 @@ void fault_arm(const char *spec); /* NULL disarms; called with the environment a
 /* 0, or the -errno this point shall fail with. */
 static inline int fault_hit(const char *name)
 {
-	return __builtin_expect(fault_armed, 0) ? fault_hit_slow(name) : 0;
+	bool armed = __atomic_load_n(&fault_armed, __ATOMIC_RELAXED);
+	return __builtin_expect(armed, 0) ? fault_hit_slow(name) : 0;
 }
 #endif
