@@ -151,9 +151,10 @@ struct model {
 
 static size_t model_key(unsigned i, uint8_t key[16])
 {
+	memset(key, 0, 16);
 	put_be64(key, i / 10); /* groups, and keys of different lengths */
 	key[8] = (uint8_t)(i % 10);
-	return 9 + i % 3 * 0;
+	return 9 + i % 3;
 }
 
 static size_t model_value(int64_t n, uint8_t *val)
