@@ -10,6 +10,14 @@
 
 #define IDLE_SECONDS 10
 
+/* Threads are joined, not detached: what a thread-specific key's destructor touches as the thread
+ * ends must outlive it, and workers_stop() is the promise that it did. */
+struct worker {
+	pthread_t thread;
+	struct workers *owner;
+	struct worker *next;
+};
+
 struct workers {
 	pthread_mutex_t lock;
 	pthread_cond_t wake, idle;
@@ -17,6 +25,7 @@ struct workers {
 	size_t waiting;
 	unsigned threads, sleeping, running, max_threads;
 	bool stopping;
+	struct worker *left; /* threads that have nothing more to do but to end */
 	char name[12];
 };
 
@@ -45,7 +54,8 @@ static struct job *next_job_locked(struct workers *w)
 
 static void *worker_main(void *arg)
 {
-	struct workers *w = arg;
+	struct worker *self = arg;
+	struct workers *w = self->owner;
 	pthread_setname_np(pthread_self(), w->name);
 	pthread_mutex_lock(&w->lock);
 	for (struct job *job; (job = next_job_locked(w));) {
@@ -58,6 +68,8 @@ static void *worker_main(void *arg)
 			pthread_cond_broadcast(&w->idle);
 	}
 	w->threads--;
+	self->next = w->left;
+	w->left = self;
 	pthread_cond_broadcast(&w->idle);
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
@@ -82,21 +94,33 @@ int workers_start(const char *name, unsigned max_threads, struct workers **ret_w
 	return 0;
 }
 
+static void join_left(struct worker *left)
+{
+	for (struct worker *next; left; left = next) {
+		next = left->next;
+		pthread_join(left->thread, NULL);
+		free(left);
+	}
+}
+
 /* Signals belong to the main thread: a worker starts with all of them blocked. */
 static bool spawn_locked(struct workers *w)
 {
-	pthread_t t;
-	pthread_attr_t attr;
 	sigset_t all, old;
+	struct worker *self = calloc(1, sizeof *self);
+	if (!self)
+		return false;
+	self->owner = w;
+	join_left(w->left); /* they need no lock any more */
+	w->left = NULL;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	bool ok = pthread_create(&t, &attr, worker_main, w) == 0;
-	pthread_attr_destroy(&attr);
+	bool ok = pthread_create(&self->thread, NULL, worker_main, self) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (ok)
 		w->threads++;
+	else
+		free(self);
 	return ok;
 }
 
@@ -144,6 +168,7 @@ void workers_stop(struct workers *w)
 	while (w->threads)
 		pthread_cond_wait(&w->idle, &w->lock);
 	pthread_mutex_unlock(&w->lock);
+	join_left(w->left);
 	pthread_cond_destroy(&w->wake);
 	pthread_cond_destroy(&w->idle);
 	pthread_mutex_destroy(&w->lock);
