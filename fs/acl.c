@@ -7,7 +7,14 @@
 #define HEADER 4u
 #define ENTRY 8u
 
-enum { TAG_USER_OBJ = 1, TAG_USER = 2, TAG_GROUP_OBJ = 4, TAG_GROUP = 8, TAG_MASK = 16, TAG_OTHER = 32 };
+enum {
+	TAG_USER_OBJ = 1,
+	TAG_USER = 2,
+	TAG_GROUP_OBJ = 4,
+	TAG_GROUP = 8,
+	TAG_MASK = 16,
+	TAG_OTHER = 32
+};
 
 static size_t entries_of(size_t len)
 {
@@ -67,9 +74,8 @@ int acl_inherit(struct fs *fs, const struct inode_row *parent, mode_t umask_bits
 	if (S_ISLNK(row->mode))
 		return 0;
 	CLEANUP_BUF struct buf acl = { 0 };
-	int r = parent->flags & INODE_ACL
-			? xattr_get(fs_kv(fs), parent->ino, ACL_DEFAULT, &acl)
-			: -ENODATA;
+	int r = parent->flags & INODE_ACL ? xattr_get(fs_kv(fs), parent->ino, ACL_DEFAULT, &acl)
+					  : -ENODATA;
 	if (r == -ENODATA || (r == 0 && acl_check(acl.data, acl.len) < 0)) {
 		row->mode &= ~umask_bits;
 		return 0;

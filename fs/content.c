@@ -31,7 +31,8 @@ int content_ready(struct fs *fs, struct inode *inode)
 		CLEANUP_BUF struct buf data = { 0 };
 		int r = inline_get(fs_kv(fs), inode->ino, &data);
 		if (r < 0 || data.len != inode->row.size) {
-			log_error("inode %lu: its inline content is missing or damaged", inode->ino);
+			log_error("inode %lu: its inline content is missing or damaged",
+				  inode->ino);
 			return -EIO;
 		}
 		struct membuf *m = membuf_new(fs, data.len);
@@ -262,7 +263,8 @@ static int into_memory(struct fs *fs, struct inode *inode, uint64_t end)
 	return 1;
 }
 
-static int write_memory(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at)
+static int write_memory(struct fs *fs, struct inode *inode, const void *buf, size_t len,
+			uint64_t at)
 {
 	inode_hold(inode, inode->row.size > 0);
 	size_t end = at + len;
@@ -277,7 +279,8 @@ static int write_memory(struct fs *fs, struct inode *inode, const void *buf, siz
 	return 0;
 }
 
-static int write_staged(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at)
+static int write_staged(struct fs *fs, struct inode *inode, const void *buf, size_t len,
+			uint64_t at)
 {
 	if (inode->fd < 0) {
 		if (!content_has_map(&inode->row))

@@ -98,8 +98,7 @@ int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, 
 	return r;
 }
 
-static int seek_layers(struct fs *fs, struct inode *inode, uint64_t at, bool data,
-		       uint64_t *ret_at)
+static int seek_layers(struct fs *fs, struct inode *inode, uint64_t at, bool data, uint64_t *ret_at)
 {
 	uint64_t size = inode->row.size;
 	off_t staged = lseek(inode->fd, (off_t)at, data ? SEEK_DATA : SEEK_HOLE);

@@ -35,11 +35,11 @@ struct inode {
 	int backing_id;
 
 	/* content: mem, else staging file over map */
-	struct membuf *mem;    /* the whole content when not NULL */
-	int fd;		       /* staging file while open or needed, else -1 */
+	struct membuf *mem;	/* the whole content when not NULL */
+	int fd;			/* staging file while open or needed, else -1 */
 	uint64_t staged_blocks; /* 512-byte blocks, as of the last release */
-	bool staging_whole;    /* the staging file has all of the content, whatever the map says */
-	bool native_written;   /* was open for native writing, and a mapping may still write */
+	bool staging_whole;	/* the staging file has all of the content, whatever the map says */
+	bool native_written;	/* was open for native writing, and a mapping may still write */
 	bool held;
 	bool held_rewrite; /* it replaces content: bring data to disk before the row */
 	struct inode_row kept;

@@ -6,7 +6,7 @@
 
 struct mount_request {
 	const char *pool_path, *mountpoint;
-	const char *options;	 /* foldfs' own, comma-separated (config.h) */
+	const char *options;	  /* foldfs' own, comma-separated (config.h) */
 	const char *fuse_options; /* for the kernel: "ro,nosuid,nodev,..." or NULL */
 	bool read_only;
 	/* Called once, when the mount is live (err 0) or could not be made (a sentence). */

@@ -256,7 +256,8 @@ static int link_locked(struct fs *fs, struct inode *in, struct inode *dir, const
 	return 0;
 }
 
-int name_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, struct attributes *ret_attr)
+int name_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name,
+	      struct attributes *ret_attr)
 {
 	struct inode *dir = NULL, *in = NULL;
 	int r = fs_may_write(fs);

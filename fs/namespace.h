@@ -28,7 +28,8 @@ struct name_request {
 	const char *target;
 };
 int name_make(struct fs *fs, const struct name_request *req, struct inode **ret_inode);
-int name_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, struct attributes *ret_attr);
+int name_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name,
+	      struct attributes *ret_attr);
 int name_unlink(struct fs *fs, uint64_t parent, const char *name);
 int name_rmdir(struct fs *fs, uint64_t parent, const char *name);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. */

@@ -56,8 +56,8 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int r = name_lookup(fs, parent, name, &attr);
 	atomic_fetch_add(&fs->count.lookups, 1);
 	if (r == -ENOENT && fs->entry_timeout > 0) {
-		fuse_reply_entry(req, &(struct fuse_entry_param){ .entry_timeout =
-									  fs->entry_timeout });
+		fuse_reply_entry(req,
+				 &(struct fuse_entry_param){ .entry_timeout = fs->entry_timeout });
 		return;
 	}
 	entry_reply(req, r, &attr);

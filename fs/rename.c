@@ -213,10 +213,9 @@ static int move_in_dirs(struct move *m, unsigned flags)
 int name_rename(struct fs *fs, uint64_t parent, const char *name, uint64_t new_parent,
 		const char *new_name, unsigned flags)
 {
-	struct move m = { .fs = fs,
-			  .name = name,
-			  .new_name = new_name,
-			  .exchange = flags & RENAME_EXCHANGE };
+	struct move m = {
+		.fs = fs, .name = name, .new_name = new_name, .exchange = flags & RENAME_EXCHANGE
+	};
 	int r = fs_may_write(fs);
 	if (r == 0 && (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)))
 		r = -EINVAL;

@@ -202,8 +202,7 @@ static int read_cb(struct destage_source *src, void *buf, size_t len, uint64_t a
 		memcpy(buf, s->mem->data + at, (size_t)n);
 	} else {
 		pthread_rwlock_rdlock(&s->inode->lock);
-		n = s->cancelled ? -ECANCELED
-				 : content_read(s->fs, s->inode, buf, len, at, true);
+		n = s->cancelled ? -ECANCELED : content_read(s->fs, s->inode, buf, len, at, true);
 		pthread_rwlock_unlock(&s->inode->lock);
 	}
 	if (n < 0)
@@ -308,9 +307,9 @@ static int drop_staging(struct settle *s)
 	return 0;
 }
 
-static void count_end(struct settle *s, int err)
+static void count_end(struct fs *fs, int err)
 {
-	struct settler *t = s->fs->settler;
+	struct settler *t = fs->settler;
 	SCOPED_LOCK(&t->lock);
 	t->active--;
 	if (err < 0 && err != -ECANCELED)
@@ -346,7 +345,7 @@ static void finish(struct settle *s, int err)
 	bool retry = err < 0 && err != -ECANCELED && !in->gone && in->row.nlink;
 	if (!retry) {
 		bool again = err == -ECANCELED && in->writers == 0 && in->native_opens == 0;
-		count_end(s, err);
+		count_end(fs, err);
 		retire_locked(s);
 		if (again)
 			settle_schedule(fs, in);
@@ -356,7 +355,7 @@ static void finish(struct settle *s, int err)
 	}
 	pthread_rwlock_unlock(&in->lock);
 	wait_again(s, RETRY_MS);
-	count_end(s, err);
+	count_end(fs, err);
 }
 
 static void done_cb(struct destage_source *src, int err)
@@ -420,6 +419,7 @@ static int prepare_locked(struct settle *s)
 
 static void begin(struct settle *s)
 {
+	struct fs *fs = s->fs;
 	struct inode *in = s->inode;
 	pthread_rwlock_wrlock(&in->lock);
 	s->cancelled = false;
@@ -444,13 +444,13 @@ static void begin(struct settle *s)
 		content_rest(s->fs, in);
 		pthread_rwlock_unlock(&in->lock);
 		wait_again(s, RETRY_MS);
-		count_end(s, r == -EBUSY ? 0 : r);
+		count_end(fs, r == -EBUSY ? 0 : r);
 		return;
 	}
-	count_end(s, r);
+	count_end(fs, r);
 	retire_locked(s);
 	pthread_rwlock_unlock(&in->lock);
-	inode_put(s->fs, in);
+	inode_put(fs, in);
 }
 
 static void *settler_main(void *arg)
@@ -537,6 +537,7 @@ void settle_all(struct fs *fs, bool wait)
 /* On the way out: small content is committed as it is, staged files wait for the next mount. */
 static void give_up(struct settle *s)
 {
+	struct fs *fs = s->fs;
 	struct inode *in = s->inode;
 	pthread_rwlock_wrlock(&in->lock);
 	int r = in->gone || in->row.nlink == 0 ? 0 : inode_release_hold(s->fs, in, false);
@@ -549,7 +550,7 @@ static void give_up(struct settle *s)
 			  strerror(-r));
 	retire_locked(s);
 	pthread_rwlock_unlock(&in->lock);
-	inode_put(s->fs, in);
+	inode_put(fs, in);
 }
 
 void settler_stop(struct fs *fs)

@@ -255,7 +255,8 @@ int staging_probe(int dirfd)
 {
 	static const char zeros[8192];
 	CLEANUP_CLOSE int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0 && (fd = openat(dirfd, "probe", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) >= 0)
+	if (fd < 0 &&
+	    (fd = openat(dirfd, "probe", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) >= 0)
 		unlinkat(dirfd, "probe", 0);
 	if (fd < 0)
 		return -errno;

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: MIT
+/* Opening: lock, superblock, configuration, index (with replay), extents, digests, packs, cache,
+ * chunks, packer, staging, destage, gc. Each part is closed in the reverse order, and a half-opened
+ * pool is closed by the same function. The lock goes last.
+ *
+ * After a crash the digests that memory held are read again from the frames of chunks at and above
+ * the digests' watermark.
+ */
+#include "pool.h"
+#include "chunk_row.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "io.h"
+#include "log.h"
+#include "pool_impl.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+const char *const pool_directories[] = { "index", "wal", "staging", "packs", "cache", NULL };
+
+void pool_say(struct pool_error *err, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof err->text, fmt, ap);
+	va_end(ap);
+}
+
+static int open_dir(struct pool *pool, const char *name)
+{
+	int fd = openat(pool->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int pool_reserve_make(struct pool *pool)
+{
+	uint64_t size = pool->config.reserve_size;
+	if (!size)
+		return 0;
+	CLEANUP_CLOSE int fd = openat(pool->dirfd, "reserve", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int r = posix_fallocate(fd, 0, (off_t)size);
+	if (r)
+		unlinkat(pool->dirfd, "reserve", 0);
+	return -r;
+}
+
+int pool_reserve_release(struct pool *pool)
+{
+	return unlinkat(pool->dirfd, "reserve", 0) && errno != ENOENT ? -errno : 0;
+}
+
+static void kv_failed(void *arg, int err, const char *what)
+{
+	struct pool *pool = arg;
+	pool->failed = err;
+	if (pool->on_failure)
+		pool->on_failure(pool->on_failure_arg, err, what);
+	else
+		log_error("%s failed: %s", what, strerror(-err));
+}
+
+static int open_wal_dir(struct pool *pool)
+{
+	const char *where = pool->config.wal_dir;
+	if (!*where)
+		return open_dir(pool, "wal");
+	int fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int pool_kv_options(struct pool *pool, bool read_only, struct kv_options *ret_opt,
+		    char **ret_index_path)
+{
+	struct kv_options opt = {
+		.wal_backend = pool->config.wal_backend ? KV_WAL_IO_URING : KV_WAL_STANDARD,
+		.sync_interval_ms = (unsigned)pool->config.wal_sync_interval_ms,
+		.read_only = read_only,
+		.on_failure = kv_failed,
+		.on_failure_arg = pool,
+	};
+	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
+	if (asprintf(ret_index_path, "%s/index", pool->path) < 0)
+		return -ENOMEM;
+	opt.index_path = *ret_index_path;
+	opt.index_dirfd = open_dir(pool, "index");
+	opt.wal_dirfd = open_wal_dir(pool);
+	if (opt.index_dirfd < 0 || opt.wal_dirfd < 0) {
+		int r = opt.index_dirfd < 0 ? opt.index_dirfd : opt.wal_dirfd;
+		if (opt.index_dirfd >= 0)
+			close(opt.index_dirfd);
+		if (opt.wal_dirfd >= 0)
+			close(opt.wal_dirfd);
+		free(*ret_index_path);
+		return r;
+	}
+	*ret_opt = opt;
+	return 0;
+}
+
+static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
+{
+	struct kv_options opt;
+	char *index_path;
+	int r = pool_kv_options(pool, read_only, &opt, &index_path);
+	if (r < 0) {
+		pool_say(err, "%s: its index or log directory is missing: %s", pool->path,
+			 strerror(-r));
+		return r;
+	}
+	r = kv_open(&opt, &pool->kv, &pool->recovery);
+	close(opt.index_dirfd);
+	close(opt.wal_dirfd);
+	free(index_path);
+	if (r == -ESTALE)
+		pool_say(err,
+			 "%s: the write-ahead log belongs to another pool; give the right wal_dir",
+			 pool->path);
+	else if (r == -ENOENT)
+		pool_say(err,
+			 "%s: write-ahead log segments are missing that the index needs; put them "
+			 "back, or give the right wal_dir",
+			 pool->path);
+	else if (r == -EUCLEAN)
+		pool_say(err, "%s: the index or its log is damaged; run fsck.foldfs", pool->path);
+	else if (r < 0)
+		pool_say(err, "%s: the index cannot be opened: %s", pool->path, strerror(-r));
+	return r;
+}
+
+static int readd_frame(struct pool *pool, uint64_t first_id, uint64_t watermark)
+{
+	CLEANUP_FREE struct chunk_entry *entries = NULL;
+	uint32_t n = 0;
+	int r = chunks_frame_digests(pool->chunks, first_id, &entries, &n);
+	if (r == -EIO || r == -EUCLEAN || r == -ENOENT)
+		return 0; /* unreadable: its chunks are stored anew when they come again */
+	for (uint32_t i = 0; r >= 0 && i < n; i++)
+		if (entries[i].id >= watermark)
+			r = digests_add(pool->digests, &entries[i].digest, entries[i].id);
+	return r < 0 ? r : 0;
+}
+
+static int readd_digests(struct pool *pool)
+{
+	uint64_t watermark = digests_watermark(pool->digests), last = 0;
+	uint8_t from[10] = { 0 };
+	put_be64(from, watermark > FRAME_CHUNKS_MAX ? watermark - FRAME_CHUNKS_MAX : 0);
+	int r = chunk_last_id(pool->kv, &last);
+	if (r < 0)
+		return r;
+	struct kv_iter *it = kv_iter_new(pool->kv, KV_CHUNK, from, sizeof from, false);
+	if (!it)
+		return -ENOMEM;
+	struct slice key, val;
+	while ((r = kv_iter_next(it, &key, &val)) != 0) {
+		if (r == -EUCLEAN || key.len != 10 || get_be16(key.at + 8) != 0)
+			continue;
+		if (r > 0)
+			r = readd_frame(pool, get_be64(key.at), watermark);
+		if (r < 0)
+			break;
+	}
+	kv_iter_free(it);
+	if (r == 0)
+		digests_settle(pool->digests, last + 1);
+	return r;
+}
+
+static int open_data(struct pool *pool, bool ro)
+{
+	const struct config *conf = &pool->config;
+	CLEANUP_CLOSE int packs_fd = open_dir(pool, "packs");
+	CLEANUP_CLOSE int cache_fd = open_dir(pool, "cache");
+	CLEANUP_CLOSE int index_fd = open_dir(pool, "index");
+	if (packs_fd < 0 || cache_fd < 0 || index_fd < 0)
+		return packs_fd < 0 ? packs_fd : cache_fd < 0 ? cache_fd : index_fd;
+	struct packs_options packs = {
+		.dirfd = packs_fd, .kv = pool->kv, .target_bytes = conf->pack_size, .read_only = ro
+	};
+	struct cache_options cache = { .dirfd = cache_fd,
+				       .region_bytes = conf->cache_size,
+				       .read_only = ro };
+	struct digests_options digests = { .read_only = ro, .index_dirfd = index_fd };
+	memcpy(packs.pool_uuid, pool->super.uuid, 16);
+	memcpy(cache.pool_uuid, pool->super.uuid, 16);
+	int r = extents_open(pool->kv, &pool->extents);
+	if (r == 0)
+		r = digests_open(pool->kv, &digests, &pool->digests);
+	if (r == 0)
+		r = packs_open(&packs, &pool->packs);
+	if (r == 0)
+		r = cache_open(&cache, &pool->cache);
+	if (r == 0)
+		r = chunks_open(pool->kv, pool->packs, pool->cache, &pool->chunks);
+	if (r == 0 && !ro)
+		r = readd_digests(pool);
+	return r;
+}
+
+static int open_writing(struct pool *pool, bool ro)
+{
+	const struct config *conf = &pool->config;
+	CLEANUP_CLOSE int staging_fd = open_dir(pool, "staging");
+	if (staging_fd < 0)
+		return staging_fd;
+	int r = staging_open(staging_fd, pool->kv, &pool->staging);
+	if (r < 0 || ro)
+		return r;
+	struct packer_options packer = { .extents = pool->extents,
+					 .packs = pool->packs,
+					 .chunks = pool->chunks,
+					 .digests = pool->digests,
+					 .level = conf->zstd_level,
+					 .verify_age_s = (unsigned)conf->verify_age_s,
+					 .stream = PACK_STREAM_NEW };
+	r = packer_open(&packer, &pool->packer);
+	struct destage_options destage = { .packer = pool->packer,
+					   .chunker = pool->super.chunker,
+					   .workers = conf->workers };
+	if (r == 0)
+		r = destage_open(&destage, &pool->destage);
+	struct gc_options gc = { .extents = pool->extents,
+				 .packs = pool->packs,
+				 .chunks = pool->chunks,
+				 .digests = pool->digests,
+				 .packer = pool->packer,
+				 .destage = pool->destage,
+				 .cache = pool->cache,
+				 .level = conf->zstd_level,
+				 .min_live_percent = conf->gc_min_live,
+				 .rate_bytes_per_s = conf->gc_rate };
+	if (r == 0)
+		r = gc_open(&gc, &pool->gc);
+	if (r == 0)
+		r = ids_open(pool->kv, "next_inode", INO_FIRST, &pool->inode_ids);
+	if (r == 0)
+		r = staging_sweep(pool->staging);
+	return r;
+}
+
+static int take_lock(struct pool *pool, bool read_only, unsigned wait_ms, struct pool_error *err)
+{
+	int flags = read_only ? O_RDONLY : O_RDWR;
+	pool->lockfd = openat(pool->dirfd, "lock", flags | O_CLOEXEC);
+	if (pool->lockfd < 0) {
+		int r = -errno;
+		pool_say(err, "%s/lock cannot be opened: %s", pool->path, strerror(-r));
+		return r;
+	}
+	uint64_t until = clock_mono_ms() + wait_ms;
+	while (flock(pool->lockfd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK && errno != EINTR) {
+			int r = -errno;
+			pool_say(err, "%s/lock cannot be locked: %s", pool->path, strerror(-r));
+			return r;
+		}
+		if (clock_mono_ms() >= until) {
+			pool_say(err,
+				 "%s is in use: another process has the pool mounted or open; "
+				 "unmount it there first",
+				 pool->path);
+			return -EBUSY;
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+	}
+	return 0;
+}
+
+static int read_super(struct pool *pool, bool read_only, struct pool_error *err)
+{
+	bool damaged = false;
+	int r = super_read(pool->dirfd, &pool->super, &damaged);
+	if (r == -ENOENT)
+		pool_say(err,
+			 "%s is not a foldfs pool (it has no superblock); mkfs.foldfs makes one",
+			 pool->path);
+	else if (r == -EUCLEAN)
+		pool_say(
+			err,
+			"%s: both copies of the superblock are damaged; the pool was left as it is",
+			pool->path);
+	else if (r == -EPROTONOSUPPORT)
+		pool_say(err, "%s was made by a newer foldfs: use that version or a later one",
+			 pool->path);
+	else if (r < 0)
+		pool_say(err, "%s: the superblock cannot be read: %s", pool->path, strerror(-r));
+	else if (!read_only && pool->super.ro_compat) {
+		r = -EPROTONOSUPPORT;
+		pool_say(err,
+			 "%s uses features that this foldfs can only read: mount it with -o ro",
+			 pool->path);
+	}
+	if (r == 0 && damaged)
+		log_warn("%s: one of two copies of the superblock is damaged", pool->path);
+	return r;
+}
+
+static int configure(struct pool *pool, const char *options, struct pool_error *err)
+{
+	struct config_error cerr = { 0 };
+	config_defaults(&pool->config);
+	int r = config_load(&pool->config, pool->dirfd, "foldfs.conf", &cerr);
+	if (r == -ENOENT)
+		r = 0;
+	if (r == 0 && options)
+		r = config_apply(&pool->config, options, CONFIG_MOUNT, &cerr);
+	if (r < 0)
+		pool_say(err, "%s", cerr.text);
+	return r;
+}
+
+static int open_parts(struct pool *pool, const char *options, bool ro, unsigned wait_ms,
+		      struct pool_error *err)
+{
+	int r = read_super(pool, ro, err);
+	if (r == 0)
+		r = configure(pool, options, err);
+	if (r == 0)
+		r = take_lock(pool, ro, wait_ms, err);
+	if (r == 0)
+		r = open_kv(pool, ro, err);
+	if (r < 0)
+		return r;
+	r = open_data(pool, ro);
+	if (r == 0)
+		r = open_writing(pool, ro);
+	if (r == -EUCLEAN)
+		pool_say(err, "%s: packs or index rows are damaged; run fsck.foldfs", pool->path);
+	else if (r < 0)
+		pool_say(err, "%s cannot be opened: %s", pool->path, strerror(-r));
+	if (r == 0 && !ro && pool_reserve_make(pool) < 0)
+		log_warn("%s: no room for its reserve: deleting may fail on a full disk",
+			 pool->path);
+	return r;
+}
+
+int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
+	      struct pool **ret_pool, struct pool_error *err)
+{
+	struct pool *pool = calloc(1, sizeof *pool);
+	if (!pool)
+		return -ENOMEM;
+	pool->dirfd = pool->lockfd = -1;
+	pool->path = realpath(path, NULL);
+	if (pool->path)
+		pool->dirfd = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = pool->dirfd < 0 ? -errno : 0;
+	if (r == -ENOTDIR)
+		pool_say(err, "%s is not a directory, so it is not a foldfs pool", path);
+	else if (r < 0)
+		pool_say(err, "%s cannot be opened as a pool: %s", path, strerror(-r));
+	if (r == 0)
+		r = open_parts(pool, options, read_only, wait_ms, err);
+	if (r < 0) {
+		pool->failed = pool->failed ? pool->failed : r; /* touch nothing on the way out */
+		pool_close(pool);
+		return r;
+	}
+	*ret_pool = pool;
+	return 0;
+}
+
+static void keep_first(int *first, int r)
+{
+	if (*first == 0 && r < 0)
+		*first = r;
+}
+
+int pool_close(struct pool *pool)
+{
+	int r = 0;
+	if (!pool)
+		return 0;
+	if (pool->gc)
+		gc_close(pool->gc);
+	if (pool->destage)
+		destage_close(pool->destage);
+	if (pool->packer)
+		keep_first(&r, packer_close(pool->packer));
+	if (pool->inode_ids)
+		ids_close(pool->inode_ids);
+	if (pool->chunks)
+		chunks_close(pool->chunks);
+	if (pool->cache)
+		cache_close(pool->cache);
+	if (pool->packs)
+		keep_first(&r, packs_close(pool->packs));
+	if (pool->digests)
+		keep_first(&r, digests_close(pool->digests));
+	if (pool->kv && !pool->failed)
+		keep_first(&r,
+			   kv_sync(pool->kv, UINT64_MAX)); /* lets removals that wait for it run */
+	staging_close(pool->staging);
+	if (pool->extents)
+		extents_close(pool->extents);
+	if (pool->kv)
+		keep_first(&r, kv_close(pool->kv));
+	if (pool->lockfd >= 0)
+		close(pool->lockfd);
+	if (pool->dirfd >= 0)
+		close(pool->dirfd);
+	free(pool->path);
+	free(pool);
+	return r;
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+/* mkfs. The superblock is written last: what has none is no pool, so an interrupted mkfs leaves
+ * nothing that could be mounted, and a failed one removes what it made.
+ */
+#include "cleanup.h"
+#include "clock.h"
+#include "inode_row.h"
+#include "pool.h"
+#include "pool_impl.h"
+#include "rows_format.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+static const char conf_text[] =
+	"# Options of this foldfs pool, one `name = value` a line; see foldfs.conf(5).\n"
+	"# Options given with -o at mount time override them.\n";
+
+static int dir_is_empty(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d)
+		return -errno;
+	for (struct dirent *e; (e = readdir(d));)
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
+		    strcmp(e->d_name, "lost+found"))
+			return 0;
+	return 1;
+}
+
+static int write_root(struct kv *kv, const struct super *super)
+{
+	struct kv_batch *b = kv_batch_new();
+	uint8_t seed[8];
+	if (!b)
+		return -ENOMEM;
+	struct inode_row root = {
+		.ino = INO_ROOT,
+		.mode = S_IFDIR | 0755,
+		.uid = getuid(),
+		.gid = getgid(),
+		.nlink = 2,
+	};
+	root.atime = root.mtime = root.ctime = root.btime = clock_wall_ns();
+	root.parent = INO_ROOT;
+	inode_row_put(b, &root);
+	put_le64(seed, super->dirent_seed);
+	kv_batch_put(b, KV_META, META_DIRENT_SEED, strlen(META_DIRENT_SEED), seed, sizeof seed);
+	return kv_commit(kv, b, NULL);
+}
+
+static int make_index(struct pool *pool)
+{
+	struct kv_options opt;
+	char *index_path;
+	int r = pool_kv_options(pool, false, &opt, &index_path);
+	if (r < 0)
+		return r;
+	r = kv_open(&opt, &pool->kv, &pool->recovery);
+	close(opt.index_dirfd);
+	close(opt.wal_dirfd);
+	free(index_path);
+	if (r < 0)
+		return r;
+	r = write_root(pool->kv, &pool->super);
+	int closed = kv_close(pool->kv);
+	pool->kv = NULL;
+	return r < 0 ? r : closed;
+}
+
+static int make_contents(struct pool *pool, const char **ret_what)
+{
+	for (size_t i = 0; pool_directories[i]; i++) {
+		*ret_what = pool_directories[i];
+		if (mkdirat(pool->dirfd, pool_directories[i], 0700))
+			return -errno;
+	}
+	*ret_what = "foldfs.conf";
+	int r = io_replace_file(pool->dirfd, "foldfs.conf", conf_text, strlen(conf_text), 0644);
+	*ret_what = "index";
+	if (r == 0)
+		r = make_index(pool);
+	if (r == 0) {
+		*ret_what = "reserve";
+		r = pool_reserve_make(pool);
+	}
+	if (r == 0) {
+		*ret_what = "super";
+		r = super_write(pool->dirfd, &pool->super);
+	}
+	return r;
+}
+
+/* Removes what make_contents() made; the directory held nothing else. */
+static void unmake(int dirfd)
+{
+	static const char *const files[] = { "super", "super.tmp",   "reserve",
+					     "lock",  "foldfs.conf", "foldfs.conf.tmp" };
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		unlinkat(dirfd, files[i], 0);
+	for (size_t i = 0; pool_directories[i]; i++) {
+		int fd = openat(dirfd, pool_directories[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+		for (struct dirent *e; d && (e = readdir(d));)
+			if (e->d_name[0] != '.')
+				unlinkat(fd, e->d_name, 0);
+		unlinkat(dirfd, pool_directories[i], AT_REMOVEDIR);
+	}
+}
+
+static int fill_super(const struct config *config, struct super *ret_super)
+{
+	struct super s = {
+		.version = SUPER_VERSION,
+		.created = clock_wall_ns() / 1000000000,
+		.chunker = { .kind = (enum chunker_kind)config->chunker,
+			     .min = (uint32_t)config->chunk_min,
+			     .avg = (uint32_t)config->chunk_avg,
+			     .max = (uint32_t)config->chunk_max },
+	};
+	if (getrandom(s.uuid, sizeof s.uuid, 0) != sizeof s.uuid ||
+	    getrandom(&s.dirent_seed, sizeof s.dirent_seed, 0) != sizeof s.dirent_seed)
+		return -EIO;
+	s.uuid[6] = (uint8_t)((s.uuid[6] & 0x0f) | 0x40); /* a random UUID, RFC 9562 version 4 */
+	s.uuid[8] = (uint8_t)((s.uuid[8] & 0x3f) | 0x80);
+	snprintf(s.label, sizeof s.label, "%s", config->label);
+	*ret_super = s;
+	return chunker_check(&s.chunker);
+}
+
+static int create_in(struct pool *pool, struct pool_error *err)
+{
+	const char *what = "";
+	int r = staging_probe(pool->dirfd);
+	if (r == -EOPNOTSUPP)
+		pool_say(
+			err,
+			"%s: this filesystem does not keep holes apart from zeros (SEEK_DATA, hole "
+			"punching at 4 KiB), which foldfs needs: use ext4, xfs, btrfs or tmpfs",
+			pool->path);
+	else if (r < 0)
+		pool_say(err, "%s: cannot be written to: %s", pool->path, strerror(-r));
+	if (r < 0)
+		return r;
+	pool->lockfd = openat(pool->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	r = pool->lockfd < 0 ? -errno : make_contents(pool, &what);
+	if (r < 0) {
+		unmake(pool->dirfd);
+		pool_say(err, "%s: no pool was made, %s could not be written: %s", pool->path, what,
+			 strerror(-r));
+	}
+	return r;
+}
+
+int pool_create(const char *path, const struct config *config, struct pool_error *err)
+{
+	struct pool pool = { .dirfd = -1, .lockfd = -1, .config = *config };
+	bool made = mkdir(path, 0755) == 0;
+	if (!made && errno != EEXIST) {
+		int r = -errno;
+		pool_say(err, "%s cannot be made: %s", path, strerror(-r));
+		return r;
+	}
+	int r = fill_super(config, &pool.super);
+	if (r < 0)
+		pool_say(err, "chunk sizes are not usable: 1K <= min < avg < max <= 16M, and avg a "
+			      "power of two");
+	pool.dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	pool.path = realpath(path, NULL);
+	if (r == 0 && (pool.dirfd < 0 || !pool.path)) {
+		r = -errno;
+		pool_say(err, "%s cannot be used: %s", path, strerror(-r));
+	}
+	if (r == 0 && faccessat(pool.dirfd, "super", F_OK, 0) == 0) {
+		r = -EEXIST;
+		pool_say(err,
+			 "%s is a foldfs pool already; remove it first if it shall be made anew",
+			 path);
+	}
+	int empty = r == 0 ? dir_is_empty(pool.dirfd) : 1;
+	if (r == 0 && empty <= 0) {
+		r = empty < 0 ? empty : -ENOTEMPTY;
+		pool_say(err, "%s is not empty: a pool is made in an empty or a new directory",
+			 path);
+	}
+	if (r == 0)
+		r = create_in(&pool, err);
+	if (pool.lockfd >= 0)
+		close(pool.lockfd);
+	if (pool.dirfd >= 0)
+		close(pool.dirfd);
+	free(pool.path);
+	if (r < 0 && made)
+		rmdir(path);
+	return r;
+}
