@@ -40,18 +40,23 @@ struct frame_head {
 	struct frame_header h;
 	const struct chunk_entry *entries; /* in the caller's bytes */
 	uint32_t payload_at;		   /* from the frame's start */
-	uint32_t stored_len;
+	uint32_t stored_len;		   /* with the padding */
 };
-/* `len` bytes are at hand from the frame's start: 0, -EUCLEAN, or -EAGAIN when more are needed
- * (then *ret_need says how many). */
+/* `len` bytes, aligned to 8, are at hand from the frame's start: 0, -EUCLEAN, or -EAGAIN when more
+ * are needed (then *ret_need says how many). */
 int frame_parse_head(const void *bytes, size_t len, uint64_t pack, uint64_t offset,
 		     struct frame_head *ret_head, size_t *ret_need);
 /* Verifies and decodes a whole frame (bytes: stored_len of them) into out (decoded_len). */
 int frame_decode(const struct frame_head *head, const void *bytes, void *out);
+/* What the blocks of a raw frame are bound to: the key of the frame's row. */
+struct frame_name {
+	uint64_t first_chunk;
+	uint16_t part;
+};
 /* Which stored bytes, relative to the payload, hold decoded [at, at+len) of a raw frame. */
 void frame_raw_range(uint32_t decoded_len, uint32_t at, uint32_t len, uint32_t *ret_from,
 		     uint32_t *ret_len);
 /* Verifies those bytes and copies decoded [at, at+len) out of them. 0 or -EUCLEAN. */
-int frame_raw_copy(uint32_t decoded_len, const void *stored_range, uint32_t at, uint32_t len,
-		   void *out);
+int frame_raw_copy(struct frame_name name, uint32_t decoded_len, const void *stored_range,
+		   uint32_t at, uint32_t len, void *out);
 #endif

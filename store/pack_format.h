@@ -2,18 +2,21 @@
 /* pack_format: every byte of a pack file. Little-endian.
  *
  *   pack   := header frame* footer?            (a footer seals the pack; an open one has none)
- *   frame  := frame_header chunk_entry*n [padding] payload
+ *   frame  := frame_header chunk_entry*n payload padding   (zeros up to a multiple of FRAME_ALIGN)
  *   footer := footer_entry*frames footer_tail
  *
  * A frame's payload is, by codec:
  *   CODEC_ZSTD  one zstd frame, guarded by `payload_sum` over its stored bytes;
  *   CODEC_RAW   the decoded bytes cut into blocks of RAW_BLOCK (the last may be shorter), each
  *               followed by its own XXH3-64, so that 4 KiB can be read, and verified, alone.
- *               Block i lies at payload + i * (RAW_BLOCK + 8). `payload_sum` is 0.
+ *               Block i lies at payload + i * (RAW_BLOCK + 8), and its sum is seeded with
+ *               (first chunk id << 16 | part) ^ i * 0x9e3779b97f4a7c15. `payload_sum` is 0.
  * `head_sum` covers the frame header (itself as zero) and all chunk entries, and is seeded with
- * the pack id and the frame's offset, so that a frame in the wrong place is never valid.
- * Packs are scanned from `header`, frame by frame; a scan ends at the footer, at the end of the
- * file, or at the first invalid frame header.
+ * the pack id and the frame's offset, so that a frame in the wrong place is never valid:
+ * XXH3-64 of the entries, seeded with that of the header, seeded with that of (pack, offset).
+ * A sealed pack holds the frames that its footer lists, by offset. An open one is scanned from
+ * `header`, frame by frame, to the end of the file; where no valid frame begins (a write failed
+ * there, or never reached the disk) the next valid head at a multiple of FRAME_ALIGN is looked for.
  */
 #ifndef FOLDFS_PACK_FORMAT_H
 #define FOLDFS_PACK_FORMAT_H
@@ -24,6 +27,7 @@
 #define PACK_MAGIC 0x6b6361706c6f66ffull /* "\xfffolpack" */
 #define PACK_FOOTER_MAGIC 0x746f6f666c6f66ffull
 #define FRAME_MAGIC 0x6d726666u /* "ffrm" */
+#define FRAME_ALIGN 8u
 #define RAW_BLOCK 4096u
 #define RAW_STRIDE (RAW_BLOCK + 8u)
 
@@ -64,7 +68,7 @@ static_assert(sizeof(struct chunk_entry) == 48, "chunk entry");
 struct footer_entry {
 	uint64_t offset;
 	uint64_t first_chunk;
-	uint32_t stored_len; /* header, entries and payload */
+	uint32_t stored_len; /* header, entries, payload and padding */
 	uint32_t decoded_len;
 };
 static_assert(sizeof(struct footer_entry) == 24, "footer entry");
