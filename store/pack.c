@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MIT
+/* The set of packs: opening, closing, naming, giving away files. How frames get in is
+ * pack_stream.c, how they become durable pack_sync.c, what a crash left pack_recover.c, and what a
+ * file holds pack_scan.c.
+ *
+ * Lock order: the set's lock is innermost and short; no file operation and no kv call is made under
+ * it. kv's log writer calls pack_sync() through barriers, so nobody may wait for the log with the
+ * lock held. The set lives until its owner has closed it and the last barrier is released.
+ *
+ * A doomed pack's file goes in three steps, each of which a crash may interrupt: the row says
+ * doomed (in the caller's batch); when that is durable, the file is removed; then the row.
+ */
+#include "pack_set.h"
+#include "log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <time.h>
+
+#define MAX_OPEN_DEFAULT 256u
+
+static void packs_free(struct packs *p)
+{
+	while (p->live) {
+		struct open_pack *op = p->live;
+		p->live = op->next;
+		open_pack_free(op);
+	}
+	pack_fds_free(p->fds);
+	if (p->ids)
+		ids_close(p->ids);
+	if (p->opt.dirfd >= 0)
+		close(p->opt.dirfd);
+	pthread_cond_destroy(&p->changed);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+void packs_unref(struct packs *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool last = --p->refs == 0;
+	pthread_mutex_unlock(&p->lock);
+	if (last)
+		packs_free(p);
+}
+
+int packs_open(const struct packs_options *opt, struct packs **ret_p)
+{
+	struct packs *p = calloc(1, sizeof *p);
+	if (!p)
+		return -ENOMEM;
+	p->opt = *opt;
+	p->refs = 1;
+	if (!p->opt.target_bytes)
+		p->opt.target_bytes = PACK_TARGET_DEFAULT;
+	if (!p->opt.max_open)
+		p->opt.max_open = MAX_OPEN_DEFAULT;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->changed, NULL);
+	int r = 0;
+	p->opt.dirfd = fcntl(opt->dirfd, F_DUPFD_CLOEXEC, 0);
+	if (p->opt.dirfd < 0)
+		r = -errno;
+	if (r == 0)
+		r = pack_fds_new(p->opt.dirfd, p->opt.max_open, &p->fds);
+	if (r == 0 && !opt->read_only)
+		r = ids_open(opt->kv, "pack", 1, &p->ids);
+	if (r == 0)
+		r = packs_recover(p);
+	if (r == 0)
+		r = workers_start("pack-gone", 1, &p->remover);
+	if (r < 0) {
+		packs_unref(p);
+		return r;
+	}
+	*ret_p = p;
+	return 0;
+}
+
+/* Packs that were begun and got nothing: their rows are gone by now, durably. */
+static void remove_empty(struct packs *p)
+{
+	for (struct open_pack *op = p->live; op; op = op->next)
+		if (op->sealed && !op->n)
+			pack_unlink(p, op->id);
+}
+
+/* Each waits for the log, which a removal before it may have made longer. */
+static void wait_for_dooms(struct packs *p)
+{
+	pthread_mutex_lock(&p->lock);
+	while (p->dooms) {
+		pthread_mutex_unlock(&p->lock);
+		kv_sync(p->opt.kv, UINT64_MAX);
+		pthread_mutex_lock(&p->lock);
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec++;
+		if (p->dooms)
+			pthread_cond_timedwait(&p->changed, &p->lock, &until);
+	}
+	p->closed = true;
+	pthread_mutex_unlock(&p->lock);
+}
+
+int packs_close(struct packs *p)
+{
+	if (!p)
+		return 0;
+	int r = 0;
+	if (!p->opt.read_only) {
+		r = pack_streams_retire(p);
+		int sync = kv_sync(p->opt.kv, UINT64_MAX); /* runs our barriers */
+		r = r ? r : sync;
+		if (sync == 0)
+			remove_empty(p);
+		sync = pack_sync(p);
+		r = r ? r : sync;
+	}
+	wait_for_dooms(p);
+	workers_stop(p->remover);
+	ids_close(p->ids);
+	p->ids = NULL;
+	packs_unref(p);
+	return r;
+}
+
+int pack_row_commit(struct packs *p, uint64_t pack, const struct pack_row *row)
+{
+	struct kv_batch *batch = kv_batch_new();
+	struct kv_barrier *barrier = batch ? pack_barrier(p) : NULL;
+	if (!barrier) {
+		kv_batch_free(batch);
+		return -ENOMEM;
+	}
+	if (row)
+		pack_put(batch, row);
+	else
+		pack_delete(batch, pack);
+	if (!row)
+		kv_batch_set_reserve(batch);
+	kv_batch_barrier(batch, barrier);
+	return kv_commit(p->opt.kv, batch, NULL);
+}
+
+int pack_fd_get(struct packs *p, uint64_t pack)
+{
+	return pack_fds_get(p->fds, pack);
+}
+
+void pack_fd_put(struct packs *p, uint64_t pack, int fd)
+{
+	pack_fds_put(p->fds, pack, fd);
+}
+
+int pack_scan(struct packs *p, uint64_t pack, uint64_t from,
+	      int (*fn)(void *arg, uint64_t offset, const struct frame_head *head), void *arg,
+	      uint64_t *ret_end)
+{
+	int fd = pack_fds_get(p->fds, pack);
+	if (fd < 0)
+		return fd;
+	int r = pack_scan_fd(fd, pack, from, fn, arg, ret_end);
+	pack_fds_put(p->fds, pack, fd);
+	return r;
+}
+
+int pack_unlink(struct packs *p, uint64_t pack)
+{
+	char name[PACK_NAME_MAX];
+	pack_name(pack, name);
+	int r = unlinkat(p->opt.dirfd, name, 0) ? -errno : 0;
+	if (p->fds)
+		pack_fds_forget(p->fds, pack);
+	return r == -ENOENT ? 0 : r;
+}
+
+struct doom {
+	struct kv_barrier b; /* first */
+	struct job job;
+	struct packs *p;
+	uint64_t pack, bytes;
+	unsigned refs; /* the barrier; and, once it ran, the removal */
+};
+
+static void doom_unref(struct doom *d)
+{
+	struct packs *p = d->p;
+	pthread_mutex_lock(&p->lock);
+	bool last = --d->refs == 0;
+	pthread_mutex_unlock(&p->lock);
+	if (!last)
+		return;
+	free(d);
+	packs_unref(p);
+}
+
+static void doom_finish(struct doom *d)
+{
+	struct packs *p = d->p;
+	pthread_mutex_lock(&p->lock);
+	p->dooms--;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	doom_unref(d);
+}
+
+static void doom_remove(struct job *job)
+{
+	struct doom *d = (struct doom *)((char *)job - offsetof(struct doom, job));
+	struct packs *p = d->p;
+	int r = pack_unlink(p, d->pack);
+	if (r == 0) {
+		pthread_mutex_lock(&p->lock);
+		p->bytes -= d->bytes;
+		p->count--;
+		pthread_mutex_unlock(&p->lock);
+		r = pack_row_commit(p, d->pack, NULL);
+	}
+	if (r < 0)
+		log_warn("pack %016" PRIx64 " could not be removed: %s", d->pack, strerror(-r));
+	doom_finish(d);
+}
+
+/* On the log writer's thread: unlinking a large file may block. */
+static void doom_durable(void *arg, int err)
+{
+	struct doom *d = arg;
+	d->job.run = doom_remove;
+	if (err)
+		doom_finish(d);
+	else
+		workers_queue(d->p->remover, &d->job);
+}
+
+/* Runs before the batch is written, but after it got its place in the log. */
+static int doom_run(struct kv_barrier *b)
+{
+	struct doom *d = (struct doom *)b;
+	struct packs *p = d->p;
+	pthread_mutex_lock(&p->lock);
+	bool closed = p->closed; /* then the next mount does it */
+	d->refs += !closed;
+	p->dooms += !closed;
+	pthread_mutex_unlock(&p->lock);
+	if (!closed)
+		kv_when_durable(p->opt.kv, kv_last_lsn(p->opt.kv), doom_durable, d);
+	return 0;
+}
+
+static void doom_release(struct kv_barrier *b)
+{
+	doom_unref((struct doom *)b);
+}
+
+int pack_doom(struct packs *p, struct kv_batch *batch, uint64_t pack)
+{
+	struct pack_row row;
+	int r = p->opt.read_only ? -EROFS : pack_get(p->opt.kv, pack, &row);
+	if (r == 0 && row.state != PACK_SEALED)
+		r = -EBUSY;
+	if (r < 0)
+		return r;
+	struct doom *d = calloc(1, sizeof *d);
+	if (!d)
+		return -ENOMEM;
+	d->b.run = doom_run;
+	d->b.release = doom_release;
+	d->b.key = pack;
+	d->p = p;
+	d->refs = 1;
+	d->pack = pack;
+	d->bytes = row.bytes;
+	pthread_mutex_lock(&p->lock);
+	p->refs++;
+	pthread_mutex_unlock(&p->lock);
+	row.state = PACK_DOOMED;
+	pack_put(batch, &row);
+	kv_batch_barrier(batch, &d->b);
+	return 0;
+}
+
+/* A pack that is being filled is longer than its row says. */
+static void refresh_row(struct packs *p, struct pack_row *row)
+{
+	SCOPED_LOCK(&p->lock);
+	for (struct open_pack *op = p->live; op; op = op->next)
+		if (op->id == row->id && row->state == PACK_OPEN)
+			row->bytes = op->end;
+}
+
+int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row), void *arg)
+{
+	struct kv_iter *it = kv_iter_new(p->opt.kv, KV_PACK, NULL, 0, false);
+	struct slice key, val;
+	struct pack_row row;
+	if (!it)
+		return -ENOMEM;
+	int r;
+	while ((r = kv_iter_next(it, &key, &val)) > 0) {
+		r = pack_decode_row(key, val, &row);
+		if (r < 0)
+			break;
+		refresh_row(p, &row);
+		r = fn(arg, &row);
+		if (r)
+			break;
+	}
+	kv_iter_free(it);
+	return r;
+}
+
+void packs_bytes(struct packs *p, uint64_t *ret_bytes, uint64_t *ret_packs)
+{
+	SCOPED_LOCK(&p->lock);
+	*ret_bytes = p->bytes;
+	*ret_packs = p->count;
+}

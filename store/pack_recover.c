@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MIT
+/* At open: files and rows are brought together.
+ *
+ *   row      file            becomes
+ *   sealed   there           as it is; shorter than its row says: -EUCLEAN
+ *   sealed   missing         -EUCLEAN
+ *   open     there           sealed with the frames up to the last known chunk id, or removed when
+ *                            there is none; shorter than an indexed frame: -EUCLEAN
+ *   open     missing         removed when no row of a frame names it, else -EUCLEAN
+ *   doomed   any             both removed
+ *   none     there           as open
+ *
+ * Chunk ids are given out in the order their rows are committed, so a frame with ids beyond
+ * the last one in the index lost its row to the crash and its ids will be given again: it is left
+ * out of the footer, and cut off when nothing to be kept follows. The rows that say "sealed" precede
+ * everything that is committed later, so the ids are not given again before that is settled.
+ *
+ * A file is removed only after the index durably has nothing on it (open), or before the row goes
+ * (doomed): a missing file is then never mistaken for damage. Reading only, damage is logged and
+ * passed over: what a row finds missing fails when it is read, and repair tools can look around.
+ */
+#include "pack_set.h"
+#include "clock.h"
+#include "log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+
+/* Frames get their ids before their places: the first frame of a pack need not have the lowest ids.
+ * The writers at work at once, each with a full frame, bound by how much. */
+#define ID_SLACK (128u * FRAME_CHUNKS_MAX)
+
+struct found {
+	struct pack_row row; /* state 0: a file without one */
+	uint64_t size;
+	uint64_t indexed_end; /* of the last frame that a row names, for open ones */
+	bool file;
+};
+
+struct recovery {
+	struct packs *p;
+	struct found *v;
+	size_t n, cap;
+	uint64_t last_chunk;
+	struct kv_batch *batch;
+	uint64_t *unlink; /* once the batch is durable */
+	size_t unlinks;
+};
+
+static struct found *found_add(struct recovery *rec, const struct pack_row *row)
+{
+	if (rec->n == rec->cap) {
+		size_t cap = rec->cap ? rec->cap * 2 : 256;
+		struct found *v = realloc(rec->v, cap * sizeof *v);
+		if (!v)
+			return NULL;
+		rec->v = v;
+		rec->cap = cap;
+	}
+	rec->v[rec->n] = (struct found){ .row = *row };
+	return &rec->v[rec->n++];
+}
+
+static int found_order(const void *a, const void *b)
+{
+	uint64_t x = ((const struct found *)a)->row.id, y = ((const struct found *)b)->row.id;
+	return (x > y) - (x < y);
+}
+
+static struct found *found_get(struct recovery *rec, size_t n, uint64_t pack)
+{
+	struct found key = { .row.id = pack };
+	return n ? bsearch(&key, rec->v, n, sizeof key, found_order) : NULL;
+}
+
+static int add_row(void *arg, const struct pack_row *row)
+{
+	return found_add(arg, row) ? 0 : -ENOMEM;
+}
+
+static int add_files(struct recovery *rec)
+{
+	size_t rows = rec->n;
+	int fd = openat(rec->p->opt.dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return -errno;
+	for (;;) {
+		struct stat st;
+		errno = 0;
+		struct dirent *e = readdir(dir);
+		if (!e)
+			return -errno;
+		uint64_t pack = pack_of_name(e->d_name);
+		if (!pack)
+			continue;
+		if (fstatat(rec->p->opt.dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+			return -errno;
+		struct found *f = found_get(rec, rows, pack);
+		if (!f)
+			f = found_add(rec, &(struct pack_row){ .id = pack });
+		if (!f)
+			return -ENOMEM;
+		f->file = S_ISREG(st.st_mode);
+		f->size = (uint64_t)st.st_size;
+	}
+}
+
+/* What rows of frames say of the packs that were open. */
+static int find_indexed_ends(struct recovery *rec)
+{
+	uint64_t from = UINT64_MAX;
+	for (size_t i = 0; i < rec->n; i++)
+		if (rec->v[i].row.state == PACK_OPEN && rec->v[i].row.first_chunk < from)
+			from = rec->v[i].row.first_chunk;
+	if (from == UINT64_MAX)
+		return 0;
+	uint8_t key[10] = { 0 };
+	put_be64(key, from > ID_SLACK ? from - ID_SLACK : 0);
+	struct kv_iter *it = kv_iter_new(rec->p->opt.kv, KV_CHUNK, key, sizeof key, false);
+	if (!it)
+		return -ENOMEM;
+	struct slice k, v;
+	int r;
+	while ((r = kv_iter_next(it, &k, &v)) > 0 || r == -EUCLEAN) {
+		struct frame_row row;
+		if (r < 0 || frame_decode_row(k, v, &row) < 0)
+			continue; /* the next reader of that chunk is told */
+		struct found *f = found_get(rec, rec->n, row.pack);
+		if (f && row.offset + row.stored_len > f->indexed_end)
+			f->indexed_end = row.offset + row.stored_len;
+		frame_row_done(&row);
+	}
+	kv_iter_free(it);
+	return r;
+}
+
+struct kept {
+	struct footer_entry *v;
+	size_t n, cap;
+	uint64_t end, first_chunk, last_chunk, limit;
+};
+
+static int keep_frame(void *arg, uint64_t offset, const struct frame_head *head)
+{
+	struct kept *k = arg;
+	uint64_t first = head->entries[0].id, last = head->entries[head->h.chunks - 1].id;
+	if (first > k->limit)
+		return 0;
+	if (k->n == k->cap) {
+		size_t cap = k->cap ? k->cap * 2 : 256;
+		struct footer_entry *v = realloc(k->v, cap * sizeof *v);
+		if (!v)
+			return -ENOMEM;
+		k->v = v;
+		k->cap = cap;
+	}
+	if (!k->n || first < k->first_chunk)
+		k->first_chunk = first;
+	if (last > k->last_chunk)
+		k->last_chunk = last;
+	k->end = offset + head->stored_len;
+	k->v[k->n++] = (struct footer_entry){
+		.offset = offset,
+		.first_chunk = first,
+		.stored_len = head->stored_len,
+		.decoded_len = head->h.decoded_len,
+	};
+	return 0;
+}
+
+static int write_footer(struct found *f, int fd, struct kept *k)
+{
+	if (ftruncate(fd, (off_t)k->end)) /* first: it makes room for the footer on a full disk */
+		return -errno;
+	int r = pack_footer_write(fd, f->row.id, k->end, k->v, k->n, k->last_chunk, &f->size);
+	return r < 0 ? r : io_fdatasync(fd);
+}
+
+static void drop(struct recovery *rec, struct found *f)
+{
+	if (f->row.state)
+		pack_delete(rec->batch, f->row.id);
+	rec->unlink[rec->unlinks++] = f->row.id;
+	f->file = false;
+}
+
+static int seal_left_open(struct recovery *rec, struct found *f)
+{
+	struct packs *p = rec->p;
+	char name[PACK_NAME_MAX];
+	struct kept k = { .limit = rec->last_chunk };
+	uint64_t end;
+	pack_name(f->row.id, name);
+	CLEANUP_CLOSE int fd = openat(p->opt.dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	int r = pack_scan_fd(fd, f->row.id, 0, keep_frame, &k, &end);
+	if (r == -EUCLEAN) /* damage within a footer's pack: what is left is kept */
+		r = 0;
+	if (k.end < f->indexed_end)
+		k.end = f->indexed_end; /* damaged, but not ours to cut */
+	bool foreign = !f->row.state && end > sizeof(struct pack_header) &&
+		       pack_header_check(fd, f->row.id, p->opt.pool_uuid) < 0;
+	if (r == 0 && foreign) {
+		log_warn("packs/%s is not of this pool: left alone", name);
+	} else if (r == 0 && !k.end) {
+		drop(rec, f);
+	} else if (r == 0) {
+		r = write_footer(f, fd, &k);
+		if (r == -ENOSPC || r == -EDQUOT) {
+			log_warn("pack %s stays unsealed: %s", name, strerror(-r));
+			f->size = k.end;
+			r = 0;
+		} else if (r == 0) {
+			int64_t now = clock_wall_ns() / 1000000000;
+			f->row.state = PACK_SEALED;
+			f->row.bytes = f->size;
+			f->row.first_chunk = k.first_chunk;
+			f->row.created = f->row.created ? f->row.created : now;
+			pack_put(rec->batch, &f->row);
+		}
+	}
+	free(k.v);
+	return r;
+}
+
+static int damaged(struct recovery *rec, const struct found *f, const char *what)
+{
+	log_error("pack %016" PRIx64 " is damaged: %s (%" PRIu64 " bytes are there)", f->row.id,
+		  what, f->size);
+	return rec->p->opt.read_only ? 0 : -EUCLEAN;
+}
+
+static int settle(struct recovery *rec, struct found *f)
+{
+	if (f->row.tier)
+		return 0; /* lies elsewhere */
+	if (f->row.state == PACK_SEALED) {
+		if (!f->file)
+			return damaged(rec, f, "its file is missing");
+		return f->size < f->row.bytes ? damaged(rec, f, "it is shorter than it was") : 0;
+	}
+	if (f->row.state == PACK_DOOMED) {
+		int r = rec->p->opt.read_only ? 0 : pack_unlink(rec->p, f->row.id);
+		if (r == 0 && !rec->p->opt.read_only)
+			pack_delete(rec->batch, f->row.id);
+		f->file = false;
+		return r;
+	}
+	if (f->indexed_end > (f->file ? f->size : 0))
+		return damaged(rec, f,
+			       f->file ? "it ends before its last frame" : "its file is missing");
+	if (rec->p->opt.read_only)
+		return 0;
+	if (!f->file) {
+		pack_delete(rec->batch, f->row.id);
+		return 0;
+	}
+	return seal_left_open(rec, f);
+}
+
+static int settle_all(struct recovery *rec)
+{
+	int first_error = 0;
+	for (size_t i = 0; i < rec->n; i++) {
+		struct found *f = &rec->v[i];
+		int r = settle(rec, f);
+		if (r < 0 && r != -EUCLEAN)
+			log_error("pack %016" PRIx64 ": %s", f->row.id, strerror(-r));
+		first_error = first_error ? first_error : r;
+		rec->p->count += f->file;
+		rec->p->bytes += f->file ? f->size : 0;
+	}
+	return first_error;
+}
+
+static int finish(struct recovery *rec)
+{
+	struct packs *p = rec->p;
+	if (p->opt.read_only || kv_batch_empty(rec->batch))
+		return 0;
+	p->names_dirty = true;
+	int r = pack_sync(p); /* files that had no row, and names that are gone */
+	uint64_t lsn = 0;
+	if (r == 0)
+		r = kv_commit(p->opt.kv, TAKE_PTR(rec->batch), &lsn);
+	if (r == 0 && rec->unlinks)
+		r = kv_sync(p->opt.kv, lsn);
+	for (size_t i = 0; r == 0 && i < rec->unlinks; i++)
+		r = pack_unlink(p, rec->unlink[i]);
+	return r;
+}
+
+int packs_recover(struct packs *p)
+{
+	struct recovery rec = { .p = p, .batch = kv_batch_new() };
+	int r = rec.batch ? packs_each(p, add_row, &rec) : -ENOMEM;
+	if (r == 0)
+		r = chunk_last_id(p->opt.kv, &rec.last_chunk);
+	if (r == 0) /* rows come in key order: sorted */
+		r = add_files(&rec);
+	if (rec.n)
+		qsort(rec.v, rec.n, sizeof *rec.v, found_order);
+	if (r == 0)
+		r = find_indexed_ends(&rec);
+	rec.unlink = calloc(rec.n + 1, sizeof *rec.unlink);
+	if (!rec.unlink)
+		r = -ENOMEM;
+	if (r == 0)
+		r = settle_all(&rec);
+	if (r == 0)
+		r = finish(&rec);
+	kv_batch_free(rec.batch);
+	free(rec.unlink);
+	free(rec.v);
+	return r;
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+/* pack_scan: which frames a pack file holds, found from the file alone. */
+#ifndef FOLDFS_PACK_SCAN_H
+#define FOLDFS_PACK_SCAN_H
+#include "frame.h"
+
+typedef int pack_scan_fn(void *arg, uint64_t offset, const struct frame_head *head);
+
+/* As pack_scan() of pack.h, on an open file. */
+int pack_scan_fd(int fd, uint64_t pack, uint64_t from, pack_scan_fn *fn, void *arg,
+		 uint64_t *ret_end);
+
+/* 0, -EUCLEAN when the file does not begin with the header of this pack in this pool. */
+int pack_header_check(int fd, uint64_t pack, const uint8_t pool_uuid[16]);
+int pack_header_write(int fd, uint64_t pack, const uint8_t pool_uuid[16], int64_t created);
+
+/* Sorts the entries and writes them with a tail at `end`, which becomes the file's end but for
+ * the footer: what a failed write left behind is cut off. *ret_bytes is the file's length. */
+int pack_footer_write(int fd, uint64_t pack, uint64_t end, struct footer_entry *entries, size_t n,
+		      uint64_t last_chunk, uint64_t *ret_bytes);
+/* 0, -ENOENT when there is no valid footer, -errno. The caller frees *ret_entries. */
+int pack_footer_read(int fd, uint64_t pack, struct footer_entry **ret_entries, size_t *ret_n,
+		     uint64_t *ret_at);
+#endif
