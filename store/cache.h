@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* cache: decoded frames in one mmap'd file of fixed size (POOL/cache/region), kept over remounts.
+/* cache: decoded frames in one mmap'd file of fixed size (POOL/cache), kept over remounts.
  *
  * Frames are admitted when they are wanted a second time: a first use stays in a small ring of
  * anonymous memory, so that one pass over a huge file neither washes out the hot set nor writes
@@ -31,8 +31,12 @@ int cache_open(const struct cache_options *opt, struct cache **ret_c);
 void cache_close(struct cache *c);
 /* Copies [at, at+len) of the decoded frame out. 1 hit, 0 miss. */
 int cache_read(struct cache *c, struct cache_key key, uint32_t at, uint32_t len, void *out);
+/* The same without waiting for the device: what was kept over a remount and not yet read is a miss. */
+int cache_try_read(struct cache *c, struct cache_key key, uint32_t at, uint32_t len, void *out);
 bool cache_has(struct cache *c, struct cache_key key); /* without counting as a use */
 void cache_put(struct cache *c, struct cache_key key, const void *data, uint32_t len);
+/* Whoever put it has used these bytes: asked for once more, they are wanted a second time. */
+void cache_used(struct cache *c, struct cache_key key, uint32_t at, uint32_t len);
 void cache_forget_pack(struct cache *c, uint64_t pack);
 
 struct cache_stats {

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT
+/* Entries are written with pwrite() and read through the mapping. Writing through the mapping would
+ * first read a cold page from the device only to overwrite it, and would turn a full disk
+ * or a bad block into a signal; pwrite() of whole pages does neither. For the same reasons the file
+ * is allocated in full, and an entry that was kept over a remount is read with pread() and compared
+ * with its sum before the mapping is used for it.
+ *
+ * Nothing is synced: an entry whose bytes did not reach the disk before the power went has
+ * the wrong sum. The table alone is durable, both when it is written and when it is removed.
+ */
+#include "cache_region.h"
+#include "cache_format.h"
+#include "cleanup.h"
+#include "digest.h"
+#include "io.h"
+#include "log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define REGION_MIN (4u << 20)
+#define PAGE 4096u
+
+static_assert(ARENA_ENTRY_GRANULES == 8, "the table's entries have room for 8 granules");
+
+/* Where copying on write is the rule an allocated block would not stay ours. Other filesystems
+ * refuse the flag, which is fine. */
+static void set_nocow(int fd)
+{
+	int flags = 0;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+		flags |= FS_NOCOW_FL;
+		(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+}
+
+static int allocate(int fd, uint64_t *bytes)
+{
+	struct stat st;
+	if (fstat(fd, &st))
+		return -errno;
+	if (st.st_size == 0)
+		set_nocow(fd);
+	uint64_t want = *bytes / ARENA_GRANULE * ARENA_GRANULE;
+	for (; want >= REGION_MIN; want = want / 2 / ARENA_GRANULE * ARENA_GRANULE) {
+		if (ftruncate(fd, (off_t)want))
+			return -errno;
+		if (fallocate(fd, 0, 0, (off_t)want) == 0) {
+			if (want < *bytes / ARENA_GRANULE * ARENA_GRANULE)
+				log_warn("cache: no space for a region of %llu bytes, made it %llu",
+					 (unsigned long long)*bytes, (unsigned long long)want);
+			*bytes = want;
+			return 0;
+		}
+		if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG)
+			return -errno;
+	}
+	return -ENOSPC;
+}
+
+static uint64_t table_sum(const struct cache_table_header *h, const void *entries, size_t len)
+{
+	return checksum64_seeded(entries, len,
+				 checksum64(h, offsetof(struct cache_table_header, sum)));
+}
+
+static void restore(struct cache_region *r, const uint8_t pool_uuid[16], const uint8_t *table,
+		    size_t len, uint64_t *ret_kept)
+{
+	struct cache_table_header h;
+	if (len < sizeof h)
+		return;
+	memcpy(&h, table, sizeof h);
+	size_t room = (len - sizeof h) / sizeof(struct cache_table_entry);
+	if (h.magic != CACHE_TABLE_MAGIC || h.version != CACHE_TABLE_VERSION ||
+	    h.granule != ARENA_GRANULE || h.region_bytes != r->bytes ||
+	    h.shards != arena_shards(r->arena) || h.entries != room ||
+	    memcmp(h.pool_uuid, pool_uuid, sizeof h.pool_uuid) ||
+	    table_sum(&h, table + sizeof h, len - sizeof h) != h.sum)
+		return;
+	if (arena_restore_begin(r->arena) < 0)
+		return;
+	for (uint64_t i = 0; i < h.entries; i++) {
+		struct cache_table_entry e;
+		memcpy(&e, table + sizeof h + i * sizeof e, sizeof e);
+		*ret_kept += arena_restore(r->arena, (struct cache_key){ e.pack, e.offset }, e.len,
+					   e.sum, e.granules);
+	}
+	arena_restore_end(r->arena);
+}
+
+static int read_table(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16],
+		      uint64_t *ret_kept)
+{
+	CLEANUP_FREE void *table = NULL;
+	size_t len, limit = sizeof(struct cache_table_header) +
+			    r->bytes / ARENA_GRANULE * sizeof(struct cache_table_entry);
+	int err = io_slurp(dirfd, "table", limit, &table, &len);
+	if (err == -ENOENT)
+		return 0;
+	if (err == 0)
+		restore(r, pool_uuid, table, len, ret_kept);
+	if (unlinkat(dirfd, "table", 0))
+		return -errno;
+	return io_fsync_dir(dirfd);
+}
+
+static void region_free(struct cache_region *r)
+{
+	arena_free(r->arena);
+	if (r->base)
+		munmap(r->base, r->bytes);
+	if (r->fd >= 0)
+		close(r->fd);
+	*r = (struct cache_region){ .fd = -1 };
+}
+
+int cache_region_open(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16],
+		      uint64_t bytes, uint64_t *ret_kept)
+{
+	*r = (struct cache_region){ .bytes = bytes };
+	r->fd = openat(dirfd, "region", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int err = r->fd < 0 ? -errno : allocate(r->fd, &r->bytes);
+	if (err == 0) {
+		void *base = mmap(NULL, r->bytes, PROT_READ, MAP_SHARED, r->fd, 0);
+		if (base == MAP_FAILED)
+			err = -errno;
+		else
+			r->base = base;
+	}
+	if (err == 0)
+		err = arena_new(r->base, r->bytes, NULL, NULL, &r->arena);
+	if (err == 0) {
+		/* hints only */
+		madvise(r->base, r->bytes, MADV_DONTDUMP);
+		madvise(r->base, r->bytes, MADV_RANDOM);
+		err = read_table(r, dirfd, pool_uuid, ret_kept);
+	}
+	if (err < 0)
+		region_free(r);
+	return err;
+}
+
+static void put_entry(void *arg, const struct arena_entry *e)
+{
+	struct cache_table_entry t = {
+		.pack = e->key.pack,
+		.offset = e->key.offset,
+		.sum = e->sum,
+		.len = e->len,
+	};
+	memcpy(t.granules, e->granules,
+	       (e->len + ARENA_GRANULE - 1) / ARENA_GRANULE * sizeof *t.granules);
+	buf_put(arg, &t, sizeof t);
+}
+
+int cache_region_close(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16])
+{
+	struct cache_table_header h = {
+		.magic = CACHE_TABLE_MAGIC,
+		.version = CACHE_TABLE_VERSION,
+		.granule = ARENA_GRANULE,
+		.region_bytes = r->bytes,
+		.shards = arena_shards(r->arena),
+	};
+	CLEANUP_BUF struct buf table = { 0 };
+	memcpy(h.pool_uuid, pool_uuid, sizeof h.pool_uuid);
+	buf_put(&table, &h, sizeof h);
+	arena_each(r->arena, put_entry, &table);
+	region_free(r);
+	if (table.failed)
+		return -ENOMEM;
+	h.entries = (table.len - sizeof h) / sizeof(struct cache_table_entry);
+	h.sum = table_sum(&h, table.data + sizeof h, table.len - sizeof h);
+	memcpy(table.data, &h, sizeof h);
+	return io_replace_file(dirfd, "table", table.data, table.len, 0600);
+}
+
+/* Bytes of one granule, up to the page that the last one is in. */
+static int write_granule(struct cache_region *r, uint32_t granule, const uint8_t *data,
+			 uint32_t len)
+{
+	uint8_t last[PAGE] = { 0 };
+	uint32_t whole = len / PAGE * PAGE;
+	off_t at = (off_t)granule * ARENA_GRANULE;
+	int err = whole ? io_write(r->fd, data, whole, at) : 0;
+	if (err < 0 || whole == len)
+		return err;
+	memcpy(last, data + whole, len - whole);
+	return io_write(r->fd, last, sizeof last, at + whole);
+}
+
+int cache_region_fill(struct cache_region *r, struct arena_entry *e, const void *data)
+{
+	const uint8_t *from = data;
+	uint64_t sum = 0;
+	int err = 0;
+	for (uint32_t at = 0; err == 0 && at < e->len; at += ARENA_GRANULE) {
+		uint32_t n = e->len - at < ARENA_GRANULE ? e->len - at : ARENA_GRANULE;
+		sum = checksum64_seeded(from + at, n, sum);
+		err = write_granule(r, e->granules[at / ARENA_GRANULE], from + at, n);
+	}
+	e->sum = sum;
+	atomic_store(&e->trusted, err == 0);
+	return err;
+}
+
+int cache_region_fill_from(struct cache_region *r, struct arena_entry *e, struct arena *from,
+			   const struct arena_entry *source)
+{
+	uint64_t sum = 0;
+	uint32_t n;
+	int err = 0;
+	for (uint32_t at = 0; err == 0 && at < e->len; at += n) {
+		const uint8_t *bytes = arena_bytes(from, source, at, &n);
+		sum = checksum64_seeded(bytes, n, sum);
+		err = write_granule(r, e->granules[at / ARENA_GRANULE], bytes, n);
+	}
+	e->sum = sum;
+	atomic_store(&e->trusted, err == 0);
+	return err;
+}
+
+int cache_region_verify(struct cache_region *r, const struct arena_entry *e)
+{
+	CLEANUP_FREE uint8_t *bytes = malloc(ARENA_GRANULE);
+	uint64_t sum = 0;
+	if (!bytes)
+		return -ENOMEM;
+	for (uint32_t at = 0; at < e->len; at += ARENA_GRANULE) {
+		uint32_t n = e->len - at < ARENA_GRANULE ? e->len - at : ARENA_GRANULE;
+		off_t where = (off_t)e->granules[at / ARENA_GRANULE] * ARENA_GRANULE;
+		int err = io_read_exact(r->fd, bytes, n, where);
+		if (err < 0)
+			return err;
+		sum = checksum64_seeded(bytes, n, sum);
+	}
+	return sum == e->sum ? 0 : -EUCLEAN;
+}
