@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: MIT
+/* One batch of reading. Pieces are turned into places in frames; each frame is listed once however
+ * many pieces lie in it. What the cache has is copied out. Of the rest, a raw frame is read just
+ * where it is wanted (with its head, if that touches), a compressed one whole; reads of one pack that
+ * touch become one, and all are issued at once. Then each frame is verified, decoded, offered to the
+ * cache and copied out.
+ *
+ * Raw frames are not cached: the kernel caches the pack's pages already.
+ *
+ * Rows of the index are immutable as long as their pack exists, so a row found earlier in the batch
+ * serves its other chunks; a pack that is gone (-ESTALE) makes the caller begin anew.
+ *
+ * A fetch belongs to one thread; its memory is kept between requests.
+ */
+#include "chunk_fetch.h"
+#include "cleanup.h"
+#include "fault.h"
+#include "log.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/uio.h>
+#include <fcntl.h>
+
+#define MERGE_GAP 4096u
+#define MERGE_MAX (1u << 20)
+#define STORED_KEPT (2u << 20)
+#define TRY_DECODES 2u /* more than this many frames are left to a worker */
+
+struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache)
+{
+	struct fetch *f = calloc(1, sizeof *f);
+	if (!f)
+		return NULL;
+	f->kv = kv;
+	f->packs = packs;
+	f->cache = cache;
+	f->decoded = malloc(FRAME_DECODED_MAX);
+	if (f->decoded)
+		return f;
+	free(f);
+	return NULL;
+}
+
+void fetch_free(struct fetch *f)
+{
+	if (!f)
+		return;
+	free(f->stored);
+	free(f->decoded);
+	free(f);
+}
+
+static void forget_row(struct fetch *f)
+{
+	frame_row_done(&f->row);
+	f->row = (struct frame_row){ 0 };
+}
+
+void fetch_begin(struct fetch *f, enum fetch_mode mode)
+{
+	f->mode = mode;
+	f->n_frames = f->n_pieces = f->n_ops = 0;
+}
+
+void fetch_end(struct fetch *f)
+{
+	forget_row(f);
+	if (f->stored_cap > STORED_KEPT) {
+		free(TAKE_PTR(f->stored));
+		f->stored_cap = 0;
+	}
+}
+
+/* Looks in the last row; neighbours are asked for in order, so the search goes on where it was. */
+static bool find_in_row(struct fetch *f, uint64_t id, uint32_t offset, uint32_t *ret_at,
+			uint32_t *ret_left)
+{
+	const struct frame_row *row = &f->row;
+	uint32_t before = row->part * FRAME_DECODED_MAX;
+	if (!row->n || id < row->chunks[0].id || id > row->chunks[row->n - 1].id || offset < before)
+		return false;
+	if (id < row->chunks[f->row_i].id)
+		f->row_i = f->row_at = 0;
+	while (row->chunks[f->row_i].id < id)
+		f->row_at += row->chunks[f->row_i++].length;
+	const struct frame_chunk *c = &row->chunks[f->row_i];
+	if (c->id != id || offset - before >= c->length)
+		return false;
+	*ret_at = f->row_at + offset - before;
+	*ret_left = c->length - (offset - before);
+	return true;
+}
+
+int fetch_find(struct fetch *f, uint64_t id, uint32_t offset, uint32_t *ret_at, uint32_t *ret_left)
+{
+	if (find_in_row(f, id, offset, ret_at, ret_left))
+		return 0;
+	forget_row(f);
+	f->row_i = f->row_at = 0;
+	int r = chunk_find(f->kv, id, offset, &f->row, ret_at, ret_left);
+	if (r < 0) {
+		f->row = (struct frame_row){ 0 };
+		return r;
+	}
+	return find_in_row(f, id, offset, ret_at, ret_left) ? 0 : -EUCLEAN;
+}
+
+static int damaged(struct fetch *f, const struct fetch_frame *fr, int err, const char *what)
+{
+	if (f->mode != FETCH_AHEAD) /* who wants it will say so */
+		log_error("pack %016" PRIx64 ", frame at %" PRIu64 " (chunk %" PRIu64 "): %s: %s",
+			  fr->place.pack, fr->place.offset, fr->id, what, strerror(-err));
+	return -EIO;
+}
+
+/* The frame of the last row, listed; UINT32_MAX when there is no room. */
+static uint32_t list_frame(struct fetch *f, uint64_t id)
+{
+	const struct frame_row *row = &f->row;
+	for (uint32_t i = f->n_frames; i--;)
+		if (f->frames[i].place.offset == row->offset &&
+		    f->frames[i].place.pack == row->pack)
+			return i;
+	if (f->n_frames == FETCH_FRAMES)
+		return UINT32_MAX;
+	f->frames[f->n_frames] = (struct fetch_frame){
+		.place = { row->pack, row->offset },
+		.name = { row->chunks[0].id, row->part },
+		.stored_len = row->stored_len,
+		.decoded_len = row->decoded_len,
+		.payload_at = (uint32_t)(sizeof(struct frame_header) +
+					 row->n * sizeof(struct chunk_entry)),
+		.chunks = row->n,
+		.codec = row->codec,
+		.id = id,
+		.id_at = f->row_at,
+		.lo = UINT32_MAX,
+	};
+	return f->n_frames++;
+}
+
+/* Rows have checksums of their own; still, numbers that can't be true are not computed with. */
+static bool row_plausible(const struct frame_row *row, uint32_t at, uint32_t left)
+{
+	return row->decoded_len && row->decoded_len <= FRAME_DECODED_MAX && row->n &&
+	       row->n <= FRAME_CHUNKS_MAX && row->offset % FRAME_ALIGN == 0 &&
+	       row->stored_len <= 2 * FRAME_DECODED_MAX && at <= row->decoded_len &&
+	       left <= row->decoded_len - at &&
+	       row->stored_len > sizeof(struct frame_header) + row->n * sizeof(struct chunk_entry);
+}
+
+int fetch_add(struct fetch *f, uint64_t id, uint32_t offset, uint32_t len, uint8_t *out)
+{
+	while (len) {
+		uint32_t at, left;
+		int r = fetch_find(f, id, offset, &at, &left);
+		if (r == 0 && !row_plausible(&f->row, at, left))
+			r = -EUCLEAN;
+		if (r < 0)
+			return r;
+		uint32_t i = f->n_pieces < FETCH_PIECES ? list_frame(f, id) : UINT32_MAX;
+		if (i == UINT32_MAX) {
+			r = fetch_run(f);
+			if (r < 0)
+				return r;
+			i = list_frame(f, id);
+		}
+		uint32_t n = left < len ? left : len;
+		f->pieces[f->n_pieces++] = (struct fetch_piece){ i, at, n, out };
+		out = out ? out + n : NULL;
+		offset += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* Copies out what the cache has; what is left makes up each frame's [lo, hi). */
+static void take_cached(struct fetch *f)
+{
+	for (uint32_t i = 0; i < f->n_pieces; i++) {
+		struct fetch_piece *p = &f->pieces[i];
+		struct fetch_frame *fr = &f->frames[p->frame];
+		int hit = 0;
+		if (fr->codec != CODEC_RAW && !fr->hi) {
+			if (f->mode == FETCH_AHEAD)
+				hit = cache_has(f->cache, fr->place);
+			else if (f->mode == FETCH_TRY)
+				hit = cache_try_read(f->cache, fr->place, p->at, p->len, p->out);
+			else
+				hit = cache_read(f->cache, fr->place, p->at, p->len, p->out);
+		}
+		if (hit) {
+			p->len = 0;
+			continue;
+		}
+		fr->lo = p->at < fr->lo ? p->at : fr->lo;
+		fr->hi = p->at + p->len > fr->hi ? p->at + p->len : fr->hi;
+	}
+}
+
+static void choose_range(struct fetch_frame *fr)
+{
+	uint32_t from, len;
+	fr->from = fr->place.offset;
+	fr->len = fr->stored_len;
+	if (fr->codec != CODEC_RAW)
+		return;
+	frame_raw_range(fr->decoded_len, fr->lo, fr->hi - fr->lo, &from, &len);
+	fr->len = len + (from ? 0 : fr->payload_at);
+	fr->from += from ? fr->payload_at + from : 0;
+}
+
+static int frame_order(const void *a, const void *b)
+{
+	const struct fetch_frame *x = *(struct fetch_frame *const *)a,
+				 *y = *(struct fetch_frame *const *)b;
+	if (x->place.pack != y->place.pack)
+		return x->place.pack < y->place.pack ? -1 : 1;
+	return (x->from > y->from) - (x->from < y->from);
+}
+
+/* Turns the frames that are still wanted into as few reads as touch. */
+static int plan_reads(struct fetch *f)
+{
+	struct fetch_frame *order[FETCH_FRAMES];
+	uint32_t n = 0;
+	size_t total = 0;
+	f->n_ops = 0;
+	for (uint32_t i = 0; i < f->n_frames; i++)
+		if (f->frames[i].hi) {
+			choose_range(&f->frames[i]);
+			order[n++] = &f->frames[i];
+		}
+	qsort(order, n, sizeof *order, frame_order);
+	for (uint32_t i = 0; i < n; i++) {
+		struct fetch_frame *fr = order[i];
+		struct io_read_op *op = f->n_ops ? &f->ops[f->n_ops - 1] : NULL;
+		uint64_t end = op ? (uint64_t)op->at + op->len : 0;
+		if (op && f->op_packs[f->n_ops - 1] == fr->place.pack && fr->from >= end &&
+		    fr->from - end <= MERGE_GAP && op->len + fr->len <= MERGE_MAX) {
+			total += fr->from + fr->len - end;
+			op->len = fr->from + fr->len - (uint64_t)op->at;
+		} else {
+			f->op_packs[f->n_ops] = fr->place.pack;
+			f->ops[f->n_ops++] = (struct io_read_op){ .fd = -1,
+								  .at = (off_t)fr->from,
+								  .len = fr->len };
+			total += fr->len + FRAME_ALIGN;
+		}
+		fr->op = f->n_ops - 1;
+	}
+	if (total > f->stored_cap) {
+		free(f->stored);
+		f->stored = malloc(total);
+		f->stored_cap = f->stored ? total : 0;
+	}
+	size_t at = 0;
+	for (uint32_t i = 0; f->stored && i < f->n_ops; i++) {
+		f->ops[i].buf = f->stored + at;
+		at += (f->ops[i].len + FRAME_ALIGN - 1) & ~(size_t)(FRAME_ALIGN - 1);
+	}
+	return f->stored || !total ? 0 : -ENOMEM;
+}
+
+static void put_fds(struct fetch *f)
+{
+	for (uint32_t i = 0; i < f->n_ops; i++)
+		if (f->ops[i].fd >= 0)
+			pack_fd_put(f->packs, f->op_packs[i], f->ops[i].fd);
+	f->n_ops = 0;
+}
+
+static int get_fds(struct fetch *f)
+{
+	for (uint32_t i = 0; i < f->n_ops; i++) {
+		int fd = pack_fd_get(f->packs, f->op_packs[i]);
+		if (fd < 0)
+			return fd == -ENOENT ? -ESTALE : fd;
+		f->ops[i].fd = fd;
+	}
+	return 0;
+}
+
+/* What the page cache has; -EAGAIN when that is not all, or the filesystem can't tell. */
+static int read_now(struct fetch *f)
+{
+	uint32_t decodes = 0;
+	for (uint32_t i = 0; i < f->n_frames; i++)
+		decodes += f->frames[i].hi && f->frames[i].codec != CODEC_RAW;
+	if (decodes > TRY_DECODES)
+		return -EAGAIN;
+	for (uint32_t i = 0; i < f->n_ops; i++) {
+		struct io_read_op *op = &f->ops[i];
+		struct iovec v = { op->buf, op->len };
+		op->result = preadv2(op->fd, &v, 1, op->at, RWF_NOWAIT);
+		if (op->result != (ssize_t)op->len)
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+static int read_all(struct fetch *f)
+{
+	if (f->mode == FETCH_TRY)
+		return read_now(f);
+	io_read_batch(f->ops, f->n_ops);
+	int r = fault_hit("pack_read");
+	if (r < 0 && f->n_ops)
+		f->ops[0].result = r;
+	return 0;
+}
+
+/* The head is of the frame that the row meant: same shape, and the chunk where it should be. */
+static int check_head(const struct fetch_frame *fr, const void *bytes, struct frame_head *ret_head)
+{
+	size_t need;
+	int r = frame_parse_head(bytes, fr->payload_at, fr->place.pack, fr->place.offset, ret_head,
+				 &need);
+	if (r < 0)
+		return -EUCLEAN;
+	if (ret_head->stored_len != fr->stored_len || ret_head->h.decoded_len != fr->decoded_len ||
+	    ret_head->h.codec != fr->codec || ret_head->h.chunks != fr->chunks ||
+	    ret_head->entries[0].id != fr->name.first_chunk || ret_head->h.part != fr->name.part)
+		return -EUCLEAN;
+	uint32_t at = 0, i = 0;
+	while (i < fr->chunks && ret_head->entries[i].id < fr->id)
+		at += ret_head->entries[i++].length;
+	return i < fr->chunks && ret_head->entries[i].id == fr->id && at == fr->id_at ? 0
+										      : -EUCLEAN;
+}
+
+static int take_raw(struct fetch *f, struct fetch_frame *fr, const uint8_t *bytes)
+{
+	uint32_t first = fr->lo / RAW_BLOCK; /* of the blocks that were read */
+	if (fr->from == fr->place.offset) {
+		struct frame_head head;
+		int r = check_head(fr, bytes, &head);
+		if (r < 0)
+			return r;
+		bytes += fr->payload_at;
+	}
+	for (uint32_t i = 0; i < f->n_pieces; i++) {
+		struct fetch_piece *p = &f->pieces[i];
+		if (!p->len || &f->frames[p->frame] != fr)
+			continue;
+		int r = frame_raw_copy(fr->name, fr->decoded_len,
+				       bytes + (size_t)(p->at / RAW_BLOCK - first) * RAW_STRIDE,
+				       p->at, p->len, p->out);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int take_compressed(struct fetch *f, struct fetch_frame *fr, const uint8_t *bytes)
+{
+	struct frame_head head;
+	int r = check_head(fr, bytes, &head);
+	if (r < 0)
+		return r;
+	uint8_t *decoded = f->decoded;
+	struct fetch_piece *whole = NULL; /* it all goes to one place: then decode there */
+	for (uint32_t i = 0; i < f->n_pieces && !whole; i++)
+		if (f->pieces[i].len == fr->decoded_len && &f->frames[f->pieces[i].frame] == fr)
+			whole = &f->pieces[i];
+	if (whole && whole->out)
+		decoded = whole->out;
+	r = frame_decode(&head, bytes, decoded);
+	if (r < 0)
+		return r;
+	cache_put(f->cache, fr->place, decoded, fr->decoded_len);
+	if (f->mode == FETCH_AHEAD)
+		return 0;
+	cache_used(f->cache, fr->place, fr->lo, fr->hi - fr->lo);
+	for (uint32_t i = 0; i < f->n_pieces; i++) {
+		struct fetch_piece *p = &f->pieces[i];
+		if (p->len && &f->frames[p->frame] == fr && p->out != decoded)
+			memcpy(p->out, decoded + p->at, p->len);
+	}
+	return 0;
+}
+
+static int take_frame(struct fetch *f, struct fetch_frame *fr)
+{
+	const struct io_read_op *op = &f->ops[fr->op];
+	uint64_t skip = fr->from - (uint64_t)op->at;
+	if (op->result < 0)
+		return damaged(f, fr, (int)op->result, "read");
+	if ((uint64_t)op->result < skip + fr->len)
+		return damaged(f, fr, -EUCLEAN, "the pack ends before it");
+	const uint8_t *bytes = (const uint8_t *)op->buf + skip;
+	int r = fr->codec == CODEC_RAW ? take_raw(f, fr, bytes) : take_compressed(f, fr, bytes);
+	return r == -EUCLEAN ? damaged(f, fr, r, "checksum") : r;
+}
+
+/* Raw frames are not for our cache: the kernel is told to have them ready. */
+static void hint_raw(struct fetch *f)
+{
+	for (uint32_t i = 0; i < f->n_frames; i++) {
+		struct fetch_frame *fr = &f->frames[i];
+		if (fr->codec != CODEC_RAW || !fr->hi)
+			continue;
+		choose_range(fr);
+		int fd = pack_fd_get(f->packs, fr->place.pack);
+		if (fd >= 0) {
+			posix_fadvise(fd, (off_t)fr->from, fr->len, POSIX_FADV_WILLNEED);
+			pack_fd_put(f->packs, fr->place.pack, fd);
+		}
+		fr->hi = 0;
+	}
+}
+
+int fetch_run(struct fetch *f)
+{
+	take_cached(f);
+	if (f->mode == FETCH_AHEAD)
+		hint_raw(f);
+	int r = plan_reads(f), first_error = 0;
+	if (r == 0 && f->n_ops)
+		r = get_fds(f);
+	if (r == 0 && f->n_ops)
+		r = read_all(f);
+	for (uint32_t i = 0; r == 0 && i < f->n_frames; i++)
+		if (f->frames[i].hi) {
+			int err = take_frame(f, &f->frames[i]);
+			first_error = first_error ? first_error : err;
+		}
+	put_fds(f);
+	f->n_frames = f->n_pieces = 0;
+	return r ? r : first_error;
+}
+
+int fetch_head(struct fetch *f, uint64_t id, struct frame_head *ret_head)
+{
+	uint32_t at, left;
+	int r = fetch_find(f, id, 0, &at, &left);
+	if (r == 0 && !row_plausible(&f->row, at, left))
+		r = -EUCLEAN;
+	if (r < 0)
+		return r;
+	f->n_frames = 0;
+	struct fetch_frame *fr = &f->frames[list_frame(f, id)];
+	if (f->stored_cap < fr->payload_at) {
+		free(f->stored);
+		f->stored = malloc(fr->payload_at);
+		f->stored_cap = f->stored ? fr->payload_at : 0;
+	}
+	if (!f->stored)
+		return -ENOMEM;
+	int fd = pack_fd_get(f->packs, fr->place.pack);
+	if (fd < 0)
+		return fd == -ENOENT ? -ESTALE : fd;
+	r = io_read_exact(fd, f->stored, fr->payload_at, (off_t)fr->place.offset);
+	pack_fd_put(f->packs, fr->place.pack, fd);
+	if (r == 0)
+		r = fault_hit("pack_read");
+	if (r == 0)
+		r = check_head(fr, f->stored, ret_head);
+	return r < 0 ? damaged(f, fr, r, "head") : 0;
+}
