@@ -66,9 +66,13 @@ int xattr_list(struct kv *kv, uint64_t ino, struct buf *ret_names)
 	struct kv_iter *it = kv_iter_new(kv, KV_XATTR, from, sizeof from, false);
 	if (!it)
 		return -ENOMEM;
-	struct slice key, val;
+	struct slice key = { 0 }, val;
 	int r;
-	while ((r = kv_iter_next(it, &key, &val)) == 1 && key_of(key, ino)) {
+	while ((r = kv_iter_next(it, &key, &val)) != 0) {
+		if (key.len && !key_of(key, ino))
+			r = 0; /* not ours, damaged or not */
+		if (r != 1)
+			break;
 		size_t len = key.len - 8;
 		if (len == 0 || len > XATTR_NAME_MAX || memchr(key.at + 8, 0, len)) {
 			r = -EUCLEAN;
