@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: MIT
+"""Refusals: one clear sentence on stderr, the right exit code, and the pool left as it was."""
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import env
+import pools
+from pattern import noise
+
+pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
+
+USAGE, FAILED = 1, 32          # mount(8)
+FSCK_UNCORRECTED, FSCK_ERROR, FSCK_USAGE = 4, 8, 16
+COPY = 4096                    # the superblock's copies lie at 0 and here
+
+
+def fingerprint(root):
+    """Everything of the pool, byte for byte; the lock file is only there to be locked."""
+    found = {}
+    for path in sorted([Path(root), *Path(root).rglob("*")]):
+        st = path.lstat()
+        facts = [oct(st.st_mode), st.st_uid, st.st_gid]
+        if path.is_file():
+            facts += [st.st_size, hashlib.blake2b(path.read_bytes()).hexdigest()]
+            if path.name != "lock":
+                facts.append(st.st_mtime_ns)
+        found[str(path.relative_to(root))] = facts
+    return found
+
+
+def one_sentence(text, *mentions):
+    """The text is one line that says who speaks, and names what it is about."""
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, f"not one sentence:\n{text}"
+    assert 20 <= len(lines[0]) <= 400, lines[0]
+    for mention in mentions:
+        assert str(mention) in lines[0], f"'{mention}' is not named in: {lines[0]}"
+    for noise_word in ("errno", "0x", "(null)", "assert", "Segmentation"):
+        assert noise_word not in lines[0], lines[0]
+
+
+@pytest.fixture
+def filled(pool):
+    """A pool with content, cleanly unmounted, and its fingerprint."""
+    mount = pools.Mount(pool).start()
+    (mount.dir / "f").write_bytes(noise(300_000))
+    mount.destage()
+    mount.stop()
+    pool.before = fingerprint(pool.path)
+    return pool
+
+
+def refuse_mount(pool, *mentions, options=None, code=FAILED, path=None, directory=None):
+    directory = directory or pool.home / "mnt"
+    argv = [path or pool.path, directory]
+    if options:
+        argv += ["-o", options]
+    done = pool.run("mount.foldfs", *argv, code=code)
+    one_sentence(done.stderr, *mentions)
+    assert done.stdout == ""
+    assert not os.path.ismount(directory)
+    return done
+
+
+def unchanged(pool):
+    after = fingerprint(pool.path)
+    assert after == pool.before, {k: (pool.before.get(k), after.get(k))
+                                  for k in pool.before.keys() | after.keys()
+                                  if pool.before.get(k) != after.get(k)}
+
+
+def still_mounts(pool):
+    mount = pools.Mount(pool).start()
+    try:
+        assert (mount.dir / "f").read_bytes() == noise(300_000)
+    finally:
+        mount.stop()
+
+
+# ---- what is not a pool
+
+
+@pytest.mark.parametrize("kind", ["empty directory", "files", "regular file", "missing"])
+def test_not_a_pool(pool, kind):
+    path = pool.home / "other"
+    if kind == "regular file":
+        path.write_text("something")
+    elif kind != "missing":
+        path.mkdir()
+        if kind == "files":
+            (path / "precious").write_text("data")
+    before = fingerprint(path) if path.exists() else None
+    (pool.home / "mnt").mkdir()
+    refuse_mount(pool, path, path=path)
+    for command in (["fsck.foldfs", "-n", path], ["foldfs", "gc", path], ["foldfs", "stats", path]):
+        done = pool.run(*command, code=None)
+        assert done.returncode == (FSCK_ERROR if command[0] == "fsck.foldfs" else 1), command
+        one_sentence(done.stderr, path)
+    assert (fingerprint(path) if path.exists() else None) == before
+    assert path.exists() or kind == "missing", "a missing directory is refused, not made"
+
+
+def test_mkfs_refuses_what_is_not_empty(filled):
+    done = filled.run("mkfs.foldfs", filled.path, code=1)
+    one_sentence(done.stderr, filled.path)
+    unchanged(filled)
+    other = filled.home / "other"
+    other.mkdir()
+    (other / "precious").write_text("data")
+    done = filled.run("mkfs.foldfs", other, code=1)
+    one_sentence(done.stderr, other)
+    assert os.listdir(other) == ["precious"]
+
+
+def test_mkfs_on_a_file_or_below_nothing(pool):
+    file = pool.home / "file"
+    file.write_text("x")
+    one_sentence(pool.run("mkfs.foldfs", file, code=1).stderr, file)
+    assert file.read_text() == "x"
+    nowhere = pool.home / "no" / "where"
+    one_sentence(pool.run("mkfs.foldfs", nowhere, code=1).stderr, nowhere)
+    assert not nowhere.parent.exists()
+
+
+# ---- the superblock
+
+
+def damage(pool, change):
+    path = pool.path / "super"
+    data = bytearray(path.read_bytes())
+    data = change(data) or data
+    path.write_bytes(data)
+    pool.before = fingerprint(pool.path)
+
+
+def flip(*offsets):
+    def change(data):
+        for offset in offsets:
+            data[offset] ^= 0xff
+    return change
+
+
+SUPERBLOCKS = {
+    "empty": lambda data: bytearray(1)[:0] or data.clear(),
+    "cut short": lambda data: data.__delitem__(slice(100, None)),
+    "first half page": lambda data: data.__delitem__(slice(2048, None)),
+    "magic altered": flip(0, COPY),
+    "altered early": flip(20, COPY + 20),
+    "altered late": flip(100, COPY + 100),
+    "zeroed": lambda data: data.__setitem__(slice(None), bytes(len(data))),
+    "noise": lambda data: data.__setitem__(slice(None), noise(len(data))),
+}
+
+
+@pytest.mark.parametrize("kind", SUPERBLOCKS)
+def test_truncated_or_altered_superblock(filled, kind):
+    damage(filled, SUPERBLOCKS[kind])
+    refuse_mount(filled, filled.path)
+    unchanged(filled)
+    done = filled.run("fsck.foldfs", "-n", filled.path, code=None)
+    assert done.returncode in (FSCK_UNCORRECTED, FSCK_ERROR)
+    assert str(filled.path) in done.stderr + done.stdout
+    unchanged(filled)
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_either_copy_of_the_superblock_is_enough(filled, copy):
+    damage(filled, lambda data: data.__setitem__(slice(copy * COPY, (copy + 1) * COPY), noise(COPY)))
+    mount = pools.Mount(filled)
+    mount.expect_log("super")
+    mount.start()
+    assert (mount.dir / "f").read_bytes() == noise(300_000)
+    mount.stop()
+
+
+@pytest.mark.parametrize("what", ["version", "feature"])
+def test_newer_format(filled, what):
+    damage(filled, lambda data: newer(data, what))
+    done = refuse_mount(filled, filled.path)
+    assert any(word in done.stderr for word in ("newer", "version", "feature")), done.stderr
+    unchanged(filled)
+    done = filled.run("fsck.foldfs", "-n", filled.path, code=FSCK_ERROR)
+    one_sentence(done.stderr, filled.path)
+    unchanged(filled)
+
+
+def newer(data, what):
+    """Both copies as a later foldfs would write them, checksum and all (see super_format.h)."""
+    import superblock
+    for start in (0, COPY):
+        copy = data[start:start + COPY]
+        if what == "version":
+            superblock.put(copy, "version", superblock.get(copy, "version") + 1)
+        else:
+            superblock.put(copy, "incompat", superblock.get(copy, "incompat") | 1 << 40)
+        superblock.seal(copy)
+        data[start:start + COPY] = copy
+
+
+# ---- missing and unusable parts
+
+
+@pytest.mark.parametrize("part", ["super", "index", "packs"])
+def test_a_missing_part_is_refused_not_made_again(filled, part):
+    (filled.path / part).rename(filled.home / "away")
+    filled.before = fingerprint(filled.path)
+    refuse_mount(filled, filled.path)
+    unchanged(filled)
+    assert not (filled.path / part).exists()
+    (filled.home / "away").rename(filled.path / part)
+    still_mounts(filled)
+
+
+@pytest.mark.parametrize("kind", ["absent", "foreign"])
+def test_wal_of_another_place(filled, kind):
+    """wal_dir= pointing at nothing, or at the log of another pool, is refused."""
+    wal = filled.home / "wal"
+    if kind == "foreign":
+        home = filled.home / "second"
+        home.mkdir()
+        other = pools.Pool(home)
+        mount = pools.Mount(other).start()
+        (mount.dir / "x").write_text("x")
+        mount.stop()
+        (other.path / "wal").rename(wal)
+    refuse_mount(filled, wal, options=f"wal_dir={wal}")
+    unchanged(filled)
+    assert kind == "foreign" or not wal.exists()
+    still_mounts(filled)
+
+
+def test_missing_mount_point(filled):
+    refuse_mount(filled, filled.home / "nowhere", directory=filled.home / "nowhere")
+    assert not (filled.home / "nowhere").exists()
+    unchanged(filled)
+
+
+def test_mount_point_is_a_file(filled):
+    file = filled.home / "file"
+    file.write_text("x")
+    refuse_mount(filled, file, directory=file)
+    unchanged(filled)
+
+
+def test_mounting_a_pool_onto_itself(filled):
+    refuse_mount(filled, filled.path, directory=filled.path)
+    unchanged(filled)
+
+
+# ---- in use
+
+
+def test_a_pool_already_mounted(filled):
+    mount = pools.Mount(filled).start()
+    try:
+        second = filled.home / "second"
+        second.mkdir()
+        refuse_mount(filled, filled.path, directory=second)
+        one_sentence(filled.run("fsck.foldfs", "-n", filled.path, code=FSCK_ERROR).stderr,
+                     filled.path)
+        one_sentence(filled.run("mkfs.foldfs", filled.path, code=1).stderr, filled.path)
+        (mount.dir / "g").write_bytes(noise(1000))
+        assert (mount.dir / "f").read_bytes() == noise(300_000)
+    finally:
+        mount.stop()
+    still_mounts(filled)
+
+
+# ---- options
+
+
+BAD_OPTIONS = ["nonsense", "nonsense=1", "mode=sometimes", "mode=", "destage_delay=-1",
+               "destage_delay=soon", "staging_limit=1X", "staging_limit=-5", "threads=0x",
+               "wal_sync_interval=99999999999999999999", "max_write=3", "log=/no/such/place/log"]
+
+
+@pytest.mark.parametrize("option", BAD_OPTIONS)
+def test_bad_mount_options(filled, option):
+    (filled.home / "mnt").mkdir(exist_ok=True)
+    refuse_mount(filled, option.split("=")[0] if "log=" not in option else "/no/such/place/log",
+                 options=option, code=FAILED if "log=" in option else USAGE)
+    unchanged(filled)
+
+
+BAD_MKFS = ["nonsense", "chunker=magic", "chunk_min=1", "chunk_avg=1T", "chunk_max=0",
+            "chunk_min=64K,chunk_avg=16K", "chunk_avg=100000000000000000000", "chunk_avg=-4",
+            "label=" + "x" * 200]
+
+
+@pytest.mark.parametrize("option", BAD_MKFS)
+def test_bad_mkfs_options(home, option):
+    place = pools.Pool.__new__(pools.Pool)
+    place.home, place.path, place.environ = home, home / "pool", dict(os.environ)
+    done = place.run("mkfs.foldfs", "-o", option, place.path, code=None)
+    assert done.returncode == 1
+    one_sentence(done.stderr, option.split("=")[0].split(",")[-1])
+    assert not place.path.exists(), "nothing was made"
+
+
+@pytest.mark.parametrize("argv", [
+    ["mkfs.foldfs"], ["mkfs.foldfs", "--nonsense"], ["mkfs.foldfs", "a", "b"],
+    ["mount.foldfs"], ["mount.foldfs", "only-one"], ["mount.foldfs", "--nonsense", "a", "b"],
+    ["fsck.foldfs"], ["fsck.foldfs", "--nonsense", "a"], ["fsck.foldfs", "-n", "-y", "a"],
+    ["foldfs"], ["foldfs", "nonsense"], ["foldfs", "stats"], ["foldfs", "stats", "--nonsense", "."]])
+def test_bad_usage(home, argv):
+    done = env.run(env.binary(argv[0]), *argv[1:], code=None, cwd=home)
+    assert done.returncode == (FSCK_USAGE if argv[0] == "fsck.foldfs" else 1 if "mount" in argv[0]
+                               else done.returncode) and done.returncode in (1, 2, 16)
+    assert done.stderr.strip() and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) <= 4
+    assert os.listdir(home) == []
+
+
+def test_a_bad_line_in_the_pools_configuration(filled):
+    conf = filled.path / "foldfs.conf"
+    text = conf.read_text() if conf.exists() else ""
+    conf.write_text(text + "\ndestage_delay = whenever\n")
+    filled.before = fingerprint(filled.path)
+    refuse_mount(filled, "foldfs.conf", "destage_delay", code=None)
+    unchanged(filled)
+    conf.write_text(text)
+    still_mounts(filled)
+
+
+@pytest.mark.parametrize("tool", ["mkfs.foldfs", "mount.foldfs", "fsck.foldfs", "foldfs"])
+def test_help_and_version(tool):
+    for option in ("--help", "--version"):
+        done = env.run(env.binary(tool), option)
+        assert done.stderr == "" and ("foldfs" in done.stdout)
+
+
+# ---- the filesystem underneath
+
+
+class Loop:
+    """A small ext4 of its own, to be filled or made read-only."""
+
+    def __init__(self, home, size):
+        env.need_tool("mkfs.ext4", "losetup")
+        self.image, self.dir = home / "image", home / "backing"
+        self.dir.mkdir()
+        with open(self.image, "wb") as file:
+            file.truncate(size)
+        env.run("mkfs.ext4", "-q", "-m", "0", self.image)
+        env.run("mount", "-o", "loop", self.image, self.dir)
+
+    def close(self):
+        env.run("umount", self.dir, code=None)
+
+
+@pytest.fixture
+def loop(home):
+    made = Loop(home, 400 << 20)
+    yield made
+    made.close()
+
+
+def small_pool(loop):
+    return pools.Pool(loop.dir, reserve_size="16M", cache_size="32M", pack_size="16M")
+
+
+def test_read_only_backing(loop, home):
+    pool = small_pool(loop)
+    pool.home = home
+    mount = pools.Mount(pool).start()
+    (mount.dir / "f").write_bytes(noise(300_000))
+    mount.destage()
+    mount.stop()
+    pool.before = fingerprint(pool.path)
+    env.run("mount", "-o", "remount,ro", loop.dir)
+    done = refuse_mount(pool, pool.path)
+    assert "read-only" in done.stderr.lower()
+    unchanged(pool)
+    one_sentence(pool.run("mkfs.foldfs", loop.dir / "new", code=1).stderr, loop.dir / "new")
+    env.run("mount", "-o", "remount,rw", loop.dir)
+    still_mounts(pool)
+
+
+def test_full_backing_refuses_or_serves(loop, home):
+    """mkfs on a full disk leaves nothing; a pool whose disk filled up mounts, reads and deletes."""
+    pool = small_pool(loop)
+    pool.home = home
+    mount = pools.Mount(pool).start()
+    (mount.dir / "f").write_bytes(noise(300_000))
+    (mount.dir / "big").write_bytes(noise(20 << 20, 2))
+    mount.destage()
+    mount.stop()
+    with open(loop.dir / "filler", "wb", buffering=0) as filler:
+        with pytest.raises(OSError):
+            while True:
+                filler.write(bytes(1 << 20))
+        with pytest.raises(OSError):
+            while True:
+                filler.write(bytes(4096))
+    done = pool.run("mkfs.foldfs", loop.dir / "new", code=1)
+    one_sentence(done.stderr, loop.dir / "new")
+    assert not (loop.dir / "new").exists()
+    pool.before = fingerprint(pool.path)
+    mount = pools.Mount(pool)
+    mount.expect_log("[Nn]o space|ENOSPC|full")
+    done = subprocess.run([env.binary("mount.foldfs"), pool.path, mount.dir, "-o",
+                           f"log={mount.log}"], capture_output=True, text=True)
+    if done.returncode:
+        assert done.returncode == FAILED
+        one_sentence(done.stderr, pool.path)
+        assert "space" in done.stderr.lower()
+        unchanged(pool)
+    else:
+        mount.pid = pool.owner()
+        assert (mount.dir / "f").read_bytes() == noise(300_000)
+        os.unlink(mount.dir / "big")
+        assert os.listdir(mount.dir) == ["f"]
+        mount.stop()
+    os.unlink(loop.dir / "filler")
+    still_mounts(pool)
+
+
+def test_filling_the_disk_gives_enospc_and_loses_nothing(loop, home):
+    """Writers get ENOSPC, all that was accepted and synced stays, deleting makes room again."""
+    import errno
+    pool = small_pool(loop)
+    pool.home = home
+    mount = pools.Mount(pool)
+    mount.expect_log("[Nn]o space|ENOSPC|full")
+    mount.start()
+    kept, code = [], None
+    for number in range(200):
+        path = mount.dir / f"f{number}"
+        try:
+            with open(path, "wb", buffering=0) as file:
+                view = memoryview(noise(4 << 20, number))
+                while view:
+                    view = view[file.write(view):]
+                os.fsync(file.fileno())
+            kept.append(number)
+        except OSError as exc:
+            code = exc.errno
+            break
+    assert code == errno.ENOSPC and len(kept) > 10
+    for number in kept:
+        assert (mount.dir / f"f{number}").read_bytes() == noise(4 << 20, number)
+    for number in kept[10:]:
+        os.unlink(mount.dir / f"f{number}")
+    (mount.dir / f"f{kept[-1] + 1}").unlink(missing_ok=True)
+    mount.sync()
+    mount.foldfs("gc", mount.dir)
+
+    def write_again():
+        try:
+            (mount.dir / "again").write_bytes(noise(8 << 20, 999))
+            return True
+        except OSError as exc:
+            assert exc.errno == errno.ENOSPC
+            return False
+    env.until(write_again, "there is room again", timeout=60)
+    mount.stop()
+    mount.start()
+    for number in kept[:10]:
+        assert (mount.dir / f"f{number}").read_bytes() == noise(4 << 20, number)
+    assert (mount.dir / "again").read_bytes() == noise(8 << 20, 999)
+    mount.stop()

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: MIT
+"""The two I/O modes: which one an open gets, what switches it, and that no switch loses a byte.
+
+Native mode has marks of its own: a native file's staging copy is written while the daemon sleeps.
+`is_native` looks for exactly that, at the staging file, so it does not take anybody's word for it.
+"""
+
+import errno
+import os
+import stat
+
+import pytest
+
+import env
+import people
+from pattern import Shadow, noise
+from syscalls import O_TMPFILE, link_fd
+
+pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
+
+SIZE = 400_000
+
+
+@pytest.fixture
+def native(new_mount):
+    """A mount that must be able to pass I/O through, with destage out of the way."""
+    return new_mount(mode="native", destage_delay=600)
+
+
+def staging_files(mount):
+    return {p: p.read_bytes() for p in (mount.pool.path / "staging").rglob("*") if p.is_file()}
+
+
+def is_native(mount, fd):
+    """Whether bytes written through FD lie in a staging file with the daemon stopped."""
+    import signal
+    mark = os.urandom(16)
+    os.kill(mount.pid, signal.SIGSTOP)
+    pid = os.fork()
+    if pid == 0:
+        os.pwrite(fd, mark, 0)
+        os._exit(0)
+    try:
+        try:
+            env.until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, "written", timeout=1 / env.SLOW)
+            done = True
+        except AssertionError:
+            done = False
+        return done and any(mark in data for data in staging_files(mount).values())
+    finally:
+        os.kill(mount.pid, signal.SIGCONT)
+        if not done:
+            os.waitpid(pid, 0)
+
+
+def test_create_rdwr_is_native(native):
+    with open(native.dir / "f", "w+b", buffering=0) as file:
+        assert is_native(native, file.fileno())
+
+
+def test_create_wronly_is_mediated(native):
+    with open(native.dir / "f", "wb", buffering=0) as file:
+        assert not is_native(native, file.fileno())
+
+
+def test_reopen_of_a_staged_file_is_native(native):
+    with open(native.dir / "f", "w+b", buffering=0) as file:
+        file.write(noise(SIZE))
+    with open(native.dir / "f", "r+b", buffering=0) as file:
+        assert is_native(native, file.fileno())
+
+
+def test_mode_mediated_means_it(new_mount):
+    mount = new_mount(mode="mediated", destage_delay=600)
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDWR):
+        fd = os.open(mount.dir / "f", flags)
+        assert not is_native(mount, fd)
+        os.close(fd)
+
+
+def test_destaged_file_opens_mediated_and_stays_right(native):
+    (native.dir / "f").write_bytes(noise(SIZE))
+    native.destage()
+    shadow = Shadow(noise(SIZE))
+    with open(native.dir / "f", "r+b", buffering=0) as file:
+        file.seek(1000)
+        file.write(b"overlay")
+    shadow.write(1000, b"overlay")
+    assert (native.dir / "f").read_bytes() == shadow.data
+
+
+def test_without_the_capability_it_falls_back(new_mount):
+    """mode=auto where the backing filesystem cannot be passed through to: mediated, and it works.
+
+    A pool on overlayfs with a stack beneath it exceeds the stacking depth that passthrough allows."""
+    mount = new_mount(mode="mediated")
+    (mount.dir / "f").write_bytes(noise(SIZE))
+    with open(mount.dir / "g", "w+b", buffering=0) as file:
+        file.write(noise(SIZE, 2))
+        assert os.pread(file.fileno(), SIZE, 0) == noise(SIZE, 2)
+    mount.destage()
+    assert (mount.dir / "f").read_bytes() == noise(SIZE)
+    assert (mount.dir / "g").read_bytes() == noise(SIZE, 2)
+
+
+def test_auto_on_a_stacked_backing_falls_back(home):
+    """A pool inside another foldfs mount: whichever mode comes out, the bytes are right."""
+    import pools
+    outer = pools.Mount(pools.Pool(mkdir(home / "outer"))).start()
+    try:
+        inner = pools.Mount(pools.Pool(mkdir(outer.dir / "inner")), mkdir(home / "mnt")).start()
+        try:
+            with open(inner.dir / "f", "w+b", buffering=0) as file:
+                file.write(noise(SIZE))
+            inner.destage()
+            assert (inner.dir / "f").read_bytes() == noise(SIZE)
+            inner.remount()
+            assert (inner.dir / "f").read_bytes() == noise(SIZE)
+        finally:
+            inner.stop()
+    finally:
+        outer.stop()
+
+
+def mkdir(path):
+    path.mkdir()
+    return path
+
+
+# Every way to hold a file open: (name, flags). Pairs of them meet on one inode below.
+HOLDS = [("reader", os.O_RDONLY), ("writer", os.O_WRONLY), ("both", os.O_RDWR),
+         ("append", os.O_WRONLY | os.O_APPEND), ("sync", os.O_RDWR | os.O_SYNC),
+         ("direct", os.O_RDWR | os.O_DIRECT)]
+
+
+def birth(path, how):
+    """Creates PATH with SIZE bytes, in the manner that fixes its first mode."""
+    fd = os.open(path, os.O_CREAT | (os.O_RDWR if how == "rdwr" else os.O_WRONLY))
+    os.write(fd, noise(SIZE))
+    return fd
+
+
+@pytest.mark.parametrize("how", ["rdwr", "wronly", "destaged"])
+@pytest.mark.parametrize("second", HOLDS, ids=lambda hold: hold[0])
+def test_a_second_open_beside_the_first(native, how, second):
+    """Mixed opens on one inode never fail with EIO, and both see the same bytes."""
+    path = native.dir / "f"
+    first = birth(path, "wronly" if how == "destaged" else how)
+    if how == "destaged":
+        os.close(first)
+        native.destage()
+        first = os.open(path, os.O_RDWR)
+    shadow = Shadow(noise(SIZE))
+    other = os.open(path, second[1])
+    os.pwrite(first, b"by the first", 5000)
+    shadow.write(5000, b"by the first")
+    if second[0] in ("writer", "both", "sync"):
+        os.pwrite(other, b"by the second", 9000)
+        shadow.write(9000, b"by the second")
+    elif second[0] == "append":
+        os.write(other, b"appended")
+        shadow.write(SIZE, b"appended")
+    if second[0] in ("reader", "both", "sync"):
+        assert os.pread(other, 2 * SIZE, 0) == shadow.data
+    assert path.read_bytes() == shadow.data
+    os.close(first)
+    third = os.open(path, os.O_RDWR)
+    os.pwrite(third, b"by the third", 100)
+    shadow.write(100, b"by the third")
+    os.close(other)
+    assert os.pread(third, 2 * SIZE, 0) == shadow.data
+    os.close(third)
+    native.destage()
+    assert path.read_bytes() == shadow.data
+    native.remount()
+    assert path.read_bytes() == shadow.data
+
+
+def test_switching_back_and_forth(native):
+    """native, destaged, overlaid, destaged, truncated and native again: cached pages never lie."""
+    path = native.dir / "f"
+    shadow = Shadow()
+    for turn in range(6):
+        with open(path, "r+b" if turn else "w+b", buffering=0) as file:
+            for at in (0, 4096 * turn, 100_000 + 7 * turn):
+                piece = noise(3000, 10 * turn + at % 7)
+                os.pwrite(file.fileno(), piece, at)
+                shadow.write(at, piece)
+        assert path.read_bytes() == shadow.data
+        if turn % 2:
+            native.destage()
+            assert path.read_bytes() == shadow.data
+        if turn == 3:
+            path.write_bytes(b"")
+            shadow = Shadow()
+
+
+def test_stale_pages_after_a_native_write_with_restored_mtime(native):
+    """The one way that a kept page cache could lie: equal mtime, changed content."""
+    path = native.dir / "f"
+    with open(path, "w+b", buffering=0) as file:
+        file.write(b"A" * SIZE)
+        os.posix_fadvise(file.fileno(), 0, SIZE, os.POSIX_FADV_WILLNEED)
+        os.utime(file.fileno(), ns=(1, 1))
+        os.pwrite(file.fileno(), b"B" * SIZE, 0)
+        os.utime(file.fileno(), ns=(1, 1))
+    native.destage()
+    assert path.read_bytes() == b"B" * SIZE
+    with open(path, "r+b", buffering=0) as file:
+        file.write(b"C" * 5000)
+        os.utime(file.fileno(), ns=(1, 1))
+    assert path.read_bytes() == b"C" * 5000 + b"B" * (SIZE - 5000)
+
+
+@pytest.mark.parametrize("bit", [stat.S_ISUID, stat.S_ISGID | stat.S_IXGRP])
+@pytest.mark.parametrize("state", ["staged", "destaged"])
+def test_setuid_files_lose_the_bit_to_a_strangers_write(native, bit, state):
+    path = native.dir / "f"
+    with open(path, "w+b", buffering=0) as file:
+        file.write(b"x" * SIZE)
+    if state == "destaged":
+        native.destage()
+    os.chmod(path, 0o777 | bit)
+    fd = people.as_user(people.ALICE, write_at_start, path)
+    assert fd == 5
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o777
+    assert path.read_bytes() == b"alice" + b"x" * (SIZE - 5)
+
+
+def write_at_start(path):
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        return os.write(fd, b"alice")
+    finally:
+        os.close(fd)
+
+
+def test_setuid_bit_set_while_a_native_writer_is_open(native):
+    """The descriptor was opened native before the bit came: its next write still clears it."""
+    path = native.dir / "f"
+    path.touch()
+    os.chmod(path, 0o666)
+
+    def alice():
+        fd = os.open(path, os.O_RDWR)
+        os.write(fd, b"one")
+        os.kill(os.getppid(), 0)
+        reader, writer = gate
+        os.write(ready[1], b"x")
+        os.read(reader, 1)
+        os.write(fd, b"two")
+        os.close(fd)
+        return True
+
+    gate, ready = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setresgid(12001, 12001, 12001)
+        os.setresuid(12001, 12001, 12001)
+        os._exit(0 if alice() else 1)
+    os.read(ready[0], 1)
+    os.chmod(path, 0o4777)
+    os.write(gate[1], b"x")
+    assert os.waitpid(pid, 0)[1] == 0
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o777
+    assert path.read_bytes() == b"onetwo"
+
+
+@pytest.mark.parametrize("flag", [os.O_SYNC, os.O_DSYNC], ids=["O_SYNC", "O_DSYNC"])
+@pytest.mark.parametrize("access", [os.O_WRONLY, os.O_RDWR], ids=["wronly", "rdwr"])
+def test_o_sync_survives_a_crash(new_mount, flag, access):
+    mount = new_mount(destage_delay=600, wal_sync_interval=600)
+    fd = os.open(mount.dir / "f", os.O_CREAT | access | flag)
+    os.write(fd, noise(50_000))
+    mount.kill()
+    try:
+        os.close(fd)
+    except OSError as exc:
+        assert exc.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
+    mount.start()
+    assert (mount.dir / "f").read_bytes() == noise(50_000)
+
+
+@pytest.mark.parametrize("mode", ["native", "mediated"])
+def test_o_tmpfile_in_every_mode(new_mount, mode):
+    mount = new_mount(mode=mode)
+    fd = os.open(mount.dir, O_TMPFILE | os.O_RDWR, 0o640)
+    os.write(fd, noise(SIZE))
+    assert os.pread(fd, SIZE, 0) == noise(SIZE)
+    link_fd(fd, mount.dir / "named")
+    os.pwrite(fd, b"after the link", 10)
+    os.close(fd)
+    shadow = Shadow(noise(SIZE))
+    shadow.write(10, b"after the link")
+    mount.destage()
+    mount.remount()
+    assert (mount.dir / "named").read_bytes() == shadow.data
+
+
+@pytest.mark.parametrize("mode", ["native", "mediated"])
+def test_nameless_files_leave_nothing_behind(new_mount, mode):
+    """O_TMPFILE never linked, and unlinked while open: no space is kept after the last close."""
+    mount = new_mount(mode=mode)
+    nameless = os.open(mount.dir, O_TMPFILE | os.O_RDWR, 0o640)
+    unlinked = os.open(mount.dir / "f", os.O_CREAT | os.O_RDWR)
+    for fd in (nameless, unlinked):
+        os.write(fd, noise(4 << 20))
+        os.fsync(fd)
+    os.unlink(mount.dir / "f")
+    os.close(nameless)
+    os.close(unlinked)
+    mount.destage()
+    env.until(lambda: sum(map(len, staging_files(mount).values())) == 0, "staging is empty")
+    assert mount.pool.stored_bytes() < 1 << 20
+    mount.stop()
+    mount.pool.fsck()
+    mount.start()
+
+
+@pytest.mark.parametrize("mode", ["native", "mediated"])
+def test_unlinked_open_file_across_a_crash_is_gone(new_mount, mode):
+    mount = new_mount(mode=mode)
+    fd = os.open(mount.dir / "f", os.O_CREAT | os.O_RDWR)
+    os.write(fd, noise(1 << 20))
+    os.fsync(fd)
+    os.unlink(mount.dir / "f")
+    mount.sync()
+    mount.kill()
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+    mount.start()
+    assert os.listdir(mount.dir) == []
+    env.until(lambda: not staging_files(mount), "the orphan's staging file is gone")
+
+
+def test_small_files_need_no_staging_file(native):
+    """Up to small_file bytes stay in memory until close or the next tick: no native create."""
+    for number in range(100):
+        (native.dir / str(number)).write_bytes(noise(1000, number))
+    assert len(staging_files(native)) < 100
+    native.destage()
+    assert all((native.dir / str(n)).read_bytes() == noise(1000, n) for n in range(100))
+
+
+def test_staging_limit_makes_writers_wait_not_fail(new_mount):
+    mount = new_mount(staging_limit="8M", destage_delay=0.1)
+    for number in range(8):
+        (mount.dir / str(number)).write_bytes(noise(4 << 20, number))
+    for number in range(8):
+        assert (mount.dir / str(number)).read_bytes() == noise(4 << 20, number)
+    assert sum(p.stat().st_blocks * 512 for p in (mount.pool.path / "staging").rglob("*")
+               if p.is_file()) <= 24 << 20

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: MIT
+"""The end of a mount: orderly, by signal and by force; nothing that was promised is lost."""
+
+import errno
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+import env
+import pools
+from pattern import noise
+
+pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
+
+MIB = 1 << 20
+
+
+def lock_is_free(pool):
+    return env.run("flock", "-n", pool.path / "lock", "true", code=None).returncode == 0
+
+
+def fill(mount, files=40):
+    for number in range(files):
+        (mount.dir / f"f{number}").write_bytes(noise(MIB, number))
+
+
+def check(mount, files=40):
+    for number in range(files):
+        assert (mount.dir / f"f{number}").read_bytes() == noise(MIB, number), number
+
+
+def test_umount_returns_when_the_lock_is_free(mount):
+    fill(mount)
+    mount.pool.run("umount.foldfs", mount.dir)
+    assert not os.path.ismount(mount.dir) and lock_is_free(mount.pool)
+    mount.start()
+    check(mount)
+
+
+def test_mount_again_at_once(mount):
+    """A mount waits for the lock of a daemon that is going away, whoever unmounted it and how."""
+    fill(mount, 10)
+    for turn in range(5):
+        env.run("umount", mount.dir)
+        pid, mount.pid = mount.pid, None
+        mount.start()
+        pools.reap(pid)
+        check(mount, 10)
+        (mount.dir / f"turn{turn}").write_bytes(noise(MIB, 50 + turn))
+    assert (mount.dir / "turn4").read_bytes() == noise(MIB, 54)
+
+
+def test_umount_is_refused_while_in_use(mount):
+    with open(mount.dir / "f", "wb") as file:
+        file.write(b"x")
+        done = mount.pool.run("umount.foldfs", mount.dir, code=None)
+        assert done.returncode == 32 and str(mount.dir) in done.stderr
+        assert os.path.ismount(mount.dir)
+    assert (mount.dir / "f").read_bytes() == b"x"
+
+
+def test_umount_of_what_is_not_mounted(home):
+    done = env.run(env.binary("umount.foldfs"), home, code=None)
+    assert done.returncode != 0 and str(home) in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_signal_unmounts_and_keeps_everything(mount, how):
+    fill(mount)
+    pid, mount.pid = mount.pid, None
+    os.kill(pid, how)
+    env.until(lambda: not pools.alive(pid), "the daemon has ended", timeout=60)
+    assert pools.reap(pid) in (0, None)
+    assert not os.path.ismount(mount.dir) and lock_is_free(mount.pool)
+    mount.start()
+    check(mount)
+
+
+def test_sigterm_while_files_are_open(mount):
+    """The mount goes away under the opener, with all it had written."""
+    file = os.open(mount.dir / "f", os.O_CREAT | os.O_RDWR)
+    os.write(file, noise(MIB))
+    pid, mount.pid = mount.pid, None
+    os.kill(pid, signal.SIGTERM)
+    env.until(lambda: not pools.alive(pid), "the daemon has ended", timeout=60)
+    pools.reap(pid)
+    try:
+        os.close(file)
+    except OSError:
+        pass
+    if os.path.ismount(mount.dir):
+        env.run("umount", "-l", mount.dir)
+    mount.start()
+    assert (mount.dir / "f").read_bytes() == noise(MIB)
+
+
+def test_a_second_daemon_is_refused(mount):
+    fill(mount, 3)
+    second = mount.pool.home / "second"
+    second.mkdir()
+    done = mount.pool.run("mount.foldfs", mount.pool.path, second, code=32)
+    assert str(mount.pool.path) in done.stderr
+    assert not os.path.ismount(second)
+    check(mount, 3)
+
+
+def test_kill_9_then_mount_again_shows_what_was_fsynced(mount):
+    (mount.dir / "d").mkdir()
+    for number in range(20):
+        with open(mount.dir / "d" / f"f{number}", "wb" if number % 2 else "w+b") as file:
+            file.write(noise(100_000, number))
+            file.flush()
+            os.fsync(file.fileno())
+    os.rename(mount.dir / "d" / "f0", mount.dir / "moved")
+    fd = os.open(mount.dir, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+    mount.kill()
+    mount.start()
+    assert (mount.dir / "moved").read_bytes() == noise(100_000, 0)
+    for number in range(1, 20):
+        assert (mount.dir / "d" / f"f{number}").read_bytes() == noise(100_000, number)
+    mount.stop()
+    mount.pool.fsck()
+    mount.start()
+
+
+def test_kill_9_loses_at_most_the_sync_interval(new_mount):
+    """Names and the daemon's data are durable by themselves after wal_sync_interval."""
+    mount = new_mount(wal_sync_interval=0.2, destage_delay=600)
+    for number in range(50):
+        (mount.dir / f"f{number}").write_bytes(noise(5000, number))
+    os.mkdir(mount.dir / "d")
+    os.symlink("t", mount.dir / "d" / "l")
+    os.setxattr(mount.dir / "f0", "user.a", b"1")
+    time.sleep(1.5 * env.SLOW)       # the promise itself is about time
+    mount.kill()
+    mount.start()
+    for number in range(50):
+        assert (mount.dir / f"f{number}").read_bytes() == noise(5000, number)
+    assert os.readlink(mount.dir / "d" / "l") == "t"
+    assert os.getxattr(mount.dir / "f0", "user.a") == b"1"
+
+
+def test_kill_9_again_and_again(mount):
+    """Each round killed in the middle of work; what each had synced is there ever after."""
+    for turn in range(6):
+        (mount.dir / f"synced{turn}").write_bytes(noise(300_000, turn))
+        mount.sync()
+        worker = os.fork()
+        if worker == 0:
+            number = 0
+            while True:
+                try:
+                    (mount.dir / f"loose{turn}-{number}").write_bytes(noise(50_000, number))
+                except OSError:
+                    os._exit(0)
+                number += 1
+        time.sleep(0.2)
+        mount.kill()
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+        mount.start()
+        for earlier in range(turn + 1):
+            assert (mount.dir / f"synced{earlier}").read_bytes() == noise(300_000, earlier)
+        for path in mount.dir.glob("loose*"):
+            number = int(path.name.rsplit("-", 1)[1])
+            data = path.read_bytes()
+            assert noise(50_000, number).startswith(data.rstrip(b"\0")), f"{path}: not its bytes"
+    mount.stop()
+    mount.pool.fsck()
+    mount.start()
+
+
+def test_replace_by_rename_survives_a_crash_whole(mount):
+    """Without any fsync: the name shows the old file or the new one, never an empty or mixed one."""
+    path = mount.dir / "f"
+    path.write_bytes(b"0" * 200_000)
+    mount.sync()
+    for version in range(1, 40):
+        (mount.dir / "tmp").write_bytes(b"%d" % (version % 10) * 200_000)
+        os.rename(mount.dir / "tmp", path)
+    mount.kill()
+    mount.start()
+    data = path.read_bytes()
+    assert len(data) == 200_000 and len(set(data)) == 1
+
+
+def test_the_dead_mount_point_recovers(mount):
+    """After a crash the old mount point says ENOTCONN until it is mounted over or unmounted."""
+    fill(mount, 2)
+    mount.sync()
+    pid, mount.pid = mount.pid, None
+    os.kill(pid, signal.SIGKILL)
+    env.until(lambda: not pools.alive(pid), "the daemon is dead")
+    pools.reap(pid)
+    with pytest.raises(OSError) as caught:
+        os.listdir(mount.dir)
+    assert caught.value.errno == errno.ENOTCONN
+    mount.start()
+    check(mount, 2)
+
+
+def test_sync_makes_durable_without_fsync(new_mount):
+    mount = new_mount(wal_sync_interval=600, destage_delay=600)
+    (mount.dir / "a").write_bytes(noise(5000, 1))
+    with open(mount.dir / "b", "w+b", buffering=0) as file:
+        file.write(noise(MIB, 2))
+        mount.sync()
+        mount.kill()
+    mount.start()
+    assert (mount.dir / "a").read_bytes() == noise(5000, 1)
+    assert (mount.dir / "b").read_bytes() == noise(MIB, 2)
+
+
+def test_umount_while_much_is_staged(new_mount):
+    """Everything staged is kept, destaged or not, and fsck finds nothing."""
+    mount = new_mount(destage_delay=600)
+    fill(mount, 60)
+    mount.stop()
+    mount.pool.fsck()
+    mount.start()
+    check(mount, 60)
+
+
+def test_lazy_umount_finishes_with_the_last_user(mount):
+    file = os.open(mount.dir / "f", os.O_CREAT | os.O_RDWR)
+    os.write(file, noise(MIB, 1))
+    env.run("umount", "-l", mount.dir)
+    os.pwrite(file, b"after", 0)
+    assert os.pread(file, 5, 0) == b"after"
+    pid, mount.pid = mount.pid, None
+    os.close(file)
+    env.until(lambda: not pools.alive(pid), "the daemon has ended", timeout=60)
+    pools.reap(pid)
+    mount.start()
+    assert (mount.dir / "f").read_bytes() == b"after" + noise(MIB, 1)[5:]
+
+
+def test_threads_of_umount_and_work(mount):
+    """umount in a loop against a busy writer: it fails with busy, or works, and nothing is lost."""
+    writer = subprocess.Popen(["bash", "-c", f"cd {mount.dir} && for i in $(seq 300); do "
+                               "echo $i > n$i; done"])
+    refused = 0
+    while writer.poll() is None:
+        if mount.pool.run("umount.foldfs", mount.dir, code=None).returncode:
+            refused += 1
+        else:
+            break
+    assert writer.wait() == 0 and refused > 0
+    if os.path.ismount(mount.dir):
+        mount.remount()
+    else:
+        mount.stop()
+        mount.start()
+    assert sorted(int(p.read_text()) for p in mount.dir.glob("n*")) == list(range(1, 301))
