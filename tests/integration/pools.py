@@ -151,6 +151,9 @@ class Mount:
         """Waits until everything that is closed lies in packs."""
         self.foldfs("sync", "--destage", self.dir, timeout=600)
 
+    def gc(self):
+        self.foldfs("gc", self.dir, timeout=600)
+
     def expect_log(self, pattern):
         """From here on lines matching PATTERN are no failure."""
         self.expected_log.append(pattern)
@@ -196,6 +199,9 @@ class ReferenceMount(Mount):
         pass
 
     def destage(self):
+        pass
+
+    def gc(self):
         pass
 
 

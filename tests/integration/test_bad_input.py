@@ -448,7 +448,7 @@ def test_filling_the_disk_gives_enospc_and_loses_nothing(loop, home):
         os.unlink(mount.dir / f"f{number}")
     (mount.dir / f"f{kept[-1] + 1}").unlink(missing_ok=True)
     mount.sync()
-    mount.foldfs("gc", mount.dir)
+    mount.gc()
 
     def write_again():
         try:

@@ -95,7 +95,7 @@ def test_unlink_and_gc_give_the_space_back(mount):
     full = stored(mount)
     os.unlink(mount.dir / "drop")
     mount.sync()
-    mount.foldfs("gc", mount.dir)
+    mount.gc()
     assert full > 36 * MIB and mount.pool.stored_bytes() < 8 * MIB
     assert (mount.dir / "keep").read_bytes() == noise(4 * MIB, 1)
     mount.remount()
@@ -113,7 +113,7 @@ def test_gc_spares_what_another_file_shares(mount):
     mount.destage()
     os.unlink(mount.dir / "a")
     mount.sync()
-    mount.foldfs("gc", mount.dir)
+    mount.gc()
     assert mount.pool.stored_bytes() < 18 * MIB
     assert (mount.dir / "b").read_bytes() == common + noise(8 * MIB, 5)
 
@@ -126,7 +126,7 @@ def test_overwriting_and_truncating_release_chunks(mount):
     (mount.dir / "f").write_bytes(noise(MIB, 3))
     os.truncate(mount.dir / "g", MIB)
     mount.destage()
-    mount.foldfs("gc", mount.dir)
+    mount.gc()
     assert mount.pool.stored_bytes() < 6 * MIB
     assert (mount.dir / "f").read_bytes() == noise(MIB, 3)
     assert (mount.dir / "g").read_bytes() == noise(16 * MIB, 2)[:MIB]
@@ -155,7 +155,7 @@ def test_gc_runs_while_files_are_read_and_written(mount):
     try:
         for round_number in range(3):
             (mount.dir / f"new{round_number}").write_bytes(noise(2 * MIB, 100 + round_number))
-            mount.foldfs("gc", mount.dir)
+            mount.gc()
     finally:
         stop.set()
         for thread in readers:
@@ -164,7 +164,7 @@ def test_gc_runs_while_files_are_read_and_written(mount):
     for round_number in range(3):
         assert (mount.dir / f"new{round_number}").read_bytes() == noise(2 * MIB, 100 + round_number)
     mount.destage()
-    mount.foldfs("gc", mount.dir)
+    mount.gc()
     assert mount.pool.stored_bytes() < 34 * MIB
 
 
