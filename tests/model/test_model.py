@@ -6,17 +6,15 @@ FOLDFS_MODEL_SEED repeats a run; FOLDFS_MODEL_STEPS makes it longer.
 
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+import env
+import pools
 
-import env  # noqa: E402
-import pools  # noqa: E402
-
+MODEL = "tests/model/model"
 STEPS = int(os.environ.get("FOLDFS_MODEL_STEPS", 4000))
 SEED = os.environ.get("FOLDFS_MODEL_SEED")
 
@@ -35,7 +33,7 @@ def run_model(target, reference, *options, breakage=None, code=0, timeout=1800):
         environ["MODEL_BREAK"] = breakage
     for path in (target, reference):
         path.mkdir(exist_ok=True)
-    done = subprocess.run([env.binary("model"), *map(str, options), target, reference],
+    done = subprocess.run([env.binary(MODEL), *map(str, options), target, reference],
                           env=environ, capture_output=True, text=True, errors="replace",
                           timeout=timeout * env.SLOW)
     text = done.stdout + done.stderr
@@ -54,7 +52,7 @@ def test_two_plain_directories_do_not_differ(place, procs):
 
 
 def breakages():
-    program = env.BUILD / "model"
+    program = env.BUILD / MODEL
     if not program.exists():
         return ["pwrite"]
     return subprocess.run([program, "--breakages"], capture_output=True,
@@ -72,8 +70,9 @@ def test_the_model_notices(place, breakage):
 def test_the_same_seed_makes_the_same_calls(place):
     traces = [run_model(place / f"a{n}", place / f"b{n}", "--seed", 5, "--steps", 500, "--phases", 1,
                         "--procs", 1, "--trace") for n in range(2)]
-    calls = [[line for line in text.splitlines() if line.startswith("worker")] for text in traces]
-    assert calls[0] == calls[1] and len(calls[0]) > 400
+    calls = [[line.rsplit(" = ", 1)[0] for line in text.splitlines() if line.startswith("worker")]
+             for text in traces]     # without results: where holes lie is up to the filesystem
+    assert calls[0] == calls[1] and len(calls[0]) > 300
 
 
 # ---- foldfs
