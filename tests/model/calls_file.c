@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Calls that move bytes through a descriptor. */
-#include "arena.h"
+#include "playground.h"
 #include "model.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -17,28 +17,28 @@ static void result_read(struct outcome *out, int64_t ret)
 	out->data_len = ret > 0 ? (size_t)ret : 0;
 }
 
-static bool is_direct(const struct arena *arena, int slot)
+static bool is_direct(const struct playground *playground, int slot)
 {
-	return arena->flags[slot] & O_DIRECT;
+	return playground->flags[slot] & O_DIRECT;
 }
 
 /* Descriptors of files mostly; a directory now and then, for the errors. Not fifos: what goes
  * through them is the kernel's, and it leaves the times of those on FUSE alone. */
-static bool draw_any_slot(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_any_slot(struct rng *rng, struct playground *playground, struct call *call)
 {
-	call->slot =
-		arena_draw_slot(rng, arena, rng_chance(rng, 93) ? 1u << SLOT_FILE : FILE_OR_DIR);
+	call->slot = playground_draw_slot(rng, playground,
+					  rng_chance(rng, 93) ? 1u << SLOT_FILE : FILE_OR_DIR);
 	return call->slot >= 0;
 }
 
-static bool draw_io(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_io(struct rng *rng, struct playground *playground, struct call *call)
 {
-	if (!draw_any_slot(rng, arena, call))
+	if (!draw_any_slot(rng, playground, call))
 		return false;
-	call->off = arena_draw_offset(rng, arena, call->slot);
+	call->off = playground_draw_offset(rng, playground, call->slot);
 	call->len = draw_length(rng);
 	call->seed = rng_next(rng) >> 1;
-	if (is_direct(arena, call->slot)) {
+	if (is_direct(playground, call->slot)) {
 		call->off &= ~(int64_t)(DIRECT_ALIGN - 1);
 		call->len = (call->len + DIRECT_ALIGN - 1) & ~(uint64_t)(DIRECT_ALIGN - 1);
 	}
@@ -46,9 +46,9 @@ static bool draw_io(struct rng *rng, struct arena *arena, struct call *call)
 }
 
 /* read and write move the descriptor's own position, which O_DIRECT would need aligned. */
-static bool draw_io_at_position(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_io_at_position(struct rng *rng, struct playground *playground, struct call *call)
 {
-	return draw_io(rng, arena, call) && !is_direct(arena, call->slot);
+	return draw_io(rng, playground, call) && !is_direct(playground, call->slot);
 }
 
 static void run_write(struct side *side, const struct call *call, struct outcome *out)
@@ -80,10 +80,10 @@ static void run_preadv(struct side *side, const struct call *call, struct outcom
 	result_read(out, preadv(side->fd[call->slot], parts, 2, call->off));
 }
 
-static bool draw_vector(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_vector(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const int flags[] = { 0, 0, 0, RWF_APPEND, RWF_DSYNC };
-	if (!draw_io_at_position(rng, arena, call))
+	if (!draw_io_at_position(rng, playground, call))
 		return false;
 	call->flags = rng_pick(rng, flags);
 	if (call->flags == RWF_DSYNC && !rng_chance(rng, 20))
@@ -101,14 +101,15 @@ static void run_pwritev(struct side *side, const struct call *call, struct outco
 
 /* ---- from file to file */
 
-static bool draw_copy(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_copy(struct rng *rng, struct playground *playground, struct call *call)
 {
-	call->slot = arena_draw_slot(rng, arena, 1u << SLOT_FILE);
-	call->slot2 = arena_draw_slot(rng, arena, 1u << SLOT_FILE);
-	if (call->slot < 0 || is_direct(arena, call->slot) || is_direct(arena, call->slot2))
+	call->slot = playground_draw_slot(rng, playground, 1u << SLOT_FILE);
+	call->slot2 = playground_draw_slot(rng, playground, 1u << SLOT_FILE);
+	if (call->slot < 0 || is_direct(playground, call->slot) ||
+	    is_direct(playground, call->slot2))
 		return false;
-	call->off = arena_draw_offset(rng, arena, call->slot);
-	call->off2 = arena_draw_offset(rng, arena, call->slot2);
+	call->off = playground_draw_offset(rng, playground, call->slot);
+	call->off2 = playground_draw_offset(rng, playground, call->slot2);
 	call->len = rng_chance(rng, 20) ? 1 << 20 : draw_length(rng);
 	return true;
 }
@@ -144,14 +145,14 @@ static void run_sendfile(struct side *side, const struct call *call, struct outc
 
 /* ---- position, durability, advice */
 
-static bool draw_seek(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_seek(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const int whences[] = { SEEK_SET, SEEK_SET, SEEK_CUR, SEEK_END };
-	call->slot = arena_draw_slot(rng, arena, 1u << SLOT_FILE);
+	call->slot = playground_draw_slot(rng, playground, 1u << SLOT_FILE);
 	if (call->slot < 0)
 		return false;
 	call->whence = rng_pick(rng, whences);
-	call->off = arena_draw_offset(rng, arena, call->slot);
+	call->off = playground_draw_offset(rng, playground, call->slot);
 	if (call->whence != SEEK_SET)
 		call->off = (int64_t)rng_below(rng, 10000) - 5000;
 	return true;
@@ -168,17 +169,17 @@ static void run_fsync(struct side *side, const struct call *call, struct outcome
 	outcome_set(out, call->flags ? fdatasync(fd) : fsync(fd));
 }
 
-static bool draw_fsync(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_fsync(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->flags = (int)rng_below(rng, 2);
-	return draw_any_slot(rng, arena, call);
+	return draw_any_slot(rng, playground, call);
 }
 
-static bool draw_fadvise(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_fadvise(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const int advice[] = { POSIX_FADV_WILLNEED, POSIX_FADV_DONTNEED,
 				      POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM };
-	call->slot = arena_draw_slot(rng, arena, 1u << SLOT_FILE);
+	call->slot = playground_draw_slot(rng, playground, 1u << SLOT_FILE);
 	call->flags = rng_pick(rng, advice);
 	return call->slot >= 0;
 }

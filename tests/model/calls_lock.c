@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Locks. Between the slots of one arena flock and open-file-description locks meet; in the shared
- * arena they and the locks of POSIX meet between processes. Nothing ever waits. */
-#include "arena.h"
+/* Locks. Between the slots of one playground flock and open-file-description locks meet; in the shared
+ * playground they and the locks of POSIX meet between processes. Nothing ever waits. */
+#include "playground.h"
 #include "model.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -9,10 +9,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-static bool draw_flock(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_flock(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const int how[] = { LOCK_SH, LOCK_EX, LOCK_UN };
-	call->slot = arena_draw_slot(rng, arena, 1u << SLOT_FILE | 1u << SLOT_DIR);
+	call->slot = playground_draw_slot(rng, playground, 1u << SLOT_FILE | 1u << SLOT_DIR);
 	call->flags = rng_pick(rng, how) | LOCK_NB;
 	return call->slot >= 0;
 }
@@ -22,26 +22,26 @@ static void run_flock(struct side *side, const struct call *call, struct outcome
 	outcome_set(out, flock(side->fd[call->slot], call->flags));
 }
 
-static bool draw_range(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_range(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const int types[] = { F_RDLCK, F_WRLCK, F_UNLCK };
-	call->slot = arena_draw_slot(rng, arena, 1u << SLOT_FILE);
+	call->slot = playground_draw_slot(rng, playground, 1u << SLOT_FILE);
 	call->whence = rng_pick(rng, types);
 	call->off = (int64_t)rng_below(rng, 64);
 	call->len = rng_below(rng, 20);
 	return call->slot >= 0;
 }
 
-static bool draw_setlk(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_setlk(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->flags = rng_chance(rng, 60) ? F_OFD_SETLK : F_SETLK;
-	return draw_range(rng, arena, call);
+	return draw_range(rng, playground, call);
 }
 
-static bool draw_getlk(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_getlk(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->flags = rng_chance(rng, 60) ? F_OFD_GETLK : F_GETLK;
-	return draw_range(rng, arena, call) && call->whence != F_UNLCK;
+	return draw_range(rng, playground, call) && call->whence != F_UNLCK;
 }
 
 static void run_lk(struct side *side, const struct call *call, struct outcome *out)

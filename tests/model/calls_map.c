@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Mappings, which stay when their descriptor is long closed. What is touched lies below the file's
  * end as the reference knows it; if the target is shorter there, SIGBUS is the difference found. */
-#include "arena.h"
+#include "playground.h"
 #include "model.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -35,10 +35,11 @@ static void guarded_copy(void *to, const void *from, size_t len, struct outcome 
 	sigaction(SIGBUS, &was, NULL);
 }
 
-static bool draw_map(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_map(struct rng *rng, struct playground *playground, struct call *call)
 {
-	call->slot = arena_draw_slot(rng, arena, rng_chance(rng, 95) ? 1u << SLOT_FILE : ~1u);
-	call->map = arena_draw_map(rng, arena, false);
+	call->slot =
+		playground_draw_slot(rng, playground, rng_chance(rng, 95) ? 1u << SLOT_FILE : ~1u);
+	call->map = playground_draw_map(rng, playground, false);
 	if (call->slot < 0 || call->map < 0)
 		return false;
 	call->off = 4096 * (int64_t)rng_below(rng, 8);
@@ -61,22 +62,23 @@ static void run_map(struct side *side, const struct call *call, struct outcome *
 	side->map_fd[call->map] = open(link, O_PATH | O_CLOEXEC);
 }
 
-static void after_map(struct arena *arena, const struct call *call, const struct outcome *out)
+static void after_map(struct playground *playground, const struct call *call,
+		      const struct outcome *out)
 {
 	if (out->ret == 0)
-		arena->map[call->map] =
+		playground->map[call->map] =
 			(struct map_info){ (uint64_t)call->off, call->len, call->mode & PROT_WRITE,
 					   call->flags == MAP_SHARED };
 }
 
 /* A piece of a mapping that lies inside the file. */
-static bool draw_piece(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_piece(struct rng *rng, struct playground *playground, struct call *call)
 {
 	struct stat st;
-	call->map = arena_draw_map(rng, arena, true);
-	if (call->map < 0 || fstat(arena->side[REFERENCE].map_fd[call->map], &st) < 0)
+	call->map = playground_draw_map(rng, playground, true);
+	if (call->map < 0 || fstat(playground->side[REFERENCE].map_fd[call->map], &st) < 0)
 		return false;
-	const struct map_info *map = &arena->map[call->map];
+	const struct map_info *map = &playground->map[call->map];
 	if (st.st_size <= (int64_t)map->off)
 		return false;
 	uint64_t there = (uint64_t)st.st_size - map->off;
@@ -89,13 +91,13 @@ static bool draw_piece(struct rng *rng, struct arena *arena, struct call *call)
 	return true;
 }
 
-static bool draw_store(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_store(struct rng *rng, struct playground *playground, struct call *call)
 {
 	struct stat st;
-	if (!draw_piece(rng, arena, call) || !arena->map[call->map].writable)
+	if (!draw_piece(rng, playground, call) || !playground->map[call->map].writable)
 		return false;
-	if (arena->map[call->map].shared &&
-	    fstat(arena->side[REFERENCE].map_fd[call->map], &st) == 0)
+	if (playground->map[call->map].shared &&
+	    fstat(playground->side[REFERENCE].map_fd[call->map], &st) == 0)
 		loose_add(st.st_ino);
 	return true;
 }
@@ -112,12 +114,12 @@ static void run_load(struct side *side, const struct call *call, struct outcome 
 	out->data_len = out->ret == 0 ? call->len : 0;
 }
 
-static bool draw_used_map(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_used_map(struct rng *rng, struct playground *playground, struct call *call)
 {
-	call->map = arena_draw_map(rng, arena, true);
+	call->map = playground_draw_map(rng, playground, true);
 	if (call->map < 0)
 		return false;
-	call->len = arena->map[call->map].len;
+	call->len = playground->map[call->map].len;
 	call->flags = rng_chance(rng, 50) ? MS_SYNC : MS_ASYNC;
 	return true;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Calls about attributes: stat, modes, owners, times, extended attributes and ACLs. */
-#include "arena.h"
+#include "playground.h"
 #include "model.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -9,9 +9,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static bool draw_slot(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_slot(struct rng *rng, struct playground *playground, struct call *call)
 {
-	call->slot = arena_draw_slot(rng, arena, ~(1u << SLOT_EMPTY));
+	call->slot = playground_draw_slot(rng, playground, ~(1u << SLOT_EMPTY));
 	return call->slot >= 0;
 }
 
@@ -21,10 +21,10 @@ static void run_stat(struct side *side, const struct call *call, struct outcome 
 	out->has_stat = out->ret == 0;
 }
 
-static bool draw_stat(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_stat(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->flags = rng_chance(rng, 70) ? AT_SYMLINK_NOFOLLOW : 0;
-	return draw_path(rng, arena, call);
+	return draw_path(rng, playground, call);
 }
 
 static void run_fstat(struct side *side, const struct call *call, struct outcome *out)
@@ -46,10 +46,10 @@ static unsigned draw_mode(struct rng *rng)
 	return mode & 02000 ? mode | 00010 : mode;
 }
 
-static bool draw_chmod(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_chmod(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->mode = draw_mode(rng);
-	return draw_path(rng, arena, call);
+	return draw_path(rng, playground, call);
 }
 
 static void run_chmod(struct side *side, const struct call *call, struct outcome *out)
@@ -57,10 +57,10 @@ static void run_chmod(struct side *side, const struct call *call, struct outcome
 	outcome_set(out, fchmodat(side->dirfd, call->path, call->mode, 0));
 }
 
-static bool draw_fchmod(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_fchmod(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->mode = draw_mode(rng);
-	return draw_slot(rng, arena, call);
+	return draw_slot(rng, playground, call);
 }
 
 static void run_fchmod(struct side *side, const struct call *call, struct outcome *out)
@@ -68,13 +68,13 @@ static void run_fchmod(struct side *side, const struct call *call, struct outcom
 	outcome_set(out, fchmod(side->fd[call->slot], call->mode));
 }
 
-static bool draw_chown(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_chown(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const int ids[] = { -1, 0, 12001, 12002, 13000 };
 	call->uid = rng_pick(rng, ids);
 	call->gid = rng_pick(rng, ids);
 	call->flags = rng_chance(rng, 50) ? AT_SYMLINK_NOFOLLOW : 0;
-	return draw_path(rng, arena, call);
+	return draw_path(rng, playground, call);
 }
 
 static void run_chown(struct side *side, const struct call *call, struct outcome *out)
@@ -101,12 +101,12 @@ static struct timespec draw_time(struct rng *rng)
 	}
 }
 
-static bool draw_utimens(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_utimens(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->times[0] = draw_time(rng);
 	call->times[1] = draw_time(rng);
 	call->flags = rng_chance(rng, 50) ? AT_SYMLINK_NOFOLLOW : 0;
-	return draw_path(rng, arena, call);
+	return draw_path(rng, playground, call);
 }
 
 static void run_utimens(struct side *side, const struct call *call, struct outcome *out)
@@ -114,11 +114,11 @@ static void run_utimens(struct side *side, const struct call *call, struct outco
 	outcome_set(out, utimensat(side->dirfd, call->path, call->times, call->flags));
 }
 
-static bool draw_futimens(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_futimens(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->times[0] = draw_time(rng);
 	call->times[1] = draw_time(rng);
-	return draw_slot(rng, arena, call);
+	return draw_slot(rng, playground, call);
 }
 
 static void run_futimens(struct side *side, const struct call *call, struct outcome *out)
@@ -134,14 +134,14 @@ static const char *const xattr_names[] = {
 	"nonsense.x", "system.nonsense", "plain"
 };
 
-static bool draw_xattr(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_xattr(struct rng *rng, struct playground *playground, struct call *call)
 {
 	size_t usual = rng_chance(rng, 92) ? 5 : sizeof xattr_names / sizeof *xattr_names;
 	strcpy(call->name, xattr_names[rng_below(rng, usual)]);
 	call->len = rng_chance(rng, 10) ? 0 : 1 + rng_below(rng, 120);
 	call->seed = rng_next(rng) >> 1;
 	call->flags = rng_chance(rng, 25) ? (int)rng_below(rng, 3) : 0;
-	return draw_path(rng, arena, call);
+	return draw_path(rng, playground, call);
 }
 
 static const char *full_path(const struct side *side, const struct call *call)
@@ -209,12 +209,12 @@ static size_t draw_acl(uint64_t seed, unsigned char *data)
 	return sizeof version + n * sizeof *entries;
 }
 
-static bool draw_setacl(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_setacl(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->flags = rng_chance(rng, 50);
 	call->seed = rng_next(rng) >> 1;
 	strcpy(call->name, call->flags ? "system.posix_acl_default" : "system.posix_acl_access");
-	return draw_path(rng, arena, call);
+	return draw_path(rng, playground, call);
 }
 
 static void run_setacl(struct side *side, const struct call *call, struct outcome *out)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Calls that make, find, move and remove names. */
-#include "arena.h"
+#include "playground.h"
 #include "model.h"
 #include <dirent.h>
 #include <errno.h>
@@ -10,23 +10,25 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-static bool draw_two_paths(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_two_paths(struct rng *rng, struct playground *playground, struct call *call)
 {
-	arena_draw_path(rng, arena, call->path);
-	arena_draw_path(rng, arena, call->path2);
+	playground_draw_path(rng, playground, call->path);
+	playground_draw_path(rng, playground, call->path2);
 	return true;
 }
 
-static void remember_path(struct arena *arena, const struct call *call, const struct outcome *out)
+static void remember_path(struct playground *playground, const struct call *call,
+			  const struct outcome *out)
 {
 	(void)out;
-	arena_remember(arena, call->path);
+	playground_remember(playground, call->path);
 }
 
-static void remember_path2(struct arena *arena, const struct call *call, const struct outcome *out)
+static void remember_path2(struct playground *playground, const struct call *call,
+			   const struct outcome *out)
 {
 	(void)out;
-	arena_remember(arena, call->path2);
+	playground_remember(playground, call->path2);
 }
 
 static unsigned draw_mode(struct rng *rng)
@@ -66,15 +68,16 @@ static int draw_open_flags(struct rng *rng)
 	return flags;
 }
 
-static bool draw_open(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_open(struct rng *rng, struct playground *playground, struct call *call)
 {
-	arena_draw_path(rng, arena, call->path);
+	playground_draw_path(rng, playground, call->path);
 	call->slot = (int)rng_below(rng, SLOTS);
 	call->flags = draw_open_flags(rng);
 	call->mode = draw_mode(rng);
 	call->umask = draw_umask(rng);
 	struct stat st;
-	if (fstatat(arena->side[REFERENCE].dirfd, call->path, &st, 0) == 0 && !S_ISREG(st.st_mode))
+	if (fstatat(playground->side[REFERENCE].dirfd, call->path, &st, 0) == 0 &&
+	    !S_ISREG(st.st_mode))
 		call->flags = (call->flags | O_NONBLOCK) & ~O_DIRECT; /* a fifo would block */
 	return true;
 }
@@ -90,27 +93,28 @@ static void run_open(struct side *side, const struct call *call, struct outcome 
 		out->has_stat = fstat(fd, &out->st) == 0;
 }
 
-static void note_slot(struct arena *arena, int slot, int flags, const struct outcome *out)
+static void note_slot(struct playground *playground, int slot, int flags, const struct outcome *out)
 {
-	arena->kind[slot] = SLOT_EMPTY;
+	playground->kind[slot] = SLOT_EMPTY;
 	if (out->ret < 0)
 		return;
-	arena->flags[slot] = flags;
-	arena->kind[slot] = S_ISREG(out->st.st_mode)   ? SLOT_FILE
-			    : S_ISDIR(out->st.st_mode) ? SLOT_DIR
-						       : SLOT_OTHER;
+	playground->flags[slot] = flags;
+	playground->kind[slot] = S_ISREG(out->st.st_mode)   ? SLOT_FILE
+				 : S_ISDIR(out->st.st_mode) ? SLOT_DIR
+							    : SLOT_OTHER;
 }
 
-static void after_open(struct arena *arena, const struct call *call, const struct outcome *out)
+static void after_open(struct playground *playground, const struct call *call,
+		       const struct outcome *out)
 {
-	note_slot(arena, call->slot, call->flags, out);
+	note_slot(playground, call->slot, call->flags, out);
 	if (out->ret >= 0)
-		arena_remember(arena, call->path);
+		playground_remember(playground, call->path);
 }
 
-static bool draw_tmpfile(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_tmpfile(struct rng *rng, struct playground *playground, struct call *call)
 {
-	draw_open(rng, arena, call);
+	draw_open(rng, playground, call);
 	call->flags = O_TMPFILE | (rng_chance(rng, 80) ? O_RDWR : O_WRONLY) |
 		      (rng_chance(rng, 15) ? O_EXCL : 0);
 	if (rng_chance(rng, 60))
@@ -118,14 +122,15 @@ static bool draw_tmpfile(struct rng *rng, struct arena *arena, struct call *call
 	return true;
 }
 
-static void after_tmpfile(struct arena *arena, const struct call *call, const struct outcome *out)
+static void after_tmpfile(struct playground *playground, const struct call *call,
+			  const struct outcome *out)
 {
-	note_slot(arena, call->slot, call->flags, out);
+	note_slot(playground, call->slot, call->flags, out);
 }
 
-static bool draw_close(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_close(struct rng *rng, struct playground *playground, struct call *call)
 {
-	call->slot = arena_draw_slot(rng, arena, ~(1u << SLOT_EMPTY));
+	call->slot = playground_draw_slot(rng, playground, ~(1u << SLOT_EMPTY));
 	return call->slot >= 0;
 }
 
@@ -135,16 +140,17 @@ static void run_close(struct side *side, const struct call *call, struct outcome
 	side->fd[call->slot] = -1;
 }
 
-static void after_close(struct arena *arena, const struct call *call, const struct outcome *out)
+static void after_close(struct playground *playground, const struct call *call,
+			const struct outcome *out)
 {
 	(void)out;
-	arena->kind[call->slot] = SLOT_EMPTY;
+	playground->kind[call->slot] = SLOT_EMPTY;
 }
 
-static bool draw_linkfd(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_linkfd(struct rng *rng, struct playground *playground, struct call *call)
 {
-	arena_draw_path(rng, arena, call->path);
-	call->slot = arena_draw_slot(rng, arena, 1u << SLOT_FILE | 1u << SLOT_OTHER);
+	playground_draw_path(rng, playground, call->path);
+	call->slot = playground_draw_slot(rng, playground, 1u << SLOT_FILE | 1u << SLOT_OTHER);
 	return call->slot >= 0;
 }
 
@@ -157,9 +163,9 @@ static void run_linkfd(struct side *side, const struct call *call, struct outcom
 
 /* ---- directories and nodes */
 
-static bool draw_create(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_create(struct rng *rng, struct playground *playground, struct call *call)
 {
-	arena_draw_path(rng, arena, call->path);
+	playground_draw_path(rng, playground, call->path);
 	call->mode = draw_mode(rng) | (rng_chance(rng, 60) ? 0777 : 0);
 	call->umask = draw_umask(rng);
 	return true;
@@ -171,10 +177,10 @@ static void run_mkdir(struct side *side, const struct call *call, struct outcome
 	outcome_set(out, mkdirat(side->dirfd, call->path, call->mode));
 }
 
-static bool draw_mknod(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_mknod(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const unsigned types[] = { S_IFIFO, S_IFIFO, S_IFREG, S_IFSOCK, S_IFCHR };
-	draw_create(rng, arena, call);
+	draw_create(rng, playground, call);
 	call->mode |= rng_pick(rng, types);
 	return true;
 }
@@ -225,12 +231,12 @@ static void run_readdir(struct side *side, const struct call *call, struct outco
 	closedir(dir);
 }
 
-static bool draw_dir(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_dir(struct rng *rng, struct playground *playground, struct call *call)
 {
 	if (rng_chance(rng, 40))
 		strcpy(call->path, ".");
 	else
-		arena_draw_path(rng, arena, call->path);
+		playground_draw_path(rng, playground, call->path);
 	return true;
 }
 
@@ -241,17 +247,17 @@ static void run_link(struct side *side, const struct call *call, struct outcome 
 	outcome_set(out, linkat(side->dirfd, call->path, side->dirfd, call->path2, call->flags));
 }
 
-static bool draw_link(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_link(struct rng *rng, struct playground *playground, struct call *call)
 {
 	call->flags = rng_chance(rng, 20) ? AT_SYMLINK_FOLLOW : 0;
-	return draw_two_paths(rng, arena, call);
+	return draw_two_paths(rng, playground, call);
 }
 
 /* The target is relative to the link's directory and has no "..": it stays inside. */
-static bool draw_symlink(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_symlink(struct rng *rng, struct playground *playground, struct call *call)
 {
-	arena_draw_new_path(rng, call->path2);
-	arena_draw_path(rng, arena, call->path);
+	playground_draw_new_path(rng, call->path2);
+	playground_draw_path(rng, playground, call->path);
 	return true;
 }
 
@@ -266,7 +272,7 @@ static void run_readlink(struct side *side, const struct call *call, struct outc
 	out->data_len = out->ret > 0 ? (size_t)out->ret : 0;
 }
 
-static bool draw_rename(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_rename(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const int flags[] = { 0,
 				     0,
@@ -276,7 +282,7 @@ static bool draw_rename(struct rng *rng, struct arena *arena, struct call *call)
 				     RENAME_EXCHANGE,
 				     RENAME_NOREPLACE | RENAME_EXCHANGE };
 	call->flags = rng_pick(rng, flags);
-	return draw_two_paths(rng, arena, call);
+	return draw_two_paths(rng, playground, call);
 }
 
 static void run_rename(struct side *side, const struct call *call, struct outcome *out)
@@ -285,9 +291,9 @@ static void run_rename(struct side *side, const struct call *call, struct outcom
 				   (unsigned)call->flags));
 }
 
-static bool draw_access(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_access(struct rng *rng, struct playground *playground, struct call *call)
 {
-	arena_draw_path(rng, arena, call->path);
+	playground_draw_path(rng, playground, call->path);
 	call->flags = (int)rng_below(rng, 8);
 	return true;
 }

@@ -2,7 +2,7 @@
 /* Calls about a file's size and its holes. Where the holes lie is a filesystem's own affair; that a
  * hole holds nothing but zeros is not, so SEEK_DATA and SEEK_HOLE are compared by what the reference
  * holds at the places that the target names. */
-#include "arena.h"
+#include "playground.h"
 #include "model.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -11,15 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static int64_t draw_size(struct rng *rng, const struct arena *arena, int slot)
+static int64_t draw_size(struct rng *rng, const struct playground *playground, int slot)
 {
-	return rng_chance(rng, 25) ? 0 : arena_draw_offset(rng, arena, slot);
+	return rng_chance(rng, 25) ? 0 : playground_draw_offset(rng, playground, slot);
 }
 
-static bool draw_truncate(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_truncate(struct rng *rng, struct playground *playground, struct call *call)
 {
-	arena_draw_path(rng, arena, call->path);
-	call->off = draw_size(rng, arena, -1);
+	playground_draw_path(rng, playground, call->path);
+	call->off = draw_size(rng, playground, -1);
 	return true;
 }
 
@@ -30,12 +30,12 @@ static void run_truncate(struct side *side, const struct call *call, struct outc
 	outcome_set(out, truncate(path, call->off));
 }
 
-static bool draw_ftruncate(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_ftruncate(struct rng *rng, struct playground *playground, struct call *call)
 {
-	call->slot = arena_draw_slot(rng, arena, 1u << SLOT_FILE | 1u << SLOT_OTHER);
+	call->slot = playground_draw_slot(rng, playground, 1u << SLOT_FILE | 1u << SLOT_OTHER);
 	if (call->slot < 0)
 		return false;
-	call->off = draw_size(rng, arena, call->slot);
+	call->off = draw_size(rng, playground, call->slot);
 	return true;
 }
 
@@ -44,7 +44,7 @@ static void run_ftruncate(struct side *side, const struct call *call, struct out
 	outcome_set(out, ftruncate(side->fd[call->slot], call->off));
 }
 
-static bool draw_fallocate(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_fallocate(struct rng *rng, struct playground *playground, struct call *call)
 {
 	static const int modes[] = {
 		0,
@@ -55,11 +55,12 @@ static bool draw_fallocate(struct rng *rng, struct arena *arena, struct call *ca
 		FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
 		FALLOC_FL_PUNCH_HOLE,
 	};
-	call->slot = arena_draw_slot(rng, arena, rng_chance(rng, 95) ? 1u << SLOT_FILE : ~1u);
+	call->slot =
+		playground_draw_slot(rng, playground, rng_chance(rng, 95) ? 1u << SLOT_FILE : ~1u);
 	if (call->slot < 0)
 		return false;
 	call->flags = rng_pick(rng, modes);
-	call->off = arena_draw_offset(rng, arena, call->slot);
+	call->off = playground_draw_offset(rng, playground, call->slot);
 	call->len = rng_chance(rng, 15) ? 1 << 20 : draw_length(rng);
 	return true;
 }
@@ -71,12 +72,12 @@ static void run_fallocate(struct side *side, const struct call *call, struct out
 
 /* ---- SEEK_DATA and SEEK_HOLE */
 
-static bool draw_hole(struct rng *rng, struct arena *arena, struct call *call)
+static bool draw_hole(struct rng *rng, struct playground *playground, struct call *call)
 {
-	call->slot = arena_draw_slot(rng, arena, 1u << SLOT_FILE);
+	call->slot = playground_draw_slot(rng, playground, 1u << SLOT_FILE);
 	if (call->slot < 0)
 		return false;
-	call->off = arena_draw_offset(rng, arena, call->slot);
+	call->off = playground_draw_offset(rng, playground, call->slot);
 	call->whence = rng_chance(rng, 50) ? SEEK_DATA : SEEK_HOLE;
 	return true;
 }
@@ -130,11 +131,11 @@ static int reopen(const struct side *side, int slot)
 	return open(link, O_RDONLY | O_CLOEXEC);
 }
 
-static bool holes_agree(struct arena *arena, const struct call *call,
+static bool holes_agree(struct playground *playground, const struct call *call,
 			const struct outcome out[SIDES], char *why, size_t size)
 {
-	int fd = reopen(&arena->side[REFERENCE], call->slot);
-	int also = reopen(&arena->side[TARGET], call->slot);
+	int fd = reopen(&playground->side[REFERENCE], call->slot);
+	int also = reopen(&playground->side[TARGET], call->slot);
 	struct stat st;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		abort();

@@ -3,7 +3,7 @@
  *
  * A worker draws a call, runs it on the target, runs it on the reference, and compares: result,
  * errno, bytes. Drawing looks only at the random numbers and at the reference, so a seed gives the
- * same calls again, whatever the target does. Each worker has an arena of its own and all of them
+ * same calls again, whatever the target does. Each worker has a playground of its own and all of them
  * take turns in a shared one, in an order that the seed fixes too.
  */
 #ifndef FOLDFS_MODEL_H
@@ -19,8 +19,8 @@
 
 enum { TARGET, REFERENCE, SIDES };
 
-#define SLOTS 12   /* descriptors held open per arena */
-#define MAPS 4	   /* mappings held per arena */
+#define SLOTS 12   /* descriptors held open per playground */
+#define MAPS 4	   /* mappings held per playground */
 #define RECENT 24  /* paths that were there a moment ago */
 #define HISTORY 24 /* calls shown with a difference */
 #define PATH_SIZE 1100
@@ -56,7 +56,7 @@ static inline bool rng_chance(struct rng *rng, unsigned percent)
 enum slot_kind { SLOT_EMPTY, SLOT_FILE, SLOT_DIR, SLOT_OTHER };
 
 struct side {
-	const char *root;    /* the arena's directory on this side */
+	const char *root;    /* the playground's directory on this side */
 	int dirfd;	     /* the same, O_PATH */
 	int fd[SLOTS];	     /* -1 when empty */
 	char *map[MAPS];     /* NULL when empty */
@@ -69,7 +69,7 @@ struct map_info {
 	bool writable, shared;
 };
 
-struct arena {
+struct playground {
 	struct side side[SIDES];
 	enum slot_kind kind[SLOTS];
 	int flags[SLOTS]; /* of open(2) */
@@ -130,15 +130,16 @@ static inline void outcome_set(struct outcome *out, int64_t ret)
 
 /* draw returns false when the call makes no sense now (no slot open, say). run does it on one side.
  * agree (NULL: outcomes_agree) says whether two outcomes are the same in meaning. after (may be
- * NULL) notes in the arena what a success changed. */
+ * NULL) notes in the playground what a success changed. */
 struct call_kind {
 	const char *name;
 	unsigned weight, uses;
-	bool (*draw)(struct rng *rng, struct arena *arena, struct call *call);
+	bool (*draw)(struct rng *rng, struct playground *playground, struct call *call);
 	void (*run)(struct side *side, const struct call *call, struct outcome *ret_outcome);
-	bool (*agree)(struct arena *arena, const struct call *call, const struct outcome out[SIDES],
-		      char *why, size_t why_size);
-	void (*after)(struct arena *arena, const struct call *call, const struct outcome *out);
+	bool (*agree)(struct playground *playground, const struct call *call,
+		      const struct outcome out[SIDES], char *why, size_t why_size);
+	void (*after)(struct playground *playground, const struct call *call,
+		      const struct outcome *out);
 };
 
 extern const struct call_kind name_calls[], file_calls[], space_calls[], meta_calls[], map_calls[],
@@ -146,7 +147,7 @@ extern const struct call_kind name_calls[], file_calls[], space_calls[], meta_ca
 
 /* Shared between all processes of a run. */
 struct board {
-	atomic_ullong ticket; /* number of the next call in the shared arena */
+	atomic_ullong ticket; /* number of the next call in the shared playground */
 	atomic_bool stop;     /* a difference was found */
 	atomic_ullong steps;  /* calls done, of all workers */
 	atomic_ullong

@@ -4,7 +4,7 @@
  * must not be earlier, but for the tick by which a kernel's coarse clock lags. A stamp from outside
  * of the run was set by utimensat, and must be equal to the nanosecond. */
 #include "outcome.h"
-#include "arena.h"
+#include "playground.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -82,8 +82,8 @@ static size_t first_difference(const unsigned char *a, const unsigned char *b, s
 	return i;
 }
 
-bool outcomes_agree(struct arena *arena, const struct call *call, const struct outcome out[SIDES],
-		    char *why, size_t size)
+bool outcomes_agree(struct playground *playground, const struct call *call,
+		    const struct outcome out[SIDES], char *why, size_t size)
 {
 	(void)call;
 	const struct outcome *t = &out[TARGET], *r = &out[REFERENCE];
@@ -91,11 +91,12 @@ bool outcomes_agree(struct arena *arena, const struct call *call, const struct o
 		return differ(why, size, "results");
 	if (t->data_len != r->data_len)
 		return differ(why, size, "lengths: %zu and %zu", t->data_len, r->data_len);
-	size_t at = first_difference(arena->side[TARGET].data, arena->side[REFERENCE].data,
-				     t->data_len);
+	size_t at = first_difference(playground->side[TARGET].data,
+				     playground->side[REFERENCE].data, t->data_len);
 	if (at < t->data_len)
 		return differ(why, size, "bytes from %zu of %zu: %02x and %02x", at, t->data_len,
-			      arena->side[TARGET].data[at], arena->side[REFERENCE].data[at]);
+			      playground->side[TARGET].data[at],
+			      playground->side[REFERENCE].data[at]);
 	return !t->has_stat || stats_agree(&t->st, &r->st, why, size);
 }
 

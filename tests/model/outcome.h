@@ -5,8 +5,8 @@
 #include "model.h"
 
 /* Equal result, errno and bytes; equal attributes if the call brought some. */
-bool outcomes_agree(struct arena *arena, const struct call *call, const struct outcome out[SIDES],
-		    char *why, size_t why_size);
+bool outcomes_agree(struct playground *playground, const struct call *call,
+		    const struct outcome out[SIDES], char *why, size_t why_size);
 /* Compares what users see of an inode. Times: equal, or both made in one run by one call. */
 bool stats_agree(const struct stat *target, const struct stat *reference, char *why,
 		 size_t why_size);

@@ -5,7 +5,7 @@
  * Files of a few MiB are compared byte by byte; of larger, sparse ones only what either side calls
  * data. Files whose times are unsure get new ones, so that later comparisons are strict again. */
 #include "treediff.h"
-#include "arena.h"
+#include "playground.h"
 #include "outcome.h"
 #include <dirent.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-/* The shared arena is entered in turns: its call number n belongs to worker n % procs, so that the
+/* The shared playground is entered in turns: its call number n belongs to worker n % procs, so that the
  * order of calls there is a matter of the seed alone. A worker waits for its turn; whoever ends early
  * (a difference) raises board->stop, and nobody waits any longer. */
 #include "worker.h"
-#include "arena.h"
+#include "playground.h"
 #include "outcome.h"
 #include "sabotage.h"
 #include "treediff.h"
@@ -95,7 +95,7 @@ static void run_on(struct side *side, const struct call *call, struct outcome *o
 	become(0);
 }
 
-static void explain(struct worker *w, const struct arena *arena, const struct call *call,
+static void explain(struct worker *w, const struct playground *playground, const struct call *call,
 		    const struct outcome out[SIDES], const char *why)
 {
 	char text[1600], target[80], reference[80];
@@ -109,19 +109,19 @@ static void explain(struct worker *w, const struct arena *arena, const struct ca
 		"model: DIFFERENCE seed=%llu phase=%llu worker=%u step=%llu in %s\n"
 		"  call:      %s\n  target:    %s\n  reference: %s\n  differs:   %s\n",
 		(unsigned long long)options.seed, (unsigned long long)w->phase, w->number,
-		(unsigned long long)w->step, arena->side[TARGET].root, text, target, reference,
+		(unsigned long long)w->step, playground->side[TARGET].root, text, target, reference,
 		why);
 	funlockfile(stderr);
 }
 
-static void remember_call(struct worker *w, const struct arena *arena, const struct call *call,
-			  const struct outcome *out)
+static void remember_call(struct worker *w, const struct playground *playground,
+			  const struct call *call, const struct outcome *out)
 {
 	char text[1600], result[80];
 	char *line = w->history[w->step % HISTORY];
 	call_text(call, text, sizeof text);
 	outcome_text(out, result, sizeof result);
-	const char *slash = strrchr(arena->side[TARGET].root, '/');
+	const char *slash = strrchr(playground->side[TARGET].root, '/');
 	snprintf(line, sizeof w->history[0], "%llu %s: %.780s = %s", (unsigned long long)w->step,
 		 slash ? slash + 1 : "", text, result);
 	if (options.trace)
@@ -129,7 +129,7 @@ static void remember_call(struct worker *w, const struct arena *arena, const str
 }
 
 /* One call on both sides; false after a difference. */
-static bool step(struct worker *w, struct arena *arena)
+static bool step(struct worker *w, struct playground *playground)
 {
 	struct call call = { 0 };
 	struct outcome out[SIDES] = { 0 };
@@ -137,29 +137,29 @@ static bool step(struct worker *w, struct arena *arena)
 	call.kind = draw_kind(&w->rng);
 	if (rng_chance(&w->rng, 20))
 		call.as = rng_chance(&w->rng, 50) ? 12001 : 12002;
-	if (!call.kind->draw(&w->rng, arena, &call))
+	if (!call.kind->draw(&w->rng, playground, &call))
 		return true;
 	struct call altered = call;
 	bool skip = sabotage(&altered, w->step);
 	uint64_t started = now_ns();
 	if (!skip)
-		run_on(&arena->side[TARGET], &altered, &out[TARGET]);
-	run_on(&arena->side[REFERENCE], &call, &out[REFERENCE]);
+		run_on(&playground->side[TARGET], &altered, &out[TARGET]);
+	run_on(&playground->side[REFERENCE], &call, &out[REFERENCE]);
 	if (!(call.kind->uses & IS_TIMELESS))
 		note_duration(now_ns() - started);
-	bool (*agree)(struct arena *, const struct call *, const struct outcome *, char *, size_t) =
-		call.kind->agree ? call.kind->agree : outcomes_agree;
-	if (!agree(arena, &call, out, why, sizeof why)) {
-		explain(w, arena, &call, out, why);
+	bool (*agree)(struct playground *, const struct call *, const struct outcome *, char *,
+		      size_t) = call.kind->agree ? call.kind->agree : outcomes_agree;
+	if (!agree(playground, &call, out, why, sizeof why)) {
+		explain(w, playground, &call, out, why);
 		return false;
 	}
-	remember_call(w, arena, &call, &out[REFERENCE]);
+	remember_call(w, playground, &call, &out[REFERENCE]);
 	if (call.kind->after && (out[REFERENCE].ret >= 0 || call.kind->uses & USES_SLOT))
-		call.kind->after(arena, &call, &out[REFERENCE]);
+		call.kind->after(playground, &call, &out[REFERENCE]);
 	return true;
 }
 
-/* Waits until it is this worker's turn in the shared arena; false when everything stops. */
+/* Waits until it is this worker's turn in the shared playground; false when everything stops. */
 static bool await_turn(const struct worker *w)
 {
 	while (atomic_load(&board->ticket) % options.procs != w->number) {
@@ -170,7 +170,7 @@ static bool await_turn(const struct worker *w)
 	return true;
 }
 
-static bool shared_step(struct worker *w, struct arena *shared)
+static bool shared_step(struct worker *w, struct playground *shared)
 {
 	if (!await_turn(w))
 		return false;
@@ -181,9 +181,9 @@ static bool shared_step(struct worker *w, struct arena *shared)
 	return same;
 }
 
-static bool trees_equal(const struct worker *w, const struct arena *arena)
+static bool trees_equal(const struct worker *w, const struct playground *playground)
 {
-	if (treediff(arena->side[TARGET].root, arena->side[REFERENCE].root) == 0)
+	if (treediff(playground->side[TARGET].root, playground->side[REFERENCE].root) == 0)
 		return true;
 	fprintf(stderr, "model: TREES DIFFER seed=%llu phase=%llu worker=%u step=%llu\n",
 		(unsigned long long)options.seed, (unsigned long long)w->phase, w->number,
@@ -191,7 +191,7 @@ static bool trees_equal(const struct worker *w, const struct arena *arena)
 	return false;
 }
 
-static bool work(struct worker *w, struct arena *own, struct arena *shared)
+static bool work(struct worker *w, struct playground *own, struct playground *shared)
 {
 	for (; w->step < options.steps; w->step++) {
 		if (atomic_load(&board->stop))
@@ -222,13 +222,13 @@ int worker_run(unsigned number, uint64_t phase)
 	gather_kinds();
 	char name[32];
 	snprintf(name, sizeof name, "worker%u", number);
-	struct arena *own = arena_open(name);
-	struct arena *shared = options.no_shared ? NULL : arena_open("shared");
+	struct playground *own = playground_open(name);
+	struct playground *shared = options.no_shared ? NULL : playground_open("shared");
 	bool same = work(&w, own, shared);
 	if (!same)
 		atomic_store(&board->stop, true);
-	arena_close(own);
+	playground_close(own);
 	if (shared)
-		arena_close(shared);
+		playground_close(shared);
 	return same ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The world of names is small, so that calls meet: seven names, three levels, and now and then one
- * that is as long as a name may be, or longer. No path and no symlink leads out of the arena. */
-#include "arena.h"
+ * that is as long as a name may be, or longer. No path and no symlink leads out of the playground. */
+#include "playground.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -40,14 +40,14 @@ static void side_open(struct side *side, const char *base, const char *name)
 		die("no memory for", root);
 }
 
-struct arena *arena_open(const char *name)
+struct playground *playground_open(const char *name)
 {
-	struct arena *arena = calloc(1, sizeof *arena);
-	if (!arena)
+	struct playground *playground = calloc(1, sizeof *playground);
+	if (!playground)
 		die("no memory for", name);
-	side_open(&arena->side[TARGET], options.target, name);
-	side_open(&arena->side[REFERENCE], options.reference, name);
-	return arena;
+	side_open(&playground->side[TARGET], options.target, name);
+	side_open(&playground->side[REFERENCE], options.reference, name);
+	return playground;
 }
 
 void side_close_slot(struct side *side, int slot)
@@ -67,22 +67,22 @@ void side_unmap(struct side *side, int map, uint64_t len)
 	side->map_fd[map] = -1;
 }
 
-void arena_close(struct arena *arena)
+void playground_close(struct playground *playground)
 {
 	for (int s = 0; s < SIDES; s++) {
-		struct side *side = &arena->side[s];
+		struct side *side = &playground->side[s];
 		for (int i = 0; i < SLOTS; i++)
 			side_close_slot(side, i);
 		for (int i = 0; i < MAPS; i++)
-			side_unmap(side, i, arena->map[i].len);
+			side_unmap(side, i, playground->map[i].len);
 		close(side->dirfd);
 		free(side->data);
 		free((char *)side->root);
 	}
-	free(arena);
+	free(playground);
 }
 
-void arena_draw_new_path(struct rng *rng, char path[PATH_SIZE])
+void playground_draw_new_path(struct rng *rng, char path[PATH_SIZE])
 {
 	size_t depth = 1 + rng_below(rng, 3), used = 0;
 	for (size_t level = 0; level < depth; level++) {
@@ -101,60 +101,60 @@ void arena_draw_new_path(struct rng *rng, char path[PATH_SIZE])
 	path[used] = 0;
 }
 
-void arena_draw_path(struct rng *rng, struct arena *arena, char path[PATH_SIZE])
+void playground_draw_path(struct rng *rng, struct playground *playground, char path[PATH_SIZE])
 {
-	const char *recent = arena->recent[rng_below(rng, RECENT)];
+	const char *recent = playground->recent[rng_below(rng, RECENT)];
 	if (*recent && rng_chance(rng, 65))
 		strcpy(path, recent);
 	else
-		arena_draw_new_path(rng, path);
+		playground_draw_new_path(rng, path);
 }
 
-bool draw_path(struct rng *rng, struct arena *arena, struct call *call)
+bool draw_path(struct rng *rng, struct playground *playground, struct call *call)
 {
-	arena_draw_path(rng, arena, call->path);
+	playground_draw_path(rng, playground, call->path);
 	return true;
 }
 
-void arena_remember(struct arena *arena, const char *path)
+void playground_remember(struct playground *playground, const char *path)
 {
 	if (strlen(path) < PATH_SIZE)
-		strcpy(arena->recent[arena->recent_next++ % RECENT], path);
+		strcpy(playground->recent[playground->recent_next++ % RECENT], path);
 }
 
-int arena_draw_slot(struct rng *rng, const struct arena *arena, unsigned kinds)
+int playground_draw_slot(struct rng *rng, const struct playground *playground, unsigned kinds)
 {
 	size_t start = rng_below(rng, SLOTS);
 	for (size_t i = 0; i < SLOTS; i++) {
 		size_t slot = (start + i) % SLOTS;
-		if (kinds & 1u << arena->kind[slot])
+		if (kinds & 1u << playground->kind[slot])
 			return (int)slot;
 	}
 	return -1;
 }
 
-int arena_draw_map(struct rng *rng, const struct arena *arena, bool used)
+int playground_draw_map(struct rng *rng, const struct playground *playground, bool used)
 {
 	size_t start = rng_below(rng, MAPS);
 	for (size_t i = 0; i < MAPS; i++) {
 		size_t map = (start + i) % MAPS;
-		if ((arena->side[REFERENCE].map[map] != NULL) == used)
+		if ((playground->side[REFERENCE].map[map] != NULL) == used)
 			return (int)map;
 	}
 	return -1;
 }
 
-static int64_t size_of_slot(const struct arena *arena, int slot)
+static int64_t size_of_slot(const struct playground *playground, int slot)
 {
 	struct stat st;
-	if (slot < 0 || fstat(arena->side[REFERENCE].fd[slot], &st) < 0)
+	if (slot < 0 || fstat(playground->side[REFERENCE].fd[slot], &st) < 0)
 		return 0;
 	return st.st_size;
 }
 
-int64_t arena_draw_offset(struct rng *rng, const struct arena *arena, int slot)
+int64_t playground_draw_offset(struct rng *rng, const struct playground *playground, int slot)
 {
-	int64_t size = size_of_slot(arena, slot);
+	int64_t size = size_of_slot(playground, slot);
 	uint64_t any = rng_below(rng, 400 << 10);
 	switch (rng_below(rng, 20)) {
 	case 0 ... 3:

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MIT
-/* arena: one directory on both sides, with what is open and mapped in it. */
-#ifndef FOLDFS_ARENA_H
-#define FOLDFS_ARENA_H
+/* playground: one directory on both sides, with what is open and mapped in it. */
+#ifndef FOLDFS_PLAYGROUND_H
+#define FOLDFS_PLAYGROUND_H
 #include "model.h"
 
 /* Opens (and makes, if need be) ROOT/NAME on both sides. Ends the process on failure. */
-struct arena *arena_open(const char *name);
-/* Closes every slot and mapping and frees the arena. */
-void arena_close(struct arena *arena);
+struct playground *playground_open(const char *name);
+/* Closes every slot and mapping and frees the playground. */
+void playground_close(struct playground *playground);
 
 /* Draws a path: often one that was there a moment ago, else any of a small world of names. */
-void arena_draw_path(struct rng *rng, struct arena *arena, char path[PATH_SIZE]);
+void playground_draw_path(struct rng *rng, struct playground *playground, char path[PATH_SIZE]);
 /* The same, never a recent one. */
-void arena_draw_new_path(struct rng *rng, char path[PATH_SIZE]);
+void playground_draw_new_path(struct rng *rng, char path[PATH_SIZE]);
 /* As the whole of a call's draw function: into call->path. */
-bool draw_path(struct rng *rng, struct arena *arena, struct call *call);
-void arena_remember(struct arena *arena, const char *path);
+bool draw_path(struct rng *rng, struct playground *playground, struct call *call);
+void playground_remember(struct playground *playground, const char *path);
 
 /* A slot of the given kinds (a mask of 1 << enum slot_kind), or -1. */
-int arena_draw_slot(struct rng *rng, const struct arena *arena, unsigned kinds);
-int arena_draw_map(struct rng *rng, const struct arena *arena, bool used);
+int playground_draw_slot(struct rng *rng, const struct playground *playground, unsigned kinds);
+int playground_draw_map(struct rng *rng, const struct playground *playground, bool used);
 
 /* An offset that matters for the file in the slot (-1: no file): its end, a page, any, far away. */
-int64_t arena_draw_offset(struct rng *rng, const struct arena *arena, int slot);
+int64_t playground_draw_offset(struct rng *rng, const struct playground *playground, int slot);
 uint64_t draw_length(struct rng *rng);
 
 /* Empties a slot or a mapping on one side; nothing happens if it is empty. */
