@@ -75,10 +75,20 @@ static int open_wal_dir(struct pool *pool)
 	return fd < 0 ? -errno : fd;
 }
 
-int pool_kv_options(struct pool *pool, bool read_only, struct kv_options *ret_opt,
-		    char **ret_index_path)
+int pool_open_kv(struct pool *pool, bool read_only)
 {
+	if (asprintf(&pool->index_path, "%s/index", pool->path) < 0) {
+		pool->index_path = NULL;
+		return -ENOMEM;
+	}
+	pool->index_fd = open_dir(pool, "index");
+	pool->wal_fd = open_wal_dir(pool);
+	if (pool->index_fd < 0 || pool->wal_fd < 0)
+		return pool->index_fd < 0 ? pool->index_fd : pool->wal_fd;
 	struct kv_options opt = {
+		.index_dirfd = pool->index_fd,
+		.wal_dirfd = pool->wal_fd,
+		.index_path = pool->index_path,
 		.wal_backend = pool->config.wal_backend ? KV_WAL_IO_URING : KV_WAL_STANDARD,
 		.sync_interval_ms = (unsigned)pool->config.wal_sync_interval_ms,
 		.read_only = read_only,
@@ -86,38 +96,29 @@ int pool_kv_options(struct pool *pool, bool read_only, struct kv_options *ret_op
 		.on_failure_arg = pool,
 	};
 	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
-	if (asprintf(ret_index_path, "%s/index", pool->path) < 0)
-		return -ENOMEM;
-	opt.index_path = *ret_index_path;
-	opt.index_dirfd = open_dir(pool, "index");
-	opt.wal_dirfd = open_wal_dir(pool);
-	if (opt.index_dirfd < 0 || opt.wal_dirfd < 0) {
-		int r = opt.index_dirfd < 0 ? opt.index_dirfd : opt.wal_dirfd;
-		if (opt.index_dirfd >= 0)
-			close(opt.index_dirfd);
-		if (opt.wal_dirfd >= 0)
-			close(opt.wal_dirfd);
-		free(*ret_index_path);
-		return r;
-	}
-	*ret_opt = opt;
-	return 0;
+	return kv_open(&opt, &pool->kv, &pool->recovery);
+}
+
+int pool_close_kv(struct pool *pool)
+{
+	int r = pool->kv ? kv_close(pool->kv) : 0;
+	pool->kv = NULL;
+	if (pool->index_fd >= 0)
+		close(take_fd(&pool->index_fd));
+	if (pool->wal_fd >= 0)
+		close(take_fd(&pool->wal_fd));
+	free(TAKE_PTR(pool->index_path));
+	return r;
 }
 
 static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 {
-	struct kv_options opt;
-	char *index_path;
-	int r = pool_kv_options(pool, read_only, &opt, &index_path);
-	if (r < 0) {
+	int r = pool_open_kv(pool, read_only);
+	if (pool->index_fd < 0 || pool->wal_fd < 0) {
 		pool_say(err, "%s: its index or log directory is missing: %s", pool->path,
 			 strerror(-r));
 		return r;
 	}
-	r = kv_open(&opt, &pool->kv, &pool->recovery);
-	close(opt.index_dirfd);
-	close(opt.wal_dirfd);
-	free(index_path);
 	if (r == -ESTALE)
 		pool_say(err,
 			 "%s: the write-ahead log belongs to another pool; give the right wal_dir",
@@ -347,7 +348,7 @@ int pool_open(const char *path, const char *options, bool read_only, unsigned wa
 	struct pool *pool = calloc(1, sizeof *pool);
 	if (!pool)
 		return -ENOMEM;
-	pool->dirfd = pool->lockfd = -1;
+	pool->dirfd = pool->lockfd = pool->index_fd = pool->wal_fd = -1;
 	pool->path = realpath(path, NULL);
 	if (pool->path)
 		pool->dirfd = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -400,8 +401,7 @@ int pool_close(struct pool *pool)
 	staging_close(pool->staging);
 	if (pool->extents)
 		extents_close(pool->extents);
-	if (pool->kv)
-		keep_first(&r, kv_close(pool->kv));
+	keep_first(&r, pool_close_kv(pool));
 	if (pool->lockfd >= 0)
 		close(pool->lockfd);
 	if (pool->dirfd >= 0)

@@ -17,6 +17,8 @@ struct pool {
 	struct super super;
 	struct config config;
 	struct kv *kv;
+	int index_fd, wal_fd; /* the engine's directories, and the path of the first */
+	char *index_path;
 	struct kv_recovery recovery;
 	struct extents *extents;
 	struct digests *digests;

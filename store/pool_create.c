@@ -54,20 +54,10 @@ static int write_root(struct kv *kv, const struct super *super)
 
 static int make_index(struct pool *pool)
 {
-	struct kv_options opt;
-	char *index_path;
-	int r = pool_kv_options(pool, false, &opt, &index_path);
-	if (r < 0)
-		return r;
-	r = kv_open(&opt, &pool->kv, &pool->recovery);
-	close(opt.index_dirfd);
-	close(opt.wal_dirfd);
-	free(index_path);
-	if (r < 0)
-		return r;
-	r = write_root(pool->kv, &pool->super);
-	int closed = kv_close(pool->kv);
-	pool->kv = NULL;
+	int r = pool_open_kv(pool, false);
+	if (r == 0)
+		r = write_root(pool->kv, &pool->super);
+	int closed = pool_close_kv(pool);
 	return r < 0 ? r : closed;
 }
 
@@ -157,7 +147,9 @@ static int create_in(struct pool *pool, struct pool_error *err)
 
 int pool_create(const char *path, const struct config *config, struct pool_error *err)
 {
-	struct pool pool = { .dirfd = -1, .lockfd = -1, .config = *config };
+	struct pool pool = {
+		.dirfd = -1, .lockfd = -1, .index_fd = -1, .wal_fd = -1, .config = *config
+	};
 	bool made = mkdir(path, 0755) == 0;
 	if (!made && errno != EEXIST) {
 		int r = -errno;

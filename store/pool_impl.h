@@ -7,7 +7,7 @@
 extern const char *const pool_directories[]; /* NULL-terminated */
 
 void pool_say(struct pool_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Options for kv_open(). The caller closes both descriptors and frees *ret_index_path. */
-int pool_kv_options(struct pool *pool, bool read_only, struct kv_options *ret_opt,
-		    char **ret_index_path);
+/* Opens pool->kv, on descriptors and a path that the pool keeps until pool_close_kv(). */
+int pool_open_kv(struct pool *pool, bool read_only);
+int pool_close_kv(struct pool *pool);
 #endif
