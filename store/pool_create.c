@@ -14,10 +14,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-static const char conf_text[] =
-	"# Options of this foldfs pool, one `name = value` a line; see foldfs.conf(5).\n"
-	"# Options given with -o at mount time override them.\n";
-
 static int dir_is_empty(int dirfd)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -61,6 +57,15 @@ static int make_index(struct pool *pool)
 	return r < 0 ? r : closed;
 }
 
+static int write_config(struct pool *pool)
+{
+	CLEANUP_BUF struct buf text = { 0 };
+	config_print(&pool->config, &text);
+	if (text.failed)
+		return -ENOMEM;
+	return io_replace_file(pool->dirfd, "foldfs.conf", text.data, text.len, 0644);
+}
+
 static int make_contents(struct pool *pool, const char **ret_what)
 {
 	for (size_t i = 0; pool_directories[i]; i++) {
@@ -69,7 +74,7 @@ static int make_contents(struct pool *pool, const char **ret_what)
 			return -errno;
 	}
 	*ret_what = "foldfs.conf";
-	int r = io_replace_file(pool->dirfd, "foldfs.conf", conf_text, strlen(conf_text), 0644);
+	int r = write_config(pool);
 	*ret_what = "index";
 	if (r == 0)
 		r = make_index(pool);
