@@ -179,10 +179,10 @@ suite_cleanup() {
 	if [ -n "$POOL" ]; then
 		! mountpoint -q "$MOUNT" || umount "$MOUNT" 2>/dev/null || umount -l "$MOUNT" || true
 	elif [ -n "${DIR:-}" ]; then
-		rm -rf "$DIR" 2>/dev/null || true
+		rm -rf --one-file-system "$DIR" 2>/dev/null || true
 	fi
 	if [ "$status" = 0 ] || [ ! -s "$LOG" ]; then
-		rm -rf "$WORK"
+		rm -rf --one-file-system "$WORK"
 	elif [ -z "${KEEP_LOG:-}" ]; then
 		echo "log: $LOG" >&2
 	fi
