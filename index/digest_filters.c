@@ -78,14 +78,15 @@ static int scan_some(struct scan *c, unsigned slice)
 {
 	c->n = 0;
 	while (c->n < SCAN_BATCH) {
-		struct slice key, val;
+		struct slice key = { 0 }, val;
 		int r = kv_iter_next(c->it, &key, &val);
-		if (r == 0 || ((r == 1 || r == -EUCLEAN) && key.at[0] >> 2 != slice)) {
+		bool row = r == 1 || (r == -EUCLEAN && key.len); /* a damaged value's key is good */
+		if (r < 0 && !row)
+			return r;
+		if (!row || (key.len && key.at[0] >> 2 != slice)) {
 			c->end = true;
 			return 0;
 		}
-		if (r < 0 && r != -EUCLEAN) /* a damaged value's key is good */
-			return r;
 		if (key.len == DIGEST_KEY_BYTES)
 			c->keys[c->n++] =
 				(struct digest_key){ get_be64(key.at), get_be64(key.at + 8) };

@@ -19,7 +19,7 @@
 #include <pthread.h>
 
 #define STRIPE 4096u /* two halves, searched side by side */
-#define likely_not(x) __builtin_expect((x), 0)
+#define unlikely(x) __builtin_expect((x), 0)
 
 static pthread_once_t gear_once = PTHREAD_ONCE_INIT;
 static uint64_t gear[256], gear_twice[256];
@@ -77,10 +77,10 @@ static size_t scan_plain(const uint8_t *p, size_t at, size_t to, uint64_t mask, 
 
 	for (; at + 2 <= to; at += 2) {
 		hash = (hash << 2) + gear_twice[p[at]];
-		if (likely_not(!(hash & mask_twice)))
+		if (unlikely(!(hash & mask_twice)))
 			return at;
 		hash += gear[p[at + 1]];
-		if (likely_not(!(hash & mask)))
+		if (unlikely(!(hash & mask)))
 			return at + 1;
 	}
 	if (at < to && !(((hash << 1) + gear[p[at]]) & mask))
@@ -92,15 +92,15 @@ static size_t scan_plain(const uint8_t *p, size_t at, size_t to, uint64_t mask, 
 	do {                                                                                       \
 		h1 = (h1 << 2) + gear_twice[first[i]];                                             \
 		h2 = (h2 << 2) + gear_twice[second[i]];                                            \
-		if (likely_not(!(h1 & mask_twice)))                                                \
+		if (unlikely(!(h1 & mask_twice)))                                                  \
 			return at + (i);                                                           \
-		if (likely_not(!(h2 & mask_twice)))                                                \
+		if (unlikely(!(h2 & mask_twice)))                                                  \
 			goto in_second;                                                            \
 		h1 += gear[first[(i) + 1]];                                                        \
 		h2 += gear[second[(i) + 1]];                                                       \
-		if (likely_not(!(h1 & mask)))                                                      \
+		if (unlikely(!(h1 & mask)))                                                        \
 			return at + (i) + 1;                                                       \
-		if (likely_not(!(h2 & mask)))                                                      \
+		if (unlikely(!(h2 & mask)))                                                        \
 			goto in_second;                                                            \
 	} while (0)
 

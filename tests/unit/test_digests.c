@@ -373,6 +373,44 @@ static void test_a_full_disk(void **state)
 	bed_remove(&b);
 }
 
+static int one_row(void *arg, struct slice *key, struct slice *val)
+{
+	struct digest **digest = arg;
+	if (!*digest)
+		return 0;
+	*key = slice_of((*digest)->bytes, DIGEST_KEY_BYTES);
+	*val = slice_of("\x80", 1); /* a varint without its end */
+	*digest = NULL;
+	return 1;
+}
+
+static void test_damaged_rows_are_mended(void **state)
+{
+	(void)state;
+	struct bed b;
+	struct digests_stats st;
+	struct digest digest = digest_no(5), *row = &digest;
+	bed_make(&b);
+	fill(b.d, 0, 100);
+	bed_close(&b);
+	b.kv = pool_open(&b.pool);
+	assert_int_equal(kv_load_sorted(b.kv, KV_DIGEST, one_row, &row, DIGESTS_ROW, "short", 5),
+			 0);
+	assert_int_equal(kv_close(b.kv), 0);
+	bed_open(&b);
+	assert_int_equal(digests_watermark(b.d), 0);
+	wait_for_filter(b.d);
+	assert_int_equal(find(b.d, 5), 0);
+	digests_get_stats(b.d, &st);
+	assert_int_equal(st.damaged, 1);
+	assert_int_equal(drop(b.d, 5, 6), 0);
+	fill(b.d, 5, 6);
+	bed_close(&b);
+	bed_open(&b);
+	check_filled(b.d, 100);
+	bed_remove(&b);
+}
+
 static void test_a_removal_hides_every_layer(void **state)
 {
 	(void)state;
@@ -404,6 +442,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_watermark_follows_what_is_loaded),
 		cmocka_unit_test(test_bad_arguments_and_read_only),
+		cmocka_unit_test(test_damaged_rows_are_mended),
 		cmocka_unit_test(test_a_removal_hides_every_layer),
 		cmocka_unit_test(test_the_filter_grows),
 		cmocka_unit_test(test_the_filter_obeys_its_limit),
