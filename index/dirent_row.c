@@ -19,13 +19,6 @@ struct dirent_iter {
 	uint64_t parent;
 };
 
-void dirent_put_seed(struct kv_batch *b, uint64_t seed)
-{
-	uint8_t val[8];
-	put_le64(val, seed);
-	kv_batch_put(b, KV_META, META_DIRENT_SEED, strlen(META_DIRENT_SEED), val, sizeof val);
-}
-
 /* The seed never changes once it is there, so each thread keeps the one it read last. */
 static int seed_get(struct kv *kv, uint64_t *ret_seed)
 {

@@ -4,8 +4,8 @@
  * The key is (parent, cookie). A cookie is the 63-bit seeded hash of the name with its low 7 bits
  * used to tell collisions apart, so it finds a name without a second table, stays the same while
  * the entry lives, and is what readdir hands out (telldir/seekdir, NFS). Cookies 0..2 are free for
- * ".", ".." and the start. The seed is the pool's own (dirent_put_seed), so that nobody can choose
- * names that collide.
+ * ".", ".." and the start. The seed is the pool's own, so that nobody can choose names that
+ * collide: mkfs puts it (KV_META, META_DIRENT_SEED) before the first name; without it, it is 0.
  */
 #ifndef FOLDFS_DIRENT_ROW_H
 #define FOLDFS_DIRENT_ROW_H
@@ -21,9 +21,6 @@ struct dirent_row {
 	uint8_t name_len;
 	char name[DIRENT_NAME_MAX + 1]; /* NUL-terminated */
 };
-
-/* For mkfs, in a batch of its own before the first name: without it the seed is 0. */
-void dirent_put_seed(struct kv_batch *b, uint64_t seed);
 
 /* Finds a name. 0, -ENOENT, -ENAMETOOLONG, -EUCLEAN. */
 int dirent_get(struct kv *kv, uint64_t parent, const char *name, struct dirent_row *ret_row);

@@ -3,6 +3,7 @@
 #include "cleanup.h"
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -22,6 +23,7 @@ struct kv {
 	struct table table[KV_TABLES];
 	uint64_t id, lsn, gets, iters;
 	int fail;
+	bool yield; /* set before there are threads */
 };
 
 struct op {
@@ -168,6 +170,11 @@ void fake_kv_fail_commits(struct kv *kv, int err)
 	kv->fail = err;
 }
 
+void fake_kv_yield(struct kv *kv)
+{
+	kv->yield = true;
+}
+
 void fake_kv_counts(struct kv *kv, uint64_t *ret_gets, uint64_t *ret_iters)
 {
 	SCOPED_LOCK(&kv->lock);
@@ -248,6 +255,8 @@ void kv_batch_free(struct kv_batch *b)
 
 int kv_commit(struct kv *kv, struct kv_batch *b, uint64_t *ret_lsn)
 {
+	if (kv->yield)
+		sched_yield();
 	pthread_mutex_lock(&kv->lock);
 	int r = kv->fail;
 	for (size_t i = 0; i < b->n && !r; i++) {
@@ -267,7 +276,7 @@ int kv_commit(struct kv *kv, struct kv_batch *b, uint64_t *ret_lsn)
 	return r;
 }
 
-int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct buf *val)
+static int get_row(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct buf *val)
 {
 	SCOPED_LOCK(&kv->lock);
 	bool equal;
@@ -280,6 +289,14 @@ int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct 
 		return -EUCLEAN;
 	buf_put(val, row->bytes + row->klen, row->vlen);
 	return val->failed ? -ENOMEM : 0;
+}
+
+int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct buf *val)
+{
+	int r = get_row(kv, t, key, klen, val);
+	if (kv->yield)
+		sched_yield();
+	return r;
 }
 
 struct kv_iter *kv_iter_new(struct kv *kv, enum kv_table t, const void *from, size_t len, bool down)

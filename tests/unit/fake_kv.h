@@ -17,6 +17,8 @@ size_t fake_kv_bytes(struct kv *kv, enum kv_table t);
 void fake_kv_damage(struct kv *kv, enum kv_table t, const void *key, size_t klen);
 /* Every commit fails with this error; 0 ends it. */
 void fake_kv_fail_commits(struct kv *kv, int err);
+/* Lets other threads run after each get and before each commit, where a race would show. */
+void fake_kv_yield(struct kv *kv);
 /* How many gets, and how many iterators there were. */
 void fake_kv_counts(struct kv *kv, uint64_t *ret_gets, uint64_t *ret_iters);
 /* Puts or deletes (val NULL) one row. */
