@@ -13,7 +13,7 @@ from pathlib import Path
 
 import env
 
-PLACE = Path(os.environ.get("FOLDFS_TEST_SOURCES", env.BUILD / "test-sources"))
+PLACE = Path(os.environ.get("FOLDFS_TEST_SOURCES", env.SOURCE / "build" / "test-sources"))
 
 
 def source_lines():

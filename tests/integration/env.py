@@ -5,7 +5,7 @@ FOLDFS_BUILD            the build directory (default: build in the source tree)
 FOLDFS_TEST_REFERENCE=1 a plain directory stands in for the mount: shows that the tests are right
 FOLDFS_TEST_REQUIRE=1   a test that would be skipped for want of something fails instead (./check)
 FOLDFS_TEST_MODES       I/O modes to run the data tests in (default: native,mediated)
-FOLDFS_TEST_SOURCES     where fetched source trees are kept (default: BUILD/test-sources)
+FOLDFS_TEST_SOURCES     where fetched source trees are kept (default: build/test-sources)
 FOLDFS_TEST_SLOW        factor for every deadline (sanitizers, slow disks)
 """
 

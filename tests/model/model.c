@@ -31,6 +31,7 @@ static const char usage_text[] =
 	"  --remount CMD    command to run after it; a second comparison follows\n"
 	"  --only LIST      these calls only, as open,write,close\n"
 	"  --without LIST   all calls but these\n"
+	"  --as-root        root makes all calls\n"
 	"  --trace          show every call\n"
 	"  --breakages      list what MODEL_BREAK can be; it makes the target wrong on purpose\n";
 
@@ -49,8 +50,9 @@ static int parse(int argc, char **argv)
 		{ "no-shared", 0, NULL, 'S' }, { "check-every", 1, NULL, 'c' },
 		{ "between", 1, NULL, 'b' },   { "remount", 1, NULL, 'r' },
 		{ "only", 1, NULL, 'o' },      { "without", 1, NULL, 'w' },
-		{ "trace", 0, NULL, 't' },     { "breakages", 0, NULL, 'B' },
-		{ "help", 0, NULL, 'h' },      { NULL, 0, NULL, 0 },
+		{ "trace", 0, NULL, 't' },     { "as-root", 0, NULL, 'R' },
+		{ "breakages", 0, NULL, 'B' }, { "help", 0, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
 	for (int opt; (opt = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
 		switch (opt) {
@@ -83,6 +85,9 @@ static int parse(int argc, char **argv)
 			break;
 		case 'w':
 			options.without = optarg;
+			break;
+		case 'R':
+			options.as_root = true;
 			break;
 		case 't':
 			options.trace = true;

@@ -104,7 +104,8 @@ static void explain(struct worker *w, const struct playground *playground, const
 	outcome_text(&out[REFERENCE], reference, sizeof reference);
 	flockfile(stderr);
 	for (uint64_t i = w->step > HISTORY ? w->step - HISTORY : 0; i < w->step; i++)
-		fprintf(stderr, "  %s\n", w->history[i % HISTORY]);
+		if (*w->history[i % HISTORY])
+			fprintf(stderr, "  %s\n", w->history[i % HISTORY]);
 	fprintf(stderr,
 		"model: DIFFERENCE seed=%llu phase=%llu worker=%u step=%llu in %s\n"
 		"  call:      %s\n  target:    %s\n  reference: %s\n  differs:   %s\n",
@@ -134,8 +135,9 @@ static bool step(struct worker *w, struct playground *playground)
 	struct call call = { 0 };
 	struct outcome out[SIDES] = { 0 };
 	char why[400] = "";
+	w->history[w->step % HISTORY][0] = 0;
 	call.kind = draw_kind(&w->rng);
-	if (rng_chance(&w->rng, 20))
+	if (!options.as_root && rng_chance(&w->rng, 20))
 		call.as = rng_chance(&w->rng, 50) ? 12001 : 12002;
 	if (!call.kind->draw(&w->rng, playground, &call))
 		return true;
