@@ -46,9 +46,7 @@ static int allocate(int fd, uint64_t *bytes)
 		set_nocow(fd);
 	uint64_t want = *bytes / ARENA_GRANULE * ARENA_GRANULE;
 	for (; want >= REGION_MIN; want = want / 2 / ARENA_GRANULE * ARENA_GRANULE) {
-		if (ftruncate(fd, (off_t)want))
-			return -errno;
-		if (fallocate(fd, 0, 0, (off_t)want) == 0) {
+		if (ftruncate(fd, (off_t)want) == 0 && fallocate(fd, 0, 0, (off_t)want) == 0) {
 			if (want < *bytes / ARENA_GRANULE * ARENA_GRANULE)
 				log_warn("cache: no space for a region of %llu bytes, made it %llu",
 					 (unsigned long long)*bytes, (unsigned long long)want);

@@ -30,19 +30,23 @@ struct packs_options {
 };
 
 /* Reads KV_PACK. Packs that were open at the end are never appended to again: they are sealed (with
- * a footer made by scanning) or, when nothing refers to them, removed. Files without a row are
- * removed when they hold no frame with a chunk id at or below chunk_last_id(), see gc. */
+ * a footer made by scanning) or, when they hold no frame with a chunk id at or below
+ * chunk_last_id(), removed. Files without a row likewise. -EUCLEAN: a pack is missing or too short
+ * (logged; reading only, it is passed over). */
 int packs_open(const struct packs_options *opt, struct packs **ret_p);
 /* Seals the open packs (sync, footer, rows). */
 int packs_close(struct packs *p);
 
-/* Appends a sealed frame: reserves a place, writes. Not durable. Adds the KV_PACK row to `batch`
- * when the pack is new. *ret_row as frame_place(). -ENOSPC: nothing was appended. */
+/* Appends a sealed frame: reserves a place, writes. Not durable. `batch` (may be NULL), which will
+ * have the frame's row, is given pack_barrier(). The KV_PACK row is the set's own business.
+ * *ret_row as frame_place(). -ENOSPC: nothing was appended. */
 int pack_append(struct packs *p, enum pack_stream stream, struct frame_builder *fb,
 		struct kv_batch *batch, struct frame_chunk *chunks, struct frame_row *ret_row);
-/* Makes everything appended so far durable: data, length, the file's name. Several callers share. */
+/* Makes everything appended so far durable: data, length, the file's name. Several callers share.
+ * Once it failed it fails for ever, and so does pack_append(). */
 int pack_sync(struct packs *p);
-/* A barrier for kv_batch_barrier() that does pack_sync() for what has been appended by now. */
+/* A barrier for kv_batch_barrier() that does pack_sync() for what has been appended by now. NULL: no
+ * memory. */
 struct kv_barrier *pack_barrier(struct packs *p);
 
 /* An open descriptor for reading; release with pack_fd_put(). -ENOENT: the pack is gone. */
@@ -50,11 +54,13 @@ int pack_fd_get(struct packs *p, uint64_t pack);
 void pack_fd_put(struct packs *p, uint64_t pack, int fd);
 
 /* Calls fn for every valid frame from `from` (0: the first) on, in order; fn returns 0 to go on.
- * *ret_end is where the last valid frame ended. Reads headers only. */
+ * *ret_end is where the last valid frame ended. Reads headers only. What a footer lists and is not
+ * valid is passed over and reported at the end: -EUCLEAN, -EIO. */
 int pack_scan(struct packs *p, uint64_t pack, uint64_t from,
 	      int (*fn)(void *arg, uint64_t offset, const struct frame_head *head), void *arg,
 	      uint64_t *ret_end);
-/* Marks doomed in the batch; the file goes when that batch is durable. */
+/* Marks doomed in the batch; the file goes when that batch is durable, then the row. -EBUSY: not
+ * sealed. -ENOENT: no such pack. */
 int pack_doom(struct packs *p, struct kv_batch *batch, uint64_t pack);
 /* Calls fn for every pack, as rows. */
 int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row), void *arg);

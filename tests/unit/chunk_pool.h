@@ -163,6 +163,8 @@ static inline int chunk_pool_add_frame(struct chunk_pool *cp, uint64_t first, ui
 		kv_batch_free(b);
 	}
 	if (r == 0) {
+		static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+		SCOPED_LOCK(&lock);
 		row.chunks = NULL;
 		cp->last = row;
 	}
