@@ -33,11 +33,17 @@ void extents_close(struct extents *x);
 struct kv *extents_kv(struct extents *x);
 
 struct change;
+/* Operations on one change see those before them; extents_map() and extents_seek() see only what is
+ * committed. -EINVAL and -EFBIG refuse an operation; after any other failure the row given to it is
+ * undefined and the change can only be dropped: committing it gives that error. */
 struct change *change_new(struct extents *x); /* NULL: no memory */
 struct kv_batch *change_batch(struct change *c);
 /* Consumes the change. As kv_commit(). */
 int change_commit(struct change *c, uint64_t *ret_lsn);
 void change_drop(struct change *c); /* NULL is fine */
+
+/* Runs of zeros (chunk 0) among the pieces put are holes: not mapped bytes, not data to a seek, not
+ * reported to a reader. Maps end at INT64_MAX (-EFBIG beyond). */
 
 /* Appends to *ret_map, in order, what of [at, at + len) is not a hole, clipped to that range.
  * O(log n) to find the first row, linear in the pieces returned. */
@@ -50,7 +56,8 @@ int extents_seek(struct extents *x, const struct inode_row *row, uint64_t at, bo
 
 /* Makes [at, at + len) read as these pieces, whose lengths add up to len; n = 0 makes a hole.
  * Updates row's map fields (flags, pieces, recipe, mapped_bytes); the caller puts the row into the
- * change and owns its size. len UINT64_MAX: to the end of the map (truncation, with n = 0). */
+ * change and owns its size. len UINT64_MAX: to the end of the map (truncation, with n = 0).
+ * Costs a few rows and segments of up to some hundred pieces besides what is put and removed. */
 int extents_replace(struct change *c, struct inode_row *row, uint64_t at, uint64_t len,
 		    const struct piece *pieces, size_t n);
 /* Makes dst's [dst_at, +len) read as src's [src_at, +len) does now, holes included. src and dst may
@@ -61,11 +68,14 @@ int extents_clone(struct change *c, const struct inode_row *src, uint64_t src_at
 int extents_free_some(struct change *c, struct inode_row *row, unsigned max_rows);
 
 /* Marking for gc. While a mark function is set, every piece that a change makes newly reachable
- * (new segment, inline recipe) is reported before its commit. Set it, then scan, then clear. */
+ * (new segment, inline recipe) is reported before its commit, by the thread that commits. Set it, then
+ * scan, then clear. A commit under way when it is set is visible to the scan. */
 void extents_set_mark(struct extents *x, void (*mark)(void *arg, uint64_t chunk), void *arg);
-/* Reports every chunk that any inode row or segment refers to, as they are while it runs. */
+/* Reports every chunk that any inode row or segment refers to, as they are while it runs. Ends with
+ * -EUCLEAN at the first damaged row: then not all was reported. */
 int extents_scan(struct extents *x, void (*mark)(void *arg, uint64_t chunk), void *arg);
-/* Calls fn for each (ino) whose map uses the chunk; for naming files in damage reports. Slow. */
+/* Calls fn for each (ino) whose map uses the chunk; for naming files in damage reports, so
+ * damaged rows are skipped. Slow. */
 int extents_owners(struct extents *x, uint64_t chunk, void (*fn)(void *arg, uint64_t ino),
 		   void *arg);
 
