@@ -181,7 +181,7 @@ static void take_cached(struct fetch *f)
 		struct fetch_piece *p = &f->pieces[i];
 		struct fetch_frame *fr = &f->frames[p->frame];
 		int hit = 0;
-		if (fr->codec != CODEC_RAW && !fr->hi) {
+		if (f->mode != FETCH_VERIFY && fr->codec != CODEC_RAW && !fr->hi) {
 			if (f->mode == FETCH_AHEAD)
 				hit = cache_has(f->cache, fr->place);
 			else if (f->mode == FETCH_TRY)

@@ -9,9 +9,10 @@
 #define FETCH_PIECES 512u
 
 enum fetch_mode {
-	FETCH_READ,  /* waits for devices */
-	FETCH_TRY,   /* -EAGAIN where it would have to */
-	FETCH_AHEAD, /* into the caches only: pieces have no destination */
+	FETCH_READ,   /* waits for devices */
+	FETCH_VERIFY, /* from packs, past the caches */
+	FETCH_TRY,    /* -EAGAIN where it would have to */
+	FETCH_AHEAD,  /* into the caches only: pieces have no destination */
 };
 
 struct fetch_frame {

@@ -211,6 +211,12 @@ int chunks_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, si
 	return read_map(c, map, at, len, out, FETCH_READ);
 }
 
+int chunks_verify_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
+		      void *out)
+{
+	return read_map(c, map, at, len, out, FETCH_VERIFY);
+}
+
 int chunks_try_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
 			void *out)
 {

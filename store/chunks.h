@@ -20,6 +20,9 @@ void chunks_close(struct chunks *c);
  * holes become zeros. May block on the device. */
 int chunks_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
 		    void *out);
+/* The same from packs alone: what caches hold is not asked. */
+int chunks_verify_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
+		      void *out);
 /* The same only if no device read is needed: 1 done, 0 would block, -errno. */
 int chunks_try_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
 			void *out);

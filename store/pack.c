@@ -110,7 +110,7 @@ int packs_close(struct packs *p)
 		return 0;
 	int r = 0;
 	if (!p->opt.read_only) {
-		r = pack_streams_retire(p);
+		r = packs_retire(p);
 		int sync = kv_sync(p->opt.kv, UINT64_MAX); /* runs our barriers */
 		r = r ? r : sync;
 		if (sync == 0)

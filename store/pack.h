@@ -62,6 +62,8 @@ int pack_scan(struct packs *p, uint64_t pack, uint64_t from,
 /* Marks doomed in the batch; the file goes when that batch is durable, then the row. -EBUSY: not
  * sealed. -ENOENT: no such pack. */
 int pack_doom(struct packs *p, struct kv_batch *batch, uint64_t pack);
+/* Ends the packs that are being filled: each is sealed as soon as nobody writes to it. First error. */
+int packs_retire(struct packs *p);
 /* Calls fn for every pack, as rows. */
 int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row), void *arg);
 void packs_bytes(struct packs *p, uint64_t *ret_bytes, uint64_t *ret_packs);

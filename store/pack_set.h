@@ -51,8 +51,6 @@ struct packs {
 void packs_unref(struct packs *p);
 int pack_sync_set(struct packs *p);
 
-/* Seals every pack that is being filled. First error; goes on past it. */
-int pack_streams_retire(struct packs *p);
 /* Frees what is durable or will never be. */
 void open_pack_reap_locked(struct packs *p);
 void open_pack_free(struct open_pack *op);

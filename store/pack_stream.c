@@ -258,7 +258,7 @@ int pack_append(struct packs *p, enum pack_stream stream, struct frame_builder *
 	return 0;
 }
 
-int pack_streams_retire(struct packs *p)
+int packs_retire(struct packs *p)
 {
 	int first_error = 0;
 	SCOPED_LOCK(&p->lock);
