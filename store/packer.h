@@ -14,6 +14,9 @@
 #include "chunks.h"
 #include "digests.h"
 
+/* KV_META: every id given out is below this (le64). Kept by who deletes the rows of the last ids. */
+#define PACKER_NEXT_KEY "next_chunk"
+
 struct packer;
 
 struct packer_options {
@@ -32,23 +35,36 @@ struct packed {
 	bool duplicate;
 };
 
-/* Waits to be told. `next` is the packer's. run() is called once, on any thread, err 0 or why the
- * frame could not be stored; it may commit but should not take long. */
+/* Waits to be told. `next` and `frame` are the packer's. run() is called once, on any thread, err 0
+ * or why a frame could not be stored; it may commit but must not wait for other frames. Who relies
+ * on several frames waits for the last and says in `first` which is the first (0: only that one):
+ * err is then that of any frame between. */
 struct packed_wait {
 	void (*run)(struct packed_wait *w, int err);
 	struct packed_wait *next;
-	uint64_t frame;
+	uint64_t first, frame;
 };
 
+/* Adds the digests that memory held at a crash again (digests_watermark). */
 int packer_open(const struct packer_options *opt, struct packer **ret_p);
-int packer_close(struct packer *p); /* flushes */
+/* Stores what is left, and waits until it is durable. */
+int packer_close(struct packer *p);
+/* len <= CHUNK_LENGTH_MAX. May compress and append a full frame, or read a stored chunk, on this
+ * thread. A failure to store is not reported here but to who waits for the frame. */
 int packer_add(struct packer *p, const struct digest *digest, const void *data, uint32_t len,
 	       struct packed *ret_packed);
 void packer_when_stored(struct packer *p, uint64_t frame, struct packed_wait *w);
-/* Seals the frame being filled though it is not full, if it holds anything up to `frame`. */
-int packer_flush(struct packer *p, uint64_t frame);
-/* gc: while set, every duplicate hit is reported before packer_add() returns. */
-void packer_set_mark(struct packer *p, void (*mark)(void *arg, uint64_t chunk), void *arg);
+/* Stores the frame being filled though it is not full, if it is not later than `frame`. Failures go
+ * to those who wait. */
+void packer_flush(struct packer *p, uint64_t frame);
+/* Flushes, and returns when every frame begun before the call was stored or failed. */
+void packer_drain(struct packer *p);
+/* Every id given out so far is below this. */
+uint64_t packer_next_id(struct packer *p);
+/* gc: while set, every duplicate hit is offered before packer_add() returns: true takes it as live,
+ * false says that it is being collected, and the bytes are stored anew. Called under the packer's
+ * lock. NULL ends it. */
+void packer_set_mark(struct packer *p, bool (*mark)(void *arg, uint64_t chunk), void *arg);
 
 struct packer_stats {
 	uint64_t chunks, duplicates, bytes_in, bytes_new, bytes_stored, frames;

@@ -135,45 +135,6 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 	return r;
 }
 
-static int readd_frame(struct pool *pool, uint64_t first_id, uint64_t watermark)
-{
-	CLEANUP_FREE struct chunk_entry *entries = NULL;
-	uint32_t n = 0;
-	int r = chunks_frame_digests(pool->chunks, first_id, &entries, &n);
-	if (r == -EIO || r == -EUCLEAN || r == -ENOENT)
-		return 0; /* unreadable: its chunks are stored anew when they come again */
-	for (uint32_t i = 0; r >= 0 && i < n; i++)
-		if (entries[i].id >= watermark)
-			r = digests_add(pool->digests, &entries[i].digest, entries[i].id);
-	return r < 0 ? r : 0;
-}
-
-static int readd_digests(struct pool *pool)
-{
-	uint64_t watermark = digests_watermark(pool->digests), last = 0;
-	uint8_t from[10] = { 0 };
-	put_be64(from, watermark > FRAME_CHUNKS_MAX ? watermark - FRAME_CHUNKS_MAX : 0);
-	int r = chunk_last_id(pool->kv, &last);
-	if (r < 0)
-		return r;
-	struct kv_iter *it = kv_iter_new(pool->kv, KV_CHUNK, from, sizeof from, false);
-	if (!it)
-		return -ENOMEM;
-	struct slice key, val;
-	while ((r = kv_iter_next(it, &key, &val)) != 0) {
-		if (r == -EUCLEAN || key.len != 10 || get_be16(key.at + 8) != 0)
-			continue;
-		if (r > 0)
-			r = readd_frame(pool, get_be64(key.at), watermark);
-		if (r < 0)
-			break;
-	}
-	kv_iter_free(it);
-	if (r == 0)
-		digests_settle(pool->digests, last + 1);
-	return r;
-}
-
 static int open_data(struct pool *pool, bool ro)
 {
 	const struct config *conf = &pool->config;
@@ -200,8 +161,6 @@ static int open_data(struct pool *pool, bool ro)
 		r = cache_open(&cache, &pool->cache);
 	if (r == 0)
 		r = chunks_open(pool->kv, pool->packs, pool->cache, &pool->chunks);
-	if (r == 0 && !ro)
-		r = readd_digests(pool);
 	return r;
 }
 

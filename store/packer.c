@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: MIT
+/* The decision about a chunk is a loop of short rounds. Each round holds the lock, and either
+ * decides, or finds that something must be learnt first that takes long (the index, a frame's
+ * digests, the stored bytes themselves, room for a frame): it lets go of the lock, learns it, and
+ * starts over, since others may have added the same chunk meanwhile. What was learnt is kept in a
+ * `struct round`, so that each thing is done once and the loop ends.
+ *
+ * A duplicate is believed on its full digest, never on the 16 bytes that the index compares, and
+ * only while the pack it lies in counts as verified. Otherwise its bytes are read and compared; when
+ * they are not what they should be, the chunk is stored anew under a new id, which takes the old
+ * one's place here and in the index: so writing bytes again heals them for all who write them later.
+ *
+ * Nothing here waits for durability, and nothing that fails to be stored is found again: flight
+ * tells us about each chunk of a lost frame before it tells those who wait for it.
+ *
+ * gc. The mark is asked about every hit under the lock, and the chunks it refuses are as good as
+ * unknown. What a round learnt from the index before a pass ended may be about chunks that are gone:
+ * `epoch` tells. Neighbours are dropped at the end of a pass for the same reason.
+ *
+ * Ids. The next id follows from the last row; gc, which may delete the last rows, keeps KV_META
+ * "next_chunk". Ids of frames that a crash took are given again: their digests may still be in
+ * the index, which is one more reason to believe only the full digest of a frame that has a row.
+ *
+ * Lock order: `lock`, then flight's, gc's marks. Not held while storing, reading or waiting.
+ */
+#include "packer.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "flight.h"
+#include "log.h"
+#include "neighbours.h"
+#include <errno.h>
+
+#define NEIGHBOURS_BYTES (8u << 20)
+#define JUST_READ_S 60 /* a frame just read and found right needs no second reading */
+#define ROUNDS_MAX 16  /* after that the chunk is stored, known or not */
+
+struct packer {
+	struct packer_options opt;
+	struct kv *kv;
+	struct flight *flight;
+	pthread_mutex_t lock;
+	struct neighbours *near;
+	struct flight_frame *filling; /* NULL: the next new chunk begins one */
+	uint64_t next_id;
+	bool (*mark)(void *arg, uint64_t chunk);
+	void *mark_arg;
+	uint64_t epoch; /* counts ended gc passes */
+	struct packer_stats stats;
+};
+
+/* One chunk on its way through packer_add(). */
+struct round {
+	const struct digest *digest;
+	const void *data;
+	uint32_t len;
+	unsigned rounds;
+	bool searched;	   /* the index knows no more than the neighbours */
+	uint64_t epoch;	   /* as of that search */
+	uint64_t verified; /* id whose bytes were compared, 0: none */
+	uint64_t rotten;   /* id that must not be relied upon */
+	struct packed *ret;
+};
+
+static int64_t now_s(void)
+{
+	return clock_wall_ns() / 1000000000;
+}
+
+static void forget_lost(void *arg, const struct digest *digest, uint64_t id)
+{
+	struct packer *p = arg;
+	SCOPED_LOCK(&p->lock);
+	neighbours_remove(p->near, digest, id);
+}
+
+/* ---- opening ---- */
+
+/* The digests of one frame row, again. A frame that cannot be read is left to scrub. */
+static int readd_row(struct packer *p, const struct frame_row *row, uint64_t from)
+{
+	struct chunk_entry *entries = NULL;
+	uint32_t n = 0;
+	int r = 0;
+	if (row->part || !row->n ||
+	    chunks_frame_digests(p->opt.chunks, row->chunks[0].id, &entries, &n))
+		return 0;
+	for (uint32_t i = 0; i < n && r == 0; i++)
+		if (entries[i].id >= from)
+			r = digests_add(p->opt.digests, &entries[i].digest, entries[i].id);
+	free(entries);
+	return r;
+}
+
+/* The key of the row that `from` would be in. */
+static void row_before(struct packer *p, uint64_t from, uint8_t key[10])
+{
+	struct slice k, v;
+	put_be64(key, from);
+	put_be16(key + 8, 0);
+	struct kv_iter *it = kv_iter_new(p->kv, KV_CHUNK, key, 10, true);
+	if (it && kv_iter_next(it, &k, &v) == 1 && k.len == 10)
+		memcpy(key, k.at, 10);
+	kv_iter_free(it);
+}
+
+static int readd_digests(struct packer *p)
+{
+	uint64_t from = digests_watermark(p->opt.digests);
+	if (from >= p->next_id)
+		return 0;
+	uint8_t key[10];
+	struct slice k, v;
+	row_before(p, from, key);
+	struct kv_iter *it = kv_iter_new(p->kv, KV_CHUNK, key, sizeof key, false);
+	int r = it ? 0 : -ENOMEM, more = 0;
+	while (r == 0 && (more = kv_iter_next(it, &k, &v)) != 0) {
+		struct frame_row row = { 0 };
+		if (more < 0 && more != -EUCLEAN)
+			r = more;
+		if (more == 1 && frame_decode_row(k, v, &row) == 0)
+			r = readd_row(p, &row, from);
+		frame_row_done(&row);
+	}
+	kv_iter_free(it);
+	if (r == 0)
+		digests_settle(p->opt.digests, p->next_id);
+	return r;
+}
+
+static int find_next_id(struct packer *p)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	uint64_t last;
+	int r = chunk_last_id(p->kv, &last);
+	if (r < 0)
+		return r;
+	p->next_id = last + 1;
+	r = kv_get(p->kv, KV_META, PACKER_NEXT_KEY, strlen(PACKER_NEXT_KEY), &val);
+	if (r == 0 && val.len == 8 && get_le64(val.data) > p->next_id)
+		p->next_id = get_le64(val.data);
+	return r == -ENOENT ? 0 : r;
+}
+
+static void packer_free(struct packer *p)
+{
+	flight_close(p->flight);
+	neighbours_free(p->near);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+int packer_open(const struct packer_options *opt, struct packer **ret_p)
+{
+	struct packer *p = calloc(1, sizeof *p);
+	if (!p)
+		return -ENOMEM;
+	p->opt = *opt;
+	p->kv = extents_kv(opt->extents);
+	pthread_mutex_init(&p->lock, NULL);
+	struct flight_options fo = {
+		.kv = p->kv,
+		.packs = opt->packs,
+		.digests = opt->digests,
+		.level = opt->level,
+		.stream = opt->stream,
+		.failed = forget_lost,
+		.arg = p,
+	};
+	int r = neighbours_new(NEIGHBOURS_BYTES, &p->near);
+	if (r == 0)
+		r = flight_open(&fo, &p->flight);
+	if (r == 0)
+		r = find_next_id(p);
+	if (r == 0)
+		r = readd_digests(p);
+	if (r < 0) {
+		packer_free(p);
+		return r;
+	}
+	*ret_p = p;
+	return 0;
+}
+
+int packer_close(struct packer *p)
+{
+	if (!p)
+		return 0;
+	packer_drain(p);
+	int r = flight_sync(p->flight);
+	packer_free(p);
+	return r;
+}
+
+/* ---- what is known of a chunk ---- */
+
+/* Until when the chunks of this pack are believed unread. */
+static int64_t pack_trust(struct packer *p, uint64_t pack)
+{
+	struct pack_row row;
+	if (pack_get(p->kv, pack, &row) < 0)
+		return 0;
+	int64_t since = row.verified > row.created ? row.verified : row.created;
+	return since + (int64_t)p->opt.verify_age_s;
+}
+
+static const struct chunk_entry *entry_of(const struct chunk_entry *entries, uint32_t n,
+					  uint64_t id)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (entries[i].id == id)
+			return &entries[i];
+	return NULL;
+}
+
+/* Asks the index; on a hit makes the whole frame's chunks neighbours. An index or frame that
+ * cannot be read makes a chunk unknown, never wrong: it is stored anew. */
+static void search(struct packer *p, struct round *round)
+{
+	uint64_t id;
+	struct frame_row row = { 0 };
+	struct chunk_entry *entries = NULL;
+	uint32_t n = 0, at, left;
+	if (digests_find(p->opt.digests, round->digest, &id) != 1 || id == round->rotten)
+		return;
+	if (chunk_find(p->kv, id, 0, &row, &at, &left) < 0)
+		return;
+	uint64_t pack = row.pack;
+	frame_row_done(&row);
+	if (chunks_frame_digests(p->opt.chunks, id, &entries, &n) < 0)
+		return;
+	const struct chunk_entry *e = entry_of(entries, n, id);
+	int64_t trust = pack_trust(p, pack);
+	if (e && digest_equal(&e->digest, round->digest)) {
+		SCOPED_LOCK(&p->lock);
+		if (p->epoch == round->epoch) {
+			neighbours_load(p->near, entries, n, trust);
+			neighbours_put(p->near, &e->digest, id, trust);
+		}
+	}
+	free(entries);
+}
+
+/* Reads all chunks of a row, or, of a chunk in parts, the chunk. -EAGAIN: other bytes. */
+static int read_row(struct packer *p, const struct round *round, const struct frame_row *row,
+		    uint64_t id)
+{
+	uint32_t n = row->n, len = 0, at = 0;
+	CLEANUP_FREE struct mapped *v = calloc(n, sizeof *v);
+	CLEANUP_FREE uint8_t *out = malloc(row->decoded_len + round->len);
+	if (!v || !out)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t length =
+			round->len > FRAME_DECODED_MAX ? round->len : row->chunks[i].length;
+		v[i].at = len;
+		v[i].piece = (struct piece){ row->chunks[i].id, length, 0, 1 };
+		if (row->chunks[i].id == id && length == round->len)
+			at = len + 1;
+		len += length;
+	}
+	struct map_vec map = { .v = v, .n = n, .cap = n };
+	if (!at || len > row->decoded_len + round->len)
+		return -EAGAIN;
+	int r = chunks_verify_map(p->opt.chunks, &map, 0, len, out);
+	if (r < 0)
+		return r;
+	return memcmp(out + at - 1, round->data, round->len) ? -EAGAIN : 0;
+}
+
+/* Reads the frame that holds the chunk from its pack, as nobody did for long, and compares. */
+static int compare_in_frame(struct packer *p, const struct round *round, uint64_t id,
+			    struct chunk_entry **ret_entries, uint32_t *ret_n)
+{
+	struct frame_row row = { 0 };
+	uint32_t at, left;
+	int r = chunk_find(p->kv, id, 0, &row, &at, &left);
+	if (r < 0)
+		return r;
+	r = read_row(p, round, &row, id);
+	if ((r == -EIO || r == -EUCLEAN) && row.n > 1) {
+		/* the damage may be another chunk's */
+		struct frame_row one = row;
+		one.n = 0;
+		for (uint32_t i = 0; i < row.n; i++)
+			if (row.chunks[i].id == id)
+				one.chunks = &row.chunks[i], one.n = 1;
+		r = one.n ? read_row(p, round, &one, id) : -EUCLEAN;
+	} else if (r == 0 && chunks_frame_digests(p->opt.chunks, id, ret_entries, ret_n) < 0) {
+		*ret_n = 0;
+	}
+	frame_row_done(&row);
+	return r;
+}
+
+static int compare_stored(struct packer *p, struct round *round, uint64_t id)
+{
+	CLEANUP_FREE struct chunk_entry *entries = NULL;
+	uint32_t n = 0;
+	int r = compare_in_frame(p, round, id, &entries, &n);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		log_warn("chunk %llu does not read back (%s); it is stored anew",
+			 (unsigned long long)id, r == -EAGAIN ? "other bytes" : strerror(-r));
+		round->rotten = id;
+		round->searched = false; /* the index may lead to a healthy copy */
+		return -EAGAIN;
+	}
+	round->verified = id;
+	int64_t until = now_s() + (int64_t)p->opt.verify_age_s;
+	if (p->opt.verify_age_s < JUST_READ_S)
+		until = now_s() + JUST_READ_S;
+	SCOPED_LOCK(&p->lock);
+	for (uint32_t i = 0; i < n; i++) {
+		struct neighbour *e = neighbours_find(p->near, &entries[i].digest);
+		if (e && e->id == entries[i].id && e->trusted_until < until)
+			e->trusted_until = until;
+	}
+	return -EAGAIN;
+}
+
+/* ---- one round; each of these is entered with the lock and returns without it ---- */
+
+static int take_duplicate_locked(struct packer *p, struct round *round, uint64_t id, uint64_t frame)
+{
+	*round->ret = (struct packed){ .id = id, .frame = frame, .duplicate = true };
+	p->stats.chunks++;
+	p->stats.duplicates++;
+	p->stats.bytes_in += round->len;
+	pthread_mutex_unlock(&p->lock);
+	return 0;
+}
+
+/* Gives the chunk its id, in a frame that is being filled or was begun for it. */
+static void name_new_locked(struct packer *p, struct round *round, struct flight_frame *f)
+{
+	uint64_t id = p->next_id++;
+	f->last_id = id;
+	neighbours_put(p->near, round->digest, id, now_s() + (int64_t)p->opt.verify_age_s);
+	*round->ret = (struct packed){ .id = id, .frame = f->seq };
+	p->stats.chunks++;
+	p->stats.bytes_in += round->len;
+	p->stats.bytes_new += round->len;
+}
+
+static struct flight_frame *detach_locked(struct packer *p)
+{
+	return TAKE_PTR(p->filling);
+}
+
+static int begin_frame_locked(struct packer *p, struct flight_frame **ret_frame)
+{
+	int r = flight_begin(p->flight, p->next_id, ret_frame);
+	if (r < 0)
+		pthread_mutex_unlock(&p->lock);
+	if (r == -EAGAIN)
+		flight_throttle(p->flight);
+	return r;
+}
+
+static int store_long_locked(struct packer *p, struct round *round)
+{
+	struct flight_frame *f;
+	int r = begin_frame_locked(p, &f);
+	if (r < 0)
+		return r;
+	name_new_locked(p, round, f);
+	pthread_mutex_unlock(&p->lock);
+	flight_store_parts(p->flight, f, round->digest, round->data, round->len);
+	return 0;
+}
+
+static int store_new_locked(struct packer *p, struct round *round)
+{
+	bool is_long = round->len > FRAME_DECODED_MAX;
+	if (p->filling && (is_long || !frame_fits(p->filling->fb, round->len))) {
+		/* stored first, then the next one is begun: while this thread compresses, another
+		 * fills a frame, so frames hold runs of one file */
+		struct flight_frame *full = detach_locked(p);
+		pthread_mutex_unlock(&p->lock);
+		flight_store(p->flight, full);
+		return -EAGAIN;
+	}
+	if (is_long)
+		return store_long_locked(p, round);
+	if (!p->filling) {
+		int r = begin_frame_locked(p, &p->filling);
+		if (r < 0)
+			return r;
+	}
+	struct flight_frame *f = p->filling;
+	name_new_locked(p, round, f);
+	frame_add(f->fb, round->ret->id, round->digest, round->data, round->len);
+	f = frame_fits(f->fb, 1) ? NULL : detach_locked(p);
+	pthread_mutex_unlock(&p->lock);
+	if (f)
+		flight_store(p->flight, f);
+	return 0;
+}
+
+static int decide(struct packer *p, struct round *round)
+{
+	pthread_mutex_lock(&p->lock);
+	struct neighbour *e = neighbours_find(p->near, round->digest);
+	if (e && e->id == round->rotten) {
+		neighbours_remove(p->near, round->digest, e->id);
+		e = NULL;
+	}
+	if (e && round->rounds < ROUNDS_MAX) {
+		uint64_t id = e->id, frame = flight_find(p->flight, id);
+		if (!frame && id != round->verified && now_s() >= e->trusted_until) {
+			pthread_mutex_unlock(&p->lock);
+			return compare_stored(p, round, id);
+		}
+		if (!p->mark || p->mark(p->mark_arg, id))
+			return take_duplicate_locked(p, round, id, frame);
+		return store_new_locked(p, round); /* being collected */
+	}
+	if (!round->searched || round->epoch != p->epoch) {
+		round->searched = true;
+		round->epoch = p->epoch;
+		pthread_mutex_unlock(&p->lock);
+		search(p, round);
+		return -EAGAIN;
+	}
+	return store_new_locked(p, round);
+}
+
+int packer_add(struct packer *p, const struct digest *digest, const void *data, uint32_t len,
+	       struct packed *ret_packed)
+{
+	if (!len || len > CHUNK_LENGTH_MAX)
+		return -EINVAL;
+	struct round round = { .digest = digest, .data = data, .len = len, .ret = ret_packed };
+	int r;
+	while ((r = decide(p, &round)) == -EAGAIN)
+		round.rounds++;
+	return r;
+}
+
+/* ---- the rest of the interface ---- */
+
+void packer_when_stored(struct packer *p, uint64_t frame, struct packed_wait *w)
+{
+	flight_when_stored(p->flight, frame, w);
+}
+
+void packer_flush(struct packer *p, uint64_t frame)
+{
+	pthread_mutex_lock(&p->lock);
+	struct flight_frame *f = p->filling && p->filling->seq <= frame ? detach_locked(p) : NULL;
+	pthread_mutex_unlock(&p->lock);
+	if (f)
+		flight_store(p->flight, f);
+}
+
+void packer_drain(struct packer *p)
+{
+	pthread_mutex_lock(&p->lock);
+	uint64_t last = flight_last(p->flight);
+	pthread_mutex_unlock(&p->lock);
+	packer_flush(p, last);
+	flight_wait(p->flight, last);
+}
+
+uint64_t packer_next_id(struct packer *p)
+{
+	SCOPED_LOCK(&p->lock);
+	return p->next_id;
+}
+
+void packer_set_mark(struct packer *p, bool (*mark)(void *arg, uint64_t chunk), void *arg)
+{
+	SCOPED_LOCK(&p->lock);
+	p->mark = mark;
+	p->mark_arg = arg;
+	if (!mark) {
+		p->epoch++;
+		neighbours_clear(p->near);
+	}
+}
+
+void packer_get_stats(struct packer *p, struct packer_stats *ret_stats)
+{
+	pthread_mutex_lock(&p->lock);
+	*ret_stats = p->stats;
+	pthread_mutex_unlock(&p->lock);
+	flight_totals(p->flight, &ret_stats->frames, &ret_stats->bytes_stored);
+}
