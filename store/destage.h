@@ -10,6 +10,7 @@
 #define FOLDFS_DESTAGE_H
 #include "chunker.h"
 #include "packer.h"
+#include "workers.h"
 
 #define DESTAGE_WINDOW (32u << 20)
 
@@ -27,7 +28,8 @@ struct destage_source {
 	uint64_t hint_us; /* free for the caller */
 
 	/* Fills buf with the bytes at `at`; exactly len of them (past the end of a file: zeros), or
-	 * -errno. Called by one worker at a time. */
+	 * -errno. Some bytes are asked for twice. read() and commit() of one source are never called
+	 * side by side. */
 	int (*read)(struct destage_source *s, void *buf, size_t len, uint64_t at);
 	/* [at, at+len) consists of these pieces (lengths add up to len; chunk 0 = zeros). Windows
 	 * come in order, one at a time. The callee checks that the bytes did not change meanwhile,
@@ -37,7 +39,13 @@ struct destage_source {
 	/* Called once, last; 0, what commit() or read() returned, or why storing failed. */
 	void (*done)(struct destage_source *s, int err);
 	bool small_together; /* at most a chunk or two: wait for a frame to fill, or the next flush */
-	struct destage_run *run; /* destage's own */
+
+	/* destage's own */
+	struct destage *destage;
+	struct destage_run *run;
+	struct job job;
+	struct destage_source *older, *newer;
+	uint64_t number;
 };
 
 int destage_open(const struct destage_options *opt, struct destage **ret_d);
@@ -50,5 +58,7 @@ void destage_start(struct destage *d, struct destage_source *s);
 void destage_flush(struct destage *d);
 /* Seals the partly filled frame, so that what waits for it commits soon. Does not wait. */
 void destage_nudge(struct destage *d);
+/* Every window begun before this call has been committed or given up when it returns. Blocks. */
+void destage_settle(struct destage *d);
 uint64_t destage_pending_bytes(struct destage *d);
 #endif

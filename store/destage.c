@@ -1,0 +1,584 @@
+// SPDX-License-Identifier: MIT
+/* A source takes turns on the workers: one turn cuts one window, or only commits what has become
+ * ready. Between turns it is queued behind the others, so that a stream of a terabyte does not keep
+ * small files waiting, or *parked* until a window of its own is stored. A source is queued, in
+ * its turn, or parked, never two of these: so its callbacks never run side by side.
+ *
+ * A window is read in portions into the worker's buffer. Each portion is first cut and hashed as a
+ * whole, then packed in one go, so that workers who fill one frame in turns don't mix their files
+ * chunk by chunk. Windows end where a chunk does, hence nothing of the buffer outlives the turn; the
+ * bytes after the last cut are read again in the next one. What a window keeps is its pieces, at
+ * most WINDOW_PIECES, and a source has at most two windows on their way: memory is one buffer per
+ * worker and two short lists per source.
+ *
+ * Who seals the last frame? A frame fills by itself while new data comes in. When all workers are
+ * idle and a window of an ordinary source waits, the frame is sealed at once; a source that can't go
+ * on before its window is stored seals it too, and at least every second somebody does. Small files
+ * that shall share frames wait for that, or for a nudge, a flush, a settle.
+ *
+ * Lock order: `lock` comes after everything of the callers and before the workers' own; it is never
+ * held while calling the packer or a callback.
+ */
+#include "destage.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "cutter.h"
+#include <errno.h>
+
+#define PORTION (1u << 20) /* bytes read at once; twice the lookahead if that is more */
+#define PORTION_ITEMS 512u /* chunks and runs of zeros cut from it */
+#define WINDOW_PIECES 4096u
+#define WINDOWS 2u /* of one source on their way */
+#define FLUSH_POLL_MS 20
+#define SEAL_MS 1000 /* an ordinary window waits no longer for a frame to fill */
+
+enum window_state { WINDOW_FREE, WINDOW_CUTTING, WINDOW_WAITING, WINDOW_STORED };
+
+struct window {
+	struct packed_wait wait;
+	struct destage_run *run;
+	uint64_t at, len;
+	uint64_t first_frame, last_frame; /* 0: nothing in it was new */
+	struct piece *pieces;
+	size_t n, cap;
+	int err;
+	/* guarded by the lock: */
+	enum window_state state;
+	uint64_t number;
+	struct window *older, *newer; /* all that are on their way */
+};
+
+struct destage_run {
+	struct destage *d;
+	struct destage_source *s;
+	struct window windows[WINDOWS];
+	unsigned head, count;	/* of those on their way */
+	uint64_t at, committed; /* cut up to here; bytes that commit() took */
+	struct cutter cutter;
+	bool cut_failed; /* the latest window is the last, and carries the error */
+	int err;	 /* why nothing more is committed */
+	bool parked;	 /* guarded by the lock */
+};
+
+struct item {
+	uint32_t at, len;
+	bool zeros;
+	struct digest digest;
+};
+
+struct buffer {
+	struct buffer *next;
+	size_t size;
+	struct item items[PORTION_ITEMS];
+	uint8_t data[];
+};
+
+struct destage {
+	struct packer *packer;
+	struct chunker chunker;
+	struct workers *workers;
+	size_t portion;
+	pthread_mutex_t lock;
+	pthread_cond_t progress; /* a source or a window is over */
+	struct destage_source *oldest, *newest;
+	struct window *oldest_window, *newest_window;
+	uint64_t sources, windows; /* numbers given out */
+	uint64_t *finishing;	   /* sources whose done() is running, one place per worker */
+	unsigned n_workers;
+	unsigned busy;	    /* sources queued or in their turn */
+	unsigned hurried;   /* callers that wait for everything */
+	unsigned impatient; /* waiting windows of ordinary sources */
+	uint64_t sealed_ms;
+	uint64_t pending;
+	struct buffer *buffers;
+	struct job nudge;
+	bool nudged;
+};
+
+/* ---- pieces ---- */
+
+static int piece_add(struct window *w, uint64_t chunk, uint64_t len)
+{
+	struct piece *last = w->n ? &w->pieces[w->n - 1] : NULL;
+	w->len += len;
+	if (last && !chunk && !last->chunk) {
+		last->length += len;
+		return 0;
+	}
+	if (last && last->chunk == chunk && last->length == len && last->repeat < UINT32_MAX) {
+		last->repeat++;
+		return 0;
+	}
+	if (w->n == w->cap) {
+		size_t cap = w->cap ? w->cap * 4 : 4;
+		struct piece *grown = realloc(w->pieces, cap * sizeof *grown);
+		if (!grown)
+			return -ENOMEM;
+		w->pieces = grown;
+		w->cap = cap;
+	}
+	w->pieces[w->n++] = (struct piece){ .chunk = chunk, .length = len, .repeat = 1 };
+	return 0;
+}
+
+/* ---- one window ---- */
+
+static int pack_items(struct window *w, struct buffer *b, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct item *item = &b->items[i];
+		struct packed packed = { 0 };
+		int r = item->zeros ? 0
+				    : packer_add(w->run->d->packer, &item->digest,
+						 b->data + item->at, item->len, &packed);
+		if (r == 0)
+			r = piece_add(w, packed.id, item->len);
+		if (r < 0)
+			return r;
+		if (packed.frame && (!w->first_frame || packed.frame < w->first_frame))
+			w->first_frame = packed.frame;
+		if (packed.frame > w->last_frame)
+			w->last_frame = packed.frame;
+	}
+	return 0;
+}
+
+/* Cuts and hashes what the buffer holds, up to `room` bytes; returns how many were used. A chunk
+ * that does not fit any more is left to the next window (*ret_full). */
+static size_t cut_items(struct cutter *cutter, struct buffer *b, size_t fill, bool last,
+			size_t room, size_t *ret_n, bool *ret_full)
+{
+	size_t at = 0, n = 0, len;
+	while (n < PORTION_ITEMS && !*ret_full) {
+		enum cut cut = cutter_next(cutter, b->data + at, fill - at, last, &len);
+		if (cut == CUT_MORE)
+			break;
+		if (len > room - at) {
+			*ret_full = true;
+			if (cut == CUT_CHUNK || room == at)
+				break;
+			len = room - at;
+			cutter->in_zeros = true; /* the rest of the run opens the next window */
+		}
+		b->items[n].at = (uint32_t)at;
+		b->items[n].len = (uint32_t)len;
+		b->items[n].zeros = cut == CUT_ZEROS;
+		if (cut == CUT_CHUNK)
+			digest_of(b->data + at, len, &b->items[n].digest);
+		at += len;
+		n++;
+	}
+	*ret_n = n;
+	return at;
+}
+
+/* Fills the window from the source; w->err says how that went. */
+static void cut_window(struct destage_run *run, struct window *w, struct buffer *b)
+{
+	struct destage_source *s = run->s;
+	uint64_t end = s->at + s->len;
+	size_t fill = 0;
+	bool full = false;
+	while (!w->err && !full && run->at < end && w->n + PORTION_ITEMS <= WINDOW_PIECES) {
+		size_t more = b->size - fill;
+		if (more > end - run->at - fill)
+			more = end - run->at - fill;
+		w->err = more ? s->read(s, b->data + fill, more, run->at + fill) : 0;
+		if (w->err)
+			break;
+		fill += more;
+		size_t n, room = DESTAGE_WINDOW - w->len;
+		size_t used =
+			cut_items(&run->cutter, b, fill, run->at + fill == end, room, &n, &full);
+		w->err = pack_items(w, b, n);
+		run->at += used;
+		fill -= used;
+		memmove(b->data, b->data + used, fill);
+	}
+}
+
+static struct buffer *buffer_get(struct destage *d)
+{
+	pthread_mutex_lock(&d->lock);
+	struct buffer *b = d->buffers;
+	if (b)
+		d->buffers = b->next;
+	pthread_mutex_unlock(&d->lock);
+	if (b)
+		return b;
+	b = malloc(sizeof *b + d->portion);
+	if (b)
+		b->size = d->portion;
+	return b;
+}
+
+static void buffer_put(struct destage *d, struct buffer *b)
+{
+	SCOPED_LOCK(&d->lock);
+	b->next = d->buffers;
+	d->buffers = b;
+}
+
+static struct window *window_begin(struct destage_run *run)
+{
+	struct destage *d = run->d;
+	struct window *w = &run->windows[(run->head + run->count) % WINDOWS];
+	struct piece *pieces = w->pieces;
+	size_t cap = w->cap;
+	*w = (struct window){ .run = run, .at = run->at, .pieces = pieces, .cap = cap };
+	run->count++;
+	SCOPED_LOCK(&d->lock);
+	w->state = WINDOW_CUTTING;
+	w->number = ++d->windows;
+	w->older = d->newest_window;
+	*(w->older ? &w->older->newer : &d->oldest_window) = w;
+	d->newest_window = w;
+	return w;
+}
+
+static void window_end(struct destage_run *run, struct window *w)
+{
+	struct destage *d = run->d;
+	run->head = (run->head + 1) % WINDOWS;
+	run->count--;
+	SCOPED_LOCK(&d->lock);
+	w->state = WINDOW_FREE;
+	*(w->older ? &w->older->newer : &d->oldest_window) = w->newer;
+	*(w->newer ? &w->newer->older : &d->newest_window) = w->older;
+	pthread_cond_broadcast(&d->progress);
+}
+
+static void window_stored(struct packed_wait *wait, int err)
+{
+	struct window *w = (struct window *)wait;
+	struct destage_run *run = w->run;
+	struct destage *d = run->d;
+	SCOPED_LOCK(&d->lock);
+	w->err = err;
+	w->state = WINDOW_STORED;
+	if (!run->s->small_together)
+		d->impatient--;
+	if (!run->parked)
+		return;
+	run->parked = false;
+	d->busy++;
+	workers_queue(d->workers, &run->s->job);
+}
+
+static void window_wait(struct destage_run *run, struct window *w)
+{
+	struct destage *d = run->d;
+	bool waits = !w->err && w->last_frame;
+	pthread_mutex_lock(&d->lock);
+	w->state = waits ? WINDOW_WAITING : WINDOW_STORED;
+	if (waits && !run->s->small_together)
+		d->impatient++;
+	pthread_mutex_unlock(&d->lock);
+	if (!waits)
+		return;
+	w->wait.run = window_stored;
+	w->wait.first = w->first_frame;
+	packer_when_stored(d->packer, w->last_frame, &w->wait);
+}
+
+/* ---- one turn of a source ---- */
+
+static struct window *stored_window_locked(struct destage_run *run)
+{
+	struct window *w = &run->windows[run->head];
+	return run->count && w->state == WINDOW_STORED ? w : NULL;
+}
+
+/* Hands over what is stored, in order. After an error the rest is only let go of. */
+static void commit_stored(struct destage_run *run)
+{
+	struct destage *d = run->d;
+	for (;;) {
+		pthread_mutex_lock(&d->lock);
+		struct window *w = stored_window_locked(run);
+		pthread_mutex_unlock(&d->lock);
+		if (!w)
+			return;
+		if (!run->err)
+			run->err = w->err;
+		if (!run->err)
+			run->err = run->s->commit(run->s, w->at, w->len, w->pieces, w->n);
+		if (!run->err) {
+			run->committed += w->len;
+			SCOPED_LOCK(&d->lock);
+			d->pending -= w->len;
+		}
+		window_end(run, w);
+	}
+}
+
+static bool may_cut(const struct destage_run *run)
+{
+	const struct destage_source *s = run->s;
+	return !run->err && !run->cut_failed && run->at < s->at + s->len && run->count < WINDOWS;
+}
+
+static void cut_one_window(struct destage_run *run)
+{
+	struct window *w = window_begin(run);
+	struct buffer *b = buffer_get(run->d);
+	if (b) {
+		cut_window(run, w, b);
+		buffer_put(run->d, b);
+	} else {
+		w->err = -ENOMEM;
+	}
+	run->cut_failed = w->err != 0;
+	window_wait(run, w);
+}
+
+static void finish(struct destage_source *s, int err, uint64_t given_up)
+{
+	struct destage *d = s->destage;
+	uint64_t *place = d->finishing;
+	pthread_mutex_lock(&d->lock);
+	while (*place)
+		place++;
+	*place = s->number;
+	d->pending -= given_up;
+	*(s->older ? &s->older->newer : &d->oldest) = s->newer;
+	*(s->newer ? &s->newer->older : &d->newest) = s->older;
+	pthread_mutex_unlock(&d->lock);
+	s->done(s, err);
+	pthread_mutex_lock(&d->lock);
+	*place = 0;
+	pthread_cond_broadcast(&d->progress);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void finish_run(struct destage_run *run)
+{
+	struct destage_source *s = run->s;
+	int err = run->err;
+	uint64_t given_up = s->len - run->committed;
+	for (unsigned i = 0; i < WINDOWS; i++)
+		free(run->windows[i].pieces);
+	free(run);
+	s->run = NULL;
+	finish(s, err, given_up);
+}
+
+/* Shall the frame being filled be sealed by the worker that leaves this turn? */
+static bool time_to_seal_locked(struct destage *d, bool blocked)
+{
+	uint64_t now = clock_mono_ms();
+	bool idle = !d->busy && (d->impatient || d->hurried);
+	bool late = d->impatient && now - d->sealed_ms >= SEAL_MS;
+	if (!idle && !late && !(blocked && d->impatient))
+		return false;
+	d->sealed_ms = now;
+	return true;
+}
+
+static void leave_turn(struct destage_run *run)
+{
+	struct destage *d = run->d;
+	bool over = !run->count && !may_cut(run);
+	pthread_mutex_lock(&d->lock);
+	if (!over && (may_cut(run) || stored_window_locked(run))) {
+		workers_queue(d->workers, &run->s->job);
+		pthread_mutex_unlock(&d->lock);
+		return;
+	}
+	d->busy--;
+	run->parked = !over;
+	bool seal = time_to_seal_locked(d, run->count == WINDOWS);
+	pthread_mutex_unlock(&d->lock);
+	/* a parked run may be gone by now */
+	if (over)
+		finish_run(run);
+	if (seal)
+		packer_flush(d->packer, UINT64_MAX);
+}
+
+static struct destage_run *run_new(struct destage_source *s)
+{
+	struct destage_run *run = calloc(1, sizeof *run);
+	if (!run)
+		return NULL;
+	run->d = s->destage;
+	run->s = s;
+	run->at = s->at;
+	run->cutter.chunker = &run->d->chunker;
+	return run;
+}
+
+static void take_turn(struct job *job)
+{
+	struct destage_source *s =
+		(struct destage_source *)((char *)job - offsetof(struct destage_source, job));
+	if (!s->run)
+		s->run = run_new(s);
+	if (!s->run) {
+		pthread_mutex_lock(&s->destage->lock);
+		s->destage->busy--;
+		pthread_mutex_unlock(&s->destage->lock);
+		finish(s, -ENOMEM, s->len);
+		return;
+	}
+	commit_stored(s->run);
+	if (may_cut(s->run))
+		cut_one_window(s->run);
+	commit_stored(s->run);
+	leave_turn(s->run);
+}
+
+/* ---- the interface ---- */
+
+static void run_nudge(struct job *job)
+{
+	struct destage *d = (struct destage *)((char *)job - offsetof(struct destage, nudge));
+	pthread_mutex_lock(&d->lock);
+	d->nudged = false;
+	pthread_mutex_unlock(&d->lock);
+	packer_flush(d->packer, UINT64_MAX);
+}
+
+static void init_locks(struct destage *d)
+{
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&d->progress, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&d->lock, NULL);
+}
+
+static void destage_free(struct destage *d)
+{
+	workers_stop(d->workers);
+	for (struct buffer *b = d->buffers, *next; b; b = next) {
+		next = b->next;
+		free(b);
+	}
+	pthread_cond_destroy(&d->progress);
+	pthread_mutex_destroy(&d->lock);
+	free(d->finishing);
+	free(d);
+}
+
+int destage_open(const struct destage_options *opt, struct destage **ret_d)
+{
+	struct destage *d = calloc(1, sizeof *d);
+	if (!d)
+		return -ENOMEM;
+	init_locks(d);
+	d->packer = opt->packer;
+	d->nudge.run = run_nudge;
+	d->n_workers = opt->workers;
+	if (!d->n_workers) {
+		long n = sysconf(_SC_NPROCESSORS_ONLN);
+		d->n_workers = n > 0 ? (unsigned)n : 1;
+	}
+	d->finishing = calloc(d->n_workers, sizeof *d->finishing);
+	int r = d->finishing ? chunker_init(&d->chunker, &opt->chunker) : -ENOMEM;
+	if (r == 0)
+		r = workers_start("destage", d->n_workers, &d->workers);
+	if (r < 0) {
+		destage_free(d);
+		return r;
+	}
+	size_t least = 2 * cutter_lookahead(&(struct cutter){ .chunker = &d->chunker });
+	d->portion = least > PORTION ? least : PORTION;
+	*ret_d = d;
+	return 0;
+}
+
+void destage_start(struct destage *d, struct destage_source *s)
+{
+	s->destage = d;
+	s->run = NULL;
+	s->newer = NULL;
+	s->job.run = take_turn;
+	SCOPED_LOCK(&d->lock);
+	s->number = ++d->sources;
+	s->older = d->newest;
+	*(s->older ? &s->older->newer : &d->oldest) = s;
+	d->newest = s;
+	d->pending += s->len;
+	d->busy++;
+	workers_queue(d->workers, &s->job);
+}
+
+static bool source_left_locked(struct destage *d, uint64_t number)
+{
+	if (d->oldest && d->oldest->number <= number)
+		return true;
+	for (unsigned i = 0; i < d->n_workers; i++)
+		if (d->finishing[i] && d->finishing[i] <= number)
+			return true;
+	return false;
+}
+
+static bool window_left_locked(struct destage *d, uint64_t number)
+{
+	return d->oldest_window && d->oldest_window->number <= number;
+}
+
+/* Workers seal the last frame when they become idle; that may be long when others keep them busy
+ * with bytes that are all known, so it is also done from here now and then. */
+static void wait_until_gone(struct destage *d, bool (*left_locked)(struct destage *, uint64_t),
+			    uint64_t number)
+{
+	pthread_mutex_lock(&d->lock);
+	d->hurried++;
+	while (left_locked(d, number)) {
+		pthread_mutex_unlock(&d->lock);
+		packer_flush(d->packer, UINT64_MAX);
+		pthread_mutex_lock(&d->lock);
+		if (!left_locked(d, number))
+			break;
+		struct timespec until;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += FLUSH_POLL_MS * 1000000;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&d->progress, &d->lock, &until);
+	}
+	d->hurried--;
+	pthread_mutex_unlock(&d->lock);
+}
+
+void destage_flush(struct destage *d)
+{
+	pthread_mutex_lock(&d->lock);
+	uint64_t number = d->sources;
+	pthread_mutex_unlock(&d->lock);
+	wait_until_gone(d, source_left_locked, number);
+}
+
+void destage_settle(struct destage *d)
+{
+	pthread_mutex_lock(&d->lock);
+	uint64_t number = d->windows;
+	pthread_mutex_unlock(&d->lock);
+	wait_until_gone(d, window_left_locked, number);
+}
+
+void destage_close(struct destage *d)
+{
+	if (!d)
+		return;
+	wait_until_gone(d, source_left_locked, UINT64_MAX);
+	destage_free(d);
+}
+
+void destage_nudge(struct destage *d)
+{
+	SCOPED_LOCK(&d->lock);
+	if (d->nudged)
+		return;
+	d->nudged = true;
+	workers_queue(d->workers, &d->nudge);
+}
+
+uint64_t destage_pending_bytes(struct destage *d)
+{
+	SCOPED_LOCK(&d->lock);
+	return d->pending;
+}
