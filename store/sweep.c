@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT
+/* Frame by frame in id order: each chunk that is not live is condemned, which is final and known to
+ * the packer at once; its digest is removed; only then does the row go, with the batch. Live chunks
+ * of neighbouring frames are joined into new frames as long as they fit. A source frame is never
+ * split over two new ones, so that every row put replaces whole rows and the batch may be committed
+ * after any of them, as it is when the disk gets full halfway.
+ *
+ * Joined frames must not enclose the ids of a row that stays (chunk_row.h): only frames whose rows
+ * stand next to each other in KV_CHUNK are joined, and a frame that has to stay, because it can't
+ * be read, ends the run. Dead frames between them don't: their rows go in the same batch.
+ *
+ * Bytes are hashed again before they get a fresh checksum in their new place: gc shall not make
+ * damage look valid.
+ */
+#include "sweep.h"
+#include "cleanup.h"
+#include "log.h"
+#include <errno.h>
+
+struct source {
+	uint64_t first_id;
+	uint16_t part;
+};
+
+struct sweep {
+	struct sweep_options opt;
+	struct kv *kv;
+	struct frame_builder *out;
+	struct source sources[FRAME_CHUNKS_MAX]; /* rows that `out` replaces */
+	unsigned n_sources;
+	bool joined; /* nothing that stays lies between `out` and the frame at hand */
+	bool stays;  /* something in this pack could not be moved */
+	struct kv_batch *batch;
+	uint64_t pack, moved;
+	uint8_t *data; /* decoded live bytes of the frame at hand */
+	struct mapped pieces[FRAME_CHUNKS_MAX];
+};
+
+int sweep_new(const struct sweep_options *opt, struct sweep **ret_s)
+{
+	struct sweep *s = calloc(1, sizeof *s);
+	if (!s)
+		return -ENOMEM;
+	s->opt = *opt;
+	s->kv = extents_kv(opt->gc->extents);
+	s->data = malloc(FRAME_DECODED_MAX);
+	int r = s->data ? frame_builder_new(&s->out) : -ENOMEM;
+	if (r < 0) {
+		sweep_free(s);
+		return r;
+	}
+	*ret_s = s;
+	return 0;
+}
+
+void sweep_free(struct sweep *s)
+{
+	if (!s)
+		return;
+	frame_builder_free(s->out);
+	free(s->data);
+	free(s);
+}
+
+static int get_row(struct sweep *s, uint64_t first_id, uint16_t part, struct frame_row *ret_row)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	uint8_t key[10];
+	put_be64(key, first_id);
+	put_be16(key + 8, part);
+	int r = kv_get(s->kv, KV_CHUNK, key, sizeof key, &val);
+	if (r < 0)
+		return r;
+	return frame_decode_row(slice_of(key, sizeof key), slice_of(val.data, val.len), ret_row);
+}
+
+/* Writes the new frame and lets it take the place of its sources. */
+static int flush_out(struct sweep *s)
+{
+	struct frame_chunk chunks[FRAME_CHUNKS_MAX];
+	struct frame_row row;
+	if (!s->out->n)
+		return 0;
+	int r = frame_seal(s->out, s->opt.gc->level);
+	if (r == 0)
+		r = pack_append(s->opt.gc->packs, PACK_STREAM_GC, s->out, s->batch, chunks, &row);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < s->n_sources; i++)
+		chunk_delete_frame(s->batch, s->sources[i].first_id, s->sources[i].part);
+	chunk_put_frame(s->batch, &row);
+	s->moved += row.stored_len;
+	s->n_sources = 0;
+	frame_builder_reset(s->out);
+	s->opt.pace(s->opt.arg, row.stored_len);
+	return 0;
+}
+
+static const struct chunk_entry *entry_of(const struct chunk_entry *entries, uint32_t n,
+					  uint64_t id)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (entries[i].id == id)
+			return &entries[i];
+	return NULL;
+}
+
+/* Condemns what is not live and moves the rest to the front. Returns how many are left. */
+static uint32_t keep_live(struct sweep *s, struct frame_row *row, const struct chunk_entry *entries,
+			  uint32_t n)
+{
+	uint32_t live = 0;
+	for (uint32_t i = 0; i < row->n; i++) {
+		if (!marks_condemn(s->opt.marks, row->chunks[i].id)) {
+			row->chunks[live++] = row->chunks[i];
+			continue;
+		}
+		const struct chunk_entry *e = entry_of(entries, n, row->chunks[i].id);
+		if (e)
+			digests_remove(s->opt.gc->digests, &e->digest, e->id);
+	}
+	return live;
+}
+
+/* Reads the first n chunks of the row, one after the other, into s->data. */
+static int read_live(struct sweep *s, const struct frame_row *row, uint32_t n, uint32_t *ret_len)
+{
+	uint32_t len = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		s->pieces[i] = (struct mapped){
+			.at = len,
+			.piece = { .chunk = row->chunks[i].id,
+				   .length = row->chunks[i].length,
+				   .offset = row->part * FRAME_DECODED_MAX,
+				   .repeat = 1 },
+		};
+		len += row->chunks[i].length;
+	}
+	*ret_len = len;
+	struct map_vec map = { .v = s->pieces, .n = n, .cap = FRAME_CHUNKS_MAX };
+	return chunks_read_map(s->opt.gc->chunks, &map, 0, len, s->data);
+}
+
+/* The length of a chunk in parts; 0 when this row holds the whole of its chunks. */
+static int long_length(struct sweep *s, const struct frame_row *row, uint32_t *ret_len)
+{
+	uint64_t id = row->chunks[0].id, len = 0;
+	struct frame_row part = { 0 };
+	*ret_len = 0;
+	if (!row->part && (row->n != 1 || row->decoded_len < FRAME_DECODED_MAX))
+		return 0;
+	for (uint16_t i = 0;; i++) {
+		int r = get_row(s, id, i, &part);
+		if (r == -ENOENT && i > row->part)
+			break;
+		if (r < 0)
+			return r;
+		len += part.decoded_len;
+		frame_row_done(&part);
+	}
+	*ret_len = len > FRAME_DECODED_MAX ? (uint32_t)len : 0;
+	return 0;
+}
+
+static bool fits(const struct frame_builder *fb, uint32_t n, uint32_t len)
+{
+	return fb->len + len <= FRAME_DECODED_MAX && fb->n + n <= FRAME_CHUNKS_MAX;
+}
+
+static bool digests_right(struct sweep *s, const struct frame_row *row, uint32_t live,
+			  const struct chunk_entry *entries, uint32_t n, bool is_part)
+{
+	uint32_t at = 0;
+	for (uint32_t i = 0; i < live; i++) {
+		const struct chunk_entry *e = entry_of(entries, n, row->chunks[i].id);
+		struct digest digest;
+		if (!e)
+			return false;
+		if (!is_part) {
+			digest_of(s->data + at, row->chunks[i].length, &digest);
+			if (!digest_equal(&digest, &e->digest))
+				return false;
+		}
+		at += row->chunks[i].length;
+	}
+	return true;
+}
+
+/* Adds the row's first `live` chunks to the new frame. */
+static int move_live(struct sweep *s, const struct frame_row *row, uint32_t live,
+		     const struct chunk_entry *entries, uint32_t n, uint64_t first_id)
+{
+	uint32_t len, whole;
+	int r = long_length(s, row, &whole);
+	if (r == 0)
+		r = read_live(s, row, live, &len);
+	if (r == 0 && !digests_right(s, row, live, entries, n, whole))
+		r = -EUCLEAN;
+	if (r < 0)
+		return r;
+	if (!s->joined || whole || !fits(s->out, live, len))
+		r = flush_out(s);
+	if (r < 0)
+		return r;
+	if (whole) {
+		s->out->part = row->part;
+		s->out->chunk_len = whole;
+	}
+	uint32_t at = 0;
+	for (uint32_t i = 0; i < live; i++) {
+		const struct frame_chunk *c = &row->chunks[i];
+		frame_add(s->out, c->id, &entry_of(entries, n, c->id)->digest, s->data + at,
+			  c->length);
+		at += c->length;
+	}
+	s->sources[s->n_sources++] = (struct source){ first_id, row->part };
+	s->joined = true;
+	return whole ? flush_out(s) : 0;
+}
+
+/* Is this about the frame itself, so that the others can still be moved? */
+static bool is_damage(int r)
+{
+	return r == -EUCLEAN || r == -EIO || r == -ENOENT;
+}
+
+static int sweep_frame(struct sweep *s, const struct sweep_frame *frame)
+{
+	struct frame_row row = { 0 };
+	CLEANUP_FREE struct chunk_entry *entries = NULL;
+	uint32_t n = 0;
+	s->joined = s->joined && frame->adjacent;
+	int r = get_row(s, frame->first_id, frame->part, &row);
+	if (r == 0 && row.pack != s->pack)
+		r = -ESTALE;
+	if (r == 0) {
+		int unread = chunks_frame_digests(s->opt.gc->chunks, frame->first_id, &entries, &n);
+		uint32_t live = keep_live(s, &row, entries, n);
+		if (!live)
+			chunk_delete_frame(s->batch, frame->first_id, frame->part);
+		else
+			r = unread ? unread : move_live(s, &row, live, entries, n, frame->first_id);
+	}
+	frame_row_done(&row);
+	if (r < 0 && is_damage(r)) {
+		log_warn("gc: pack %016llx: the frame of chunk %llu stays: %s",
+			 (unsigned long long)s->pack, (unsigned long long)frame->first_id,
+			 strerror(-r));
+		r = flush_out(s); /* may itself fail for another reason */
+		s->joined = false;
+		s->stays = true;
+	}
+	return r;
+}
+
+static int commit_batch(struct sweep *s, uint64_t *ret_lsn)
+{
+	struct kv_batch *batch = TAKE_PTR(s->batch);
+	uint8_t next[8];
+	put_le64(next, packer_next_id(s->opt.gc->packer));
+	kv_batch_put(batch, KV_META, PACKER_NEXT_KEY, strlen(PACKER_NEXT_KEY), next, sizeof next);
+	struct kv_barrier *barrier = pack_barrier(s->opt.gc->packs);
+	if (!barrier) {
+		kv_batch_free(batch);
+		return -ENOMEM;
+	}
+	kv_batch_barrier(batch, barrier);
+	return kv_commit(s->kv, batch, ret_lsn);
+}
+
+int sweep_pack(struct sweep *s, uint64_t pack, const struct sweep_frame *frames, size_t n,
+	       uint64_t *ret_moved, uint64_t *ret_lsn)
+{
+	s->pack = pack;
+	s->moved = 0;
+	s->n_sources = 0;
+	s->joined = s->stays = false;
+	s->batch = kv_batch_new();
+	if (!s->batch)
+		return -ENOMEM;
+	frame_builder_reset(s->out);
+	int r = 0;
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = sweep_frame(s, &frames[i]);
+	if (r == 0)
+		r = flush_out(s);
+	if (r == 0 && !s->stays)
+		r = pack_doom(s->opt.gc->packs, s->batch, pack);
+	int committed = commit_batch(s, ret_lsn);
+	*ret_moved = s->moved;
+	if (committed < 0 || r < 0)
+		return committed < 0 ? committed : r;
+	cache_forget_pack(s->opt.gc->cache, pack);
+	return s->stays ? 0 : 1;
+}
