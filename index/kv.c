@@ -352,7 +352,8 @@ static struct kv *kv_new(const struct kv_options *opt)
 	struct kv *kv = calloc(1, sizeof *kv);
 	struct layers *l = calloc(1, sizeof *l);
 	pthread_condattr_t attr;
-	if (!kv || !l || !(l->active = memtable_new()) || readers_init(&kv->readers) < 0) {
+	size_t full = opt->memtable_bytes ? opt->memtable_bytes : MEMTABLE_DEFAULT;
+	if (!kv || !l || !(l->active = memtable_new(full)) || readers_init(&kv->readers) < 0) {
 		if (l)
 			memtable_free(l->active);
 		free(l);
@@ -361,8 +362,7 @@ static struct kv *kv_new(const struct kv_options *opt)
 	}
 	kv->id = atomic_fetch_add(&last_id, 1) + 1;
 	kv->opt = *opt;
-	if (!kv->opt.memtable_bytes)
-		kv->opt.memtable_bytes = MEMTABLE_DEFAULT;
+	kv->opt.memtable_bytes = full;
 	if (!kv->opt.checkpoint_interval_s)
 		kv->opt.checkpoint_interval_s = CHECKPOINT_INTERVAL_DEFAULT;
 	atomic_init(&kv->layers, l);

@@ -23,7 +23,8 @@ int kv_freeze_locked(struct kv *kv)
 	struct layers *l = malloc(sizeof *l);
 	if (!l)
 		return -ENOMEM;
-	*l = (struct layers){ .active = memtable_new(), .frozen = old->active };
+	*l = (struct layers){ .active = memtable_new(kv->opt.memtable_bytes),
+			      .frozen = old->active };
 	if (!l->active) {
 		free(l);
 		return -ENOMEM;
@@ -186,7 +187,7 @@ static void keep_once_locked(struct kv *kv)
 	pthread_mutex_unlock(&kv->lock);
 	if (r == 0)
 		r = checkpoint_frozen(kv);
-	if (r < 0 && out_of_space(r))
+	if (r < 0 && out_of_space(r) && !kv->checkpoint_err) /* once, not at every retry */
 		log_warn("checkpoint put off: %s", strerror(-r));
 	pthread_mutex_lock(&kv->lock);
 	kv->last_try_ms = clock_mono_ms();

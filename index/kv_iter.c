@@ -11,7 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define REFILL_FIRST 16
+#define REFILL_FIRST 4
+#define REFILL_GROWTH 4
 #define REFILL_ROWS 512
 #define REFILL_BYTES (256u << 10)
 #define REFILL_STEPS 4096 /* rows looked at, deleted ones included */
@@ -32,8 +33,9 @@ struct kv_iter {
 	int pending_err; /* the refill failed after the rows in the buffer */
 	struct buf at;
 	struct buf bytes;
-	struct row rows[REFILL_ROWS];
+	struct row *rows; /* room for `want` of them */
 	size_t n, next, want;
+	struct row first_rows[REFILL_FIRST];
 };
 
 /* A sorted source, positioned at a row. Memtables have nodes, LMDB has a cursor. */
@@ -53,7 +55,8 @@ struct kv_iter *kv_iter_new(struct kv *kv, enum kv_table t, const void *from, si
 	it->kv = kv;
 	it->table = t;
 	it->down = down;
-	it->want = REFILL_FIRST;
+	it->want = down ? 1 : REFILL_FIRST; /* downwards mostly asks for the row before a key */
+	it->rows = it->first_rows;
 	it->bounded = from;
 	buf_put(&it->at, from, len);
 	return it;
@@ -65,6 +68,8 @@ void kv_iter_free(struct kv_iter *it)
 		return;
 	buf_done(&it->at);
 	buf_done(&it->bytes);
+	if (it->rows != it->first_rows)
+		free(it->rows);
 	free(it);
 }
 
@@ -161,6 +166,9 @@ static int merge(struct kv_iter *it, struct source *sources)
 	for (size_t steps = 0;
 	     r == 0 && it->n < it->want && steps < REFILL_STEPS && it->bytes.len < REFILL_BYTES;
 	     steps++) {
+		/* Only now: the last row of a refill is not stepped over, and most scans are short. */
+		if (steps && (r = step_over(it, sources, slice_of(it->at.data, it->at.len))) < 0)
+			break;
 		struct source *s = first_source(sources, it->down);
 		if (!s) {
 			it->ended = true;
@@ -172,9 +180,25 @@ static int merge(struct kv_iter *it, struct source *sources)
 		it->past = it->bounded = true;
 		if (it->at.failed || it->bytes.failed)
 			return -ENOMEM;
-		r = step_over(it, sources, slice_of(it->at.data, it->at.len));
 	}
 	return r;
+}
+
+static int grow_rows(struct kv_iter *it)
+{
+	size_t want = it->n ? it->want * REFILL_GROWTH : it->want;
+	if (want > REFILL_ROWS)
+		want = REFILL_ROWS;
+	if (want == it->want)
+		return 0;
+	struct row *rows = malloc(want * sizeof *rows);
+	if (!rows)
+		return -ENOMEM;
+	if (it->rows != it->first_rows)
+		free(it->rows);
+	it->rows = rows;
+	it->want = want;
+	return 0;
 }
 
 static int refill(struct kv_iter *it)
@@ -182,9 +206,11 @@ static int refill(struct kv_iter *it)
 	struct kv *kv = it->kv;
 	struct reader *reader;
 	struct layers *l;
+	int r = grow_rows(it);
 	it->n = it->next = 0;
 	buf_reset(&it->bytes);
-	int r = kv_enter(kv, &reader, &l);
+	if (r == 0)
+		r = kv_enter(kv, &reader, &l);
 	if (r < 0)
 		return r;
 	struct source sources[SOURCES] = { { .m = l->active }, { .m = l->frozen } };
@@ -198,7 +224,6 @@ static int refill(struct kv_iter *it)
 		lmdb_read_park(reader->txn);
 	}
 	kv_leave(reader);
-	it->want = it->want * 2 < REFILL_ROWS ? it->want * 2 : REFILL_ROWS;
 	return r;
 }
 

@@ -9,13 +9,21 @@
  * remembers per table the path of its last insertion (the finger) and searches from there: O(log of
  * the distance), which is one comparison or two for increasing keys. (Pugh, "Skip Lists: A
  * Probabilistic Alternative to Balanced Trees", 1990; "A Skip List Cookbook" for search fingers.)
+ *
+ * Most lookups are of one key, and most of those are for rows that are not here but in LMDB. A hash
+ * table over the same nodes answers them with one or two cache misses instead of a dozen. Its size
+ * is fixed: growing it under readers would cost more than somewhat longer chains.
  */
 #include "memtable.h"
+#include "digest.h"
 #include <assert.h>
 #include <stdalign.h>
 #include <stdlib.h>
 
 #define ARENA_BLOCK ((size_t)1 << 20)
+#define USUAL_ROW 256 /* bytes in memory; one bucket for each expected row */
+#define MIN_BUCKETS 64
+#define MAX_BUCKETS ((size_t)1 << 24)
 
 struct arena_block {
 	struct arena_block *next;
@@ -28,6 +36,8 @@ struct memtable {
 	size_t bytes;
 	uint64_t random;
 	bool filled;
+	_Atomic(struct mem_node *) *buckets;
+	uint32_t bucket_mask;
 	struct mem_node *head[KV_TABLES];
 	struct mem_node *finger[KV_TABLES][MEM_MAX_HEIGHT];
 };
@@ -65,6 +75,21 @@ static int compare(const struct mem_node *n, const struct probe *p)
 	return c ? c : (k.len > p->key.len) - (k.len < p->key.len);
 }
 
+static uint32_t key_hash(enum kv_table t, struct slice key)
+{
+	return (uint32_t)checksum64_seeded(key.at, key.len, (uint64_t)t);
+}
+
+static struct mem_node *find_hashed(const struct memtable *m, enum kv_table t,
+				    const struct probe *p, uint32_t hash)
+{
+	struct mem_node *n =
+		atomic_load_explicit(&m->buckets[hash & m->bucket_mask], memory_order_acquire);
+	while (n && (n->hash != hash || n->table != t || compare(n, p) != 0))
+		n = n->chain;
+	return n;
+}
+
 static struct mem_node *next_of(const struct mem_node *n, unsigned level)
 {
 	return atomic_load_explicit(&n->next[level], memory_order_acquire);
@@ -99,7 +124,7 @@ static struct mem_node *node_new(struct memtable *m, struct slice key, unsigned 
 	struct mem_node *n = arena_take(m, sizeof *n + height * sizeof n->next[0] + key.len);
 	n->prefix = key_prefix(key);
 	n->klen = (uint16_t)key.len;
-	n->height = (uint16_t)height;
+	n->height = (uint8_t)height;
 	atomic_init(&n->value, NULL);
 	for (unsigned l = 0; l < height; l++)
 		atomic_init(&n->next[l], NULL);
@@ -108,13 +133,17 @@ static struct mem_node *node_new(struct memtable *m, struct slice key, unsigned 
 	return n;
 }
 
-struct memtable *memtable_new(void)
+struct memtable *memtable_new(size_t expected_bytes)
 {
 	struct memtable *m = calloc(1, sizeof *m);
-	if (!m || !arena_grow(m, 0)) {
-		free(m);
+	size_t buckets = MIN_BUCKETS;
+	while (buckets < expected_bytes / USUAL_ROW && buckets < MAX_BUCKETS)
+		buckets *= 2;
+	if (!m || !(m->buckets = calloc(buckets, sizeof *m->buckets)) || !arena_grow(m, 0)) {
+		memtable_free(m);
 		return NULL;
 	}
+	m->bucket_mask = (uint32_t)(buckets - 1);
 	m->random = 0x9e3779b97f4a7c15u;
 	for (unsigned t = 0; t < KV_TABLES; t++) {
 		m->head[t] = node_new(m, slice_of(NULL, 0), MEM_MAX_HEIGHT);
@@ -132,6 +161,7 @@ void memtable_free(struct memtable *m)
 		next = b->next;
 		free(b);
 	}
+	free(m->buckets);
 	free(m);
 }
 
@@ -197,23 +227,33 @@ static const struct mem_value *value_new(struct memtable *m, const void *val, ui
 	return v;
 }
 
+static void hash_node(struct memtable *m, enum kv_table t, struct mem_node *n, uint32_t hash)
+{
+	_Atomic(struct mem_node *) *bucket = &m->buckets[hash & m->bucket_mask];
+	n->hash = hash;
+	n->table = (uint8_t)t;
+	n->chain = atomic_load_explicit(bucket, memory_order_relaxed);
+	atomic_store_explicit(bucket, n, memory_order_release);
+}
+
 void memtable_put(struct memtable *m, enum kv_table t, struct slice key, const void *val,
 		  uint32_t vlen)
 {
 	struct probe p = probe_of(key);
 	struct mem_node *prev[MEM_MAX_HEIGHT];
 	const struct mem_value *v = value_new(m, val, vlen);
+	uint32_t hash = key_hash(t, key);
 	m->filled = true;
-	find_path(m, t, &p, prev);
-	struct mem_node *n = next_of(prev[0], 0);
-	if (n && compare(n, &p) == 0) {
+	struct mem_node *n = find_hashed(m, t, &p, hash);
+	if (n) {
 		atomic_store_explicit(&n->value, v, memory_order_release);
-		memcpy(m->finger[t], prev, sizeof prev);
 		return;
 	}
+	find_path(m, t, &p, prev);
 	unsigned height = random_height(m);
 	n = node_new(m, key, height);
 	atomic_init(&n->value, v);
+	hash_node(m, t, n, hash);
 	for (unsigned l = 0; l < height; l++) {
 		atomic_init(&n->next[l], next_of(prev[l], l));
 		atomic_store_explicit(&prev[l]->next[l], n, memory_order_release);
@@ -251,19 +291,8 @@ static const struct mem_node *find_last(const struct memtable *m, enum kv_table 
 const struct mem_value *memtable_get(const struct memtable *m, enum kv_table t, struct slice key)
 {
 	struct probe p = probe_of(key);
-	const struct mem_node *n = m->head[t], *stop = NULL;
-	for (unsigned level = MEM_MAX_HEIGHT; level-- > 0;)
-		for (const struct mem_node *next; (next = next_of(n, level)) && next != stop;) {
-			int c = compare(next, &p);
-			if (c == 0)
-				return mem_node_value(next);
-			if (c > 0) {
-				stop = next;
-				break;
-			}
-			n = next;
-		}
-	return NULL;
+	const struct mem_node *n = find_hashed(m, t, &p, key_hash(t, key));
+	return n ? mem_node_value(n) : NULL;
 }
 
 const struct mem_node *memtable_seek(const struct memtable *m, enum kv_table t, struct slice key,

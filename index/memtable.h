@@ -13,7 +13,7 @@
 #define MEM_MAX_HEIGHT 12
 #define MEM_DELETED UINT32_MAX
 /* What a row may need beyond its key and value bytes. */
-#define MEM_ROW_OVERHEAD (48 + MEM_MAX_HEIGHT * sizeof(void *))
+#define MEM_ROW_OVERHEAD (64 + MEM_MAX_HEIGHT * sizeof(void *))
 
 struct mem_value {
 	uint32_t len; /* MEM_DELETED: the key is gone */
@@ -22,15 +22,19 @@ struct mem_value {
 
 struct mem_node {
 	_Atomic(const struct mem_value *) value;
-	uint64_t prefix; /* the key's first eight bytes as a number, zero-padded */
+	uint64_t prefix;	/* the key's first eight bytes as a number, zero-padded */
+	struct mem_node *chain; /* of the same bucket, older */
+	uint32_t hash;
 	uint16_t klen;
-	uint16_t height;
+	uint8_t height;
+	uint8_t table;
 	_Atomic(struct mem_node *) next[]; /* `height` of them, then the key */
 };
 
 struct memtable;
 
-struct memtable *memtable_new(void); /* NULL: no memory */
+/* For about that much in rows; more is slower, not wrong. NULL: no memory. */
+struct memtable *memtable_new(size_t expected_bytes);
 void memtable_free(struct memtable *m);
 size_t memtable_bytes(const struct memtable *m); /* memory in use by rows; writer only */
 bool memtable_empty(const struct memtable *m);

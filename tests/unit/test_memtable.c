@@ -36,7 +36,7 @@ static const char *at(const struct mem_node *n)
 static void rows_are_found_overwritten_and_deleted(void **state)
 {
 	(void)state;
-	struct memtable *m = memtable_new();
+	struct memtable *m = memtable_new(100000);
 	assert_true(memtable_empty(m));
 	put(m, "b", "1");
 	put(m, "a", "2");
@@ -59,7 +59,7 @@ static void rows_are_found_overwritten_and_deleted(void **state)
 static void zero_bytes_count(void **state)
 {
 	(void)state;
-	struct memtable *m = memtable_new();
+	struct memtable *m = memtable_new(100000);
 	const char *keys[] = { "a", "a\0", "a\0\0", "a\0b", "a\1" };
 	size_t lens[] = { 1, 2, 3, 3, 2 };
 	for (size_t i = 5; i-- > 0;) {
@@ -80,7 +80,7 @@ static void zero_bytes_count(void **state)
 static void seeks_stop_where_they_should(void **state)
 {
 	(void)state;
-	struct memtable *m = memtable_new();
+	struct memtable *m = memtable_new(100000);
 	struct slice none = slice_of(NULL, 0);
 	assert_null(memtable_seek(m, KV_INODE, none, false, false));
 	assert_null(memtable_seek(m, KV_INODE, none, true, false));
@@ -108,7 +108,7 @@ static void random_runs_stay_sorted(void **state)
 	(void)state;
 	enum { SPACE = 4096 };
 	static int64_t model[SPACE];
-	struct memtable *m = memtable_new();
+	struct memtable *m = memtable_new(100000);
 	uint32_t seed = 1;
 	memset(model, -1, sizeof model);
 	for (int64_t i = 0; i < 50000; i++) {
@@ -180,7 +180,7 @@ static void *reader_main(void *arg)
 static void readers_run_beside_the_writer(void **state)
 {
 	(void)state;
-	struct shared s = { .m = memtable_new() };
+	struct shared s = { .m = memtable_new(100000) };
 	pthread_t t[READERS];
 	for (int i = 0; i < READERS; i++)
 		pthread_create(&t[i], NULL, reader_main, &s);
