@@ -181,9 +181,21 @@ static int serve(struct fs *fs)
 	return r < 0 ? r : 0; /* a positive value is the signal that ended it */
 }
 
+/* The library splits its options at commas that no backslash precedes. */
+static void escape_option(const char *text, char *out, size_t size)
+{
+	size_t n = 0;
+	for (; *text && n + 3 < size; text++) {
+		if (*text == ',' || *text == '\\')
+			out[n++] = '\\';
+		out[n++] = *text;
+	}
+	out[n] = 0;
+}
+
 static struct fuse_session *new_session(struct fs *fs, const struct mount_request *req)
 {
-	char options[8192];
+	char options[16384], fsname[8192];
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	const struct config *conf = &fs->pool->config;
 	snprintf(options, sizeof options, "-ofsname=%s,subtype=foldfs,default_permissions%s%s%s%s",

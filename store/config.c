@@ -502,10 +502,16 @@ static void print_value(const struct config *c, const struct option *o, struct b
 		buf_put(out, at, strcspn(at, "|"));
 		return;
 	}
+	unsigned unit = 0;
+	while (is_kind(o, "size") && v && v % 1024 == 0 && unit < 4) {
+		v /= 1024;
+		unit++;
+	}
 	int n = snprintf(number, sizeof number, "%lu%s", v,
-			 !is_kind(o, "time") ? ""
-			 : o->divide == 1    ? "ms"
-					     : "s");
+			 unit		       ? (const char *[]){ "", "K", "M", "G", "T" }[unit]
+			 : !is_kind(o, "time") ? ""
+			 : o->divide == 1      ? "ms"
+					       : "s");
 	buf_put(out, number, (size_t)n);
 }
 

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+/* mkfs.foldfs: arguments and output; pool_create() does the work. Options of the pool that are
+ * given here end up in its foldfs.conf. */
+#include "pool.h"
+#include "say.h"
+#include <getopt.h>
+#include <stdio.h>
+
+#define FAILED 1
+
+static const char help[] =
+	"mkfs.foldfs [-o OPTION[=VALUE],...] [-L LABEL] [-q] POOL: makes a foldfs pool\n"
+	"\n"
+	"POOL is an empty directory, or one that will be made, on ext4, xfs, btrfs or tmpfs.\n"
+	"  -o   options of the pool, see below\n"
+	"  -L   the same as -o label=LABEL\n"
+	"  -q   no output unless something is wrong\n"
+	"  -h, --help, -V, --version\n"
+	"\n";
+
+static void print_options(unsigned scope)
+{
+	const struct config_option *o;
+	for (size_t i = 0; (o = config_option(i)); i++)
+		if (o->scopes & scope)
+			printf("  %-18s %s%s%s%s%s\n", o->name, o->help, *o->range ? "; " : "",
+			       o->range, *o->fallback ? ", default " : "", o->fallback);
+}
+
+static int print_help(void)
+{
+	fputs(help, stdout);
+	puts("Options that stay as they are for the pool's life:");
+	print_options(CONFIG_MKFS);
+	puts("Options that foldfs.conf(5) and mount.foldfs(8) can change later:");
+	print_options(CONFIG_POOL & ~CONFIG_MKFS);
+	return end_output(0, FAILED);
+}
+
+static void print_result(const char *path, const struct config *c)
+{
+	printf("%s: a foldfs pool%s%s, chunks of %lu..%lu..%lu KiB\n", path,
+	       *c->label ? " labelled " : "", c->label, c->chunk_min >> 10, c->chunk_avg >> 10,
+	       c->chunk_max >> 10);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
+					       { "version", no_argument, NULL, 'V' },
+					       { "label", required_argument, NULL, 'L' },
+					       { "quiet", no_argument, NULL, 'q' },
+					       { 0 } };
+	struct config config;
+	struct config_error cerr = { 0 };
+	struct pool_error perr = { 0 };
+	const char *label = NULL;
+	bool quiet = false;
+	int c, r = 0;
+	config_defaults(&config);
+	while ((c = getopt_long(argc, argv, ":o:L:qhV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'o':
+			r = config_apply(&config, optarg, CONFIG_MKFS | CONFIG_POOL, &cerr);
+			break;
+		case 'L':
+			label = optarg;
+			break;
+		case 'q':
+			quiet = true;
+			break;
+		case 'h':
+			return print_help();
+		case 'V':
+			puts("mkfs.foldfs " FOLDFS_VERSION);
+			return end_output(0, FAILED);
+		default:
+			return complain_usage(FAILED, "%s %s", argv[optind - 1],
+					      c == ':' ? "lacks its argument" : "is no option");
+		}
+		if (r < 0)
+			break;
+	}
+	if (r == 0 && label)
+		r = config_apply_one(&config, "label", label, CONFIG_MKFS, &cerr);
+	if (r < 0)
+		return complain_usage(FAILED, "%s", cerr.text);
+	if (argc - optind != 1)
+		return complain_usage(FAILED, "one directory is wanted, where the pool shall be");
+	r = pool_create(argv[optind], &config, &perr);
+	if (r < 0) {
+		complain("%s", perr.text);
+		return FAILED;
+	}
+	if (!quiet)
+		print_result(argv[optind], &config);
+	return end_output(0, FAILED);
+}
