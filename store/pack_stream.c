@@ -58,9 +58,12 @@ static int begin_pack(struct packs *p, uint64_t first_chunk, struct open_pack **
 	op->created = clock_wall_ns() / 1000000000;
 	op->first_chunk = first_chunk;
 	op->written = 1;
-	int r = ids_next(p->ids, &op->id);
-	if (r == 0)
-		r = create_file(p, op);
+	int r;
+	do { /* a crash may take the reservation of an id and leave its file, kept by recovery */
+		r = ids_next(p->ids, &op->id);
+		if (r == 0)
+			r = create_file(p, op);
+	} while (r == -EEXIST);
 	if (r < 0) {
 		open_pack_free(op);
 		return r;
