@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: MIT
+/* gc over the real store: what is referenced always reads back, what isn't goes, whatever happens
+ * meanwhile: new files, duplicates of dying chunks, readers, full disks, crashes. */
+#include "stack.h"
+#include <dirent.h>
+#include <sys/wait.h>
+
+#define KIB 1024u
+#define MIB (1024u * KIB)
+#define INO 100u
+
+static const struct chunker_params small = { CHUNKER_FASTCDC, 1024, 4096, 16384 };
+static const struct chunker_params large = { CHUNKER_FASTCDC, 100000, 262144, 1048576 };
+
+/* ---- a model: files made of blocks of a common stock, so that they share chunks ---- */
+
+#define FILES 24u
+#define FILE_MAX (600u * KIB)
+
+struct model {
+	struct stack st;
+	struct file {
+		uint8_t *data;
+		size_t len; /* 0: there is none */
+	} files[FILES];
+	uint64_t seed;
+};
+
+static void block(uint8_t *out, size_t len, uint64_t number)
+{
+	uint64_t seed = number * 77;
+	prng_fill(&seed, out, len);
+}
+
+static void model_make(struct model *m, uint64_t seed)
+{
+	*m = (struct model){ .seed = seed };
+	stack_make(&m->st);
+	m->st.chunker = small;
+	m->st.pack_bytes = 300 * KIB;
+	for (unsigned i = 0; i < FILES; i++)
+		m->files[i].data = malloc(FILE_MAX);
+}
+
+static void model_done(struct model *m)
+{
+	for (unsigned i = 0; i < FILES; i++)
+		free(m->files[i].data);
+	stack_remove(&m->st);
+}
+
+static void file_invent(struct file *f, uint64_t *seed)
+{
+	f->len = 0;
+	unsigned blocks = 1 + (unsigned)prng_below(seed, 12);
+	for (unsigned i = 0; i < blocks; i++) {
+		/* some common, some new */
+		uint64_t number = prng_below(seed, 2) ? prng_below(seed, 30) : prng_next(seed);
+		size_t len = 5000 + number % 40000;
+		block(f->data + f->len, len, number);
+		f->len += len;
+	}
+}
+
+static void model_store(struct model *m, unsigned i)
+{
+	if (m->files[i].len)
+		file_delete(&m->st, INO + i);
+	file_invent(&m->files[i], &m->seed);
+	assert_int_equal(file_store(&m->st, INO + i, m->files[i].data, m->files[i].len), 0);
+}
+
+static void model_delete(struct model *m, unsigned i)
+{
+	if (m->files[i].len)
+		file_delete(&m->st, INO + i);
+	m->files[i].len = 0;
+}
+
+static void model_check(struct model *m)
+{
+	for (unsigned i = 0; i < FILES; i++)
+		if (m->files[i].len)
+			assert_int_equal(
+				file_compare(&m->st, INO + i, m->files[i].data, m->files[i].len),
+				0);
+	check_rows(&m->st);
+}
+
+static unsigned pack_files(struct stack *st)
+{
+	char path[128];
+	unsigned n = 0;
+	snprintf(path, sizeof path, "%s/packs", st->dir);
+	DIR *d = opendir(path);
+	for (struct dirent *e; (e = readdir(d));)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+/* Everything that can go has gone: what is counted is what a scan of the files finds. */
+static void assert_lean(struct model *m, const struct gc_result *r)
+{
+	struct gc_result again;
+	assert_int_equal(gc_run(m->st.gc, NULL, NULL, &again), 0);
+	assert_int_equal(again.chunks_live, r->chunks_live);
+	assert_true(again.chunks_dead <= r->chunks_dead);
+	assert_true(again.bytes_dead * 3 <= again.bytes_live); /* at least 75 percent live */
+}
+
+/* ---- tests ---- */
+
+static void when_all_is_deleted_nothing_is_left(void **state)
+{
+	(void)state;
+	struct model m;
+	struct gc_result r;
+	model_make(&m, 1);
+	stack_open(&m.st);
+	for (unsigned i = 0; i < FILES; i++)
+		model_store(&m, i);
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+	model_check(&m);
+	for (unsigned i = 0; i < FILES; i++)
+		file_delete(&m.st, INO + i);
+	uint64_t next = packer_next_id(m.st.packer);
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+	assert_int_equal(r.chunks_live, 0);
+	assert_true(r.chunks_dead > 0 && r.packs_dropped > 0 && r.bytes_freed > 0);
+	assert_int_equal(count_rows(&m.st, KV_CHUNK), 0);
+	assert_int_equal(stack_close(&m.st), 0);
+	assert_int_equal(pack_files(&m.st), 0);
+	stack_open(&m.st);
+	assert_int_equal(count_rows(&m.st, KV_PACK), 0);
+	assert_true(packer_next_id(m.st.packer) >= next); /* no id is given twice */
+	for (unsigned i = 0; i < FILES; i++) {
+		struct file *f = &m.files[i];
+		assert_int_equal(file_store(&m.st, INO + i, f->data, f->len), 0);
+	}
+	model_check(&m);
+	assert_int_equal(stack_close(&m.st), 0);
+	model_done(&m);
+}
+
+static void random_lives(const struct chunker_params *chunker, uint64_t seed, unsigned rounds)
+{
+	struct model m;
+	struct gc_result r;
+	model_make(&m, seed);
+	m.st.chunker = *chunker;
+	stack_open(&m.st);
+	uint64_t rewritten = 0, dropped = 0;
+	for (unsigned round = 0; round < rounds; round++) {
+		for (unsigned k = 0; k < 12; k++) {
+			unsigned i = (unsigned)prng_below(&m.seed, FILES);
+			if (prng_below(&m.seed, 3))
+				model_store(&m, i);
+			else
+				model_delete(&m, i);
+		}
+		assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+		model_check(&m);
+		assert_lean(&m, &r);
+		rewritten += r.packs_rewritten;
+		dropped += r.packs_dropped;
+		if (round % 4 == 3) {
+			assert_int_equal(stack_close(&m.st), 0);
+			stack_open(&m.st);
+			model_check(&m);
+		}
+	}
+	assert_true(rewritten > 0 && dropped > 0);
+	/* live chunks are still known, dead ones are not */
+	struct packer_stats before, after;
+	packer_get_stats(m.st.packer, &before);
+	for (unsigned i = 0; i < FILES; i++)
+		if (m.files[i].len)
+			assert_int_equal(
+				file_store(&m.st, INO + 1000 + i, m.files[i].data, m.files[i].len),
+				0);
+	packer_get_stats(m.st.packer, &after);
+	assert_int_equal(after.bytes_new, before.bytes_new);
+	assert_int_equal(stack_close(&m.st), 0);
+	model_done(&m);
+}
+
+static void files_come_and_go(void **state)
+{
+	(void)state;
+	random_lives(&small, 2, 30);
+}
+
+static void long_chunks_come_and_go(void **state)
+{
+	(void)state;
+	random_lives(&large, 3, 15);
+}
+
+/* Between any two steps of a pass somebody stores the bytes that are being collected. */
+
+struct resurrection {
+	struct model *m;
+	unsigned calls, stored;
+};
+
+static void store_the_dead(void *arg, const struct gc_result *so_far)
+{
+	struct resurrection *res = arg;
+	struct model *m = res->m;
+	(void)so_far;
+	unsigned i = res->calls++ % FILES;
+	if (m->files[i].len && i % 2) {
+		assert_int_equal(
+			file_store(&m->st, INO + 500 + i, m->files[i].data, m->files[i].len), 0);
+		res->stored++;
+	}
+}
+
+static void the_dead_may_be_wanted_again(void **state)
+{
+	(void)state;
+	for (unsigned start = 0; start < 6; start++) {
+		struct model m;
+		struct gc_result r;
+		struct resurrection res = { .m = &m, .calls = start * 3 };
+		model_make(&m, 10 + start);
+		stack_open(&m.st);
+		for (unsigned i = 0; i < FILES; i++)
+			model_store(&m, i);
+		for (unsigned i = 0; i < FILES; i++)
+			file_delete(&m.st, INO + i);
+		assert_int_equal(gc_run(m.st.gc, store_the_dead, &res, &r), 0);
+		assert_true(res.stored > 0);
+		if (start % 2) {
+			assert_int_equal(stack_close(&m.st), 0);
+			stack_open(&m.st);
+		}
+		unsigned found = 0;
+		for (unsigned i = 0; i < FILES; i++) {
+			int cmp =
+				file_compare(&m.st, INO + 500 + i, m.files[i].data, m.files[i].len);
+			assert_true(cmp == 0 || cmp == -ENOENT);
+			found += cmp == 0;
+		}
+		assert_true(found > 0);
+		check_rows(&m.st);
+		assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+		assert_int_equal(stack_close(&m.st), 0);
+		model_done(&m);
+	}
+}
+
+/* ---- everything at once ---- */
+
+struct busy {
+	struct model *m;
+	unsigned from, to; /* its own files */
+	uint64_t seed;
+	bool *stop;
+};
+
+static void *write_and_delete(void *arg)
+{
+	struct busy *b = arg;
+	struct stack *st = &b->m->st;
+	for (unsigned round = 0; round < 40; round++) {
+		unsigned i = b->from + (unsigned)prng_below(&b->seed, b->to - b->from);
+		struct file *f = &b->m->files[i];
+		if (f->len) {
+			assert_int_equal(file_compare(st, INO + i, f->data, f->len), 0);
+			file_delete(st, INO + i);
+			f->len = 0;
+		}
+		if (prng_below(&b->seed, 4)) {
+			file_invent(f, &b->seed);
+			assert_int_equal(file_store(st, INO + i, f->data, f->len), 0);
+			assert_int_equal(file_compare(st, INO + i, f->data, f->len), 0);
+		}
+	}
+	return NULL;
+}
+
+static void *collect(void *arg)
+{
+	struct busy *b = arg;
+	struct gc_result r;
+	while (!__atomic_load_n(b->stop, __ATOMIC_SEQ_CST))
+		assert_int_equal(gc_run(b->m->st.gc, NULL, NULL, &r), 0);
+	return NULL;
+}
+
+static void *read_steady(void *arg)
+{
+	struct busy *b = arg;
+	while (!__atomic_load_n(b->stop, __ATOMIC_SEQ_CST))
+		for (unsigned i = b->from; i < b->to; i++) {
+			struct file *f = &b->m->files[i];
+			assert_int_equal(file_compare(&b->m->st, INO + i, f->data, f->len), 0);
+		}
+	return NULL;
+}
+
+static void all_at_once(void **state)
+{
+	(void)state;
+	struct model m;
+	struct gc_result r;
+	bool stop = false;
+	pthread_t threads[5];
+	model_make(&m, 5);
+	m.st.sync_interval_ms = 2;
+	m.st.no_cache = true;
+	m.st.min_live_percent = 95; /* move a lot */
+	stack_open(&m.st);
+	for (unsigned i = 0; i < FILES; i++)
+		model_store(&m, i);
+	struct busy b[5] = {
+		{ &m, 8, 14, 1, &stop }, { &m, 14, 19, 2, &stop }, { &m, 19, 24, 3, &stop },
+		{ &m, 0, 8, 0, &stop },	 { &m, 0, 0, 0, &stop },
+	};
+	for (unsigned t = 0; t < 3; t++)
+		pthread_create(&threads[t], NULL, write_and_delete, &b[t]);
+	pthread_create(&threads[3], NULL, read_steady, &b[3]);
+	pthread_create(&threads[4], NULL, collect, &b[4]);
+	for (unsigned t = 0; t < 3; t++)
+		pthread_join(threads[t], NULL);
+	__atomic_store_n(&stop, true, __ATOMIC_SEQ_CST);
+	for (unsigned t = 3; t < 5; t++)
+		pthread_join(threads[t], NULL);
+	model_check(&m);
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+	model_check(&m);
+	assert_int_equal(stack_close(&m.st), 0);
+	stack_open(&m.st);
+	model_check(&m);
+	assert_int_equal(stack_close(&m.st), 0);
+	model_done(&m);
+}
+
+/* ---- what goes wrong ---- */
+
+static void half_delete(struct model *m)
+{
+	for (unsigned i = 0; i < FILES; i++)
+		model_store(m, i);
+	for (unsigned i = 0; i < FILES; i += 2)
+		model_delete(m, i);
+}
+
+static void a_full_disk_stops_a_pass(void **state)
+{
+	(void)state;
+	static const char *const faults[] = { "pack_write:%u+=ENOSPC", "pack_write:%u=EIO",
+					      "pack_create:%u=ENOSPC" };
+	for (unsigned k = 0; k < 3; k++)
+		for (unsigned n = 1; n < 20; n = n * 2 + 1) {
+			struct model m;
+			struct gc_result r;
+			char spec[64];
+			model_make(&m, n);
+			m.st.min_live_percent = 100;
+			stack_open(&m.st);
+			half_delete(&m);
+			snprintf(spec, sizeof spec, faults[k], k == 2 ? n / 4 + 1 : n);
+			fault_arm(spec);
+			int err = gc_run(m.st.gc, NULL, NULL, &r);
+			fault_arm(NULL);
+			assert_true(err == 0 || err == -ENOSPC || err == -EIO);
+			model_check(&m);
+			if (k == 1) {
+				assert_int_equal(stack_close(&m.st), 0);
+				stack_open(&m.st);
+				model_check(&m);
+			}
+			assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+			model_check(&m);
+			assert_int_equal(stack_close(&m.st), 0);
+			stack_open(&m.st);
+			model_check(&m);
+			assert_int_equal(stack_close(&m.st), 0);
+			model_done(&m);
+		}
+}
+
+/* The process ends at the n-th write, sync or rename of the pass. True when it got that far. */
+static bool crash_in_gc(struct stack *st, unsigned n)
+{
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char spec[32];
+		struct gc_result r;
+		if (stack_try_open(st))
+			_exit(1);
+		snprintf(spec, sizeof spec, "*:%u=crash", n);
+		fault_arm(spec);
+		_exit(gc_run(st->gc, NULL, NULL, &r) ? 2 : 0);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_true(WEXITSTATUS(status) == 99 || WEXITSTATUS(status) == 0);
+	return WEXITSTATUS(status) == 99;
+}
+
+static void a_crash_at_any_write_loses_nothing(void **state)
+{
+	(void)state;
+	bool crashed = true;
+	unsigned crashes = 0;
+	for (unsigned n = 1; crashed && n < 400; n += 1 + n / 6) {
+		struct model m;
+		struct gc_result r;
+		model_make(&m, 40 + n);
+		m.st.min_live_percent = 90;
+		m.st.sync_interval_ms = 1;
+		stack_open(&m.st);
+		half_delete(&m);
+		assert_int_equal(stack_close(&m.st), 0);
+		crashed = crash_in_gc(&m.st, n);
+		crashes += crashed;
+		stack_open(&m.st);
+		model_check(&m);
+		model_store(&m, 0);
+		assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+		model_check(&m);
+		assert_lean(&m, &r);
+		assert_int_equal(stack_close(&m.st), 0);
+		model_done(&m);
+	}
+	assert_true(crashes > 5);
+}
+
+static void what_cannot_be_read_stays(void **state)
+{
+	(void)state;
+	struct model m;
+	struct gc_result r, again;
+	model_make(&m, 8);
+	m.st.min_live_percent = 100;
+	stack_open(&m.st);
+	half_delete(&m);
+	uint64_t bad = file_chunk(&m.st, INO + 1, 0);
+	damage_chunk(&m.st, bad);
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+	struct frame_row row;
+	uint32_t at, left;
+	assert_int_equal(chunk_find(m.st.kv, bad, 0, &row, &at, &left), 0);
+	frame_row_done(&row);
+	unsigned lost = 0;
+	for (unsigned i = 1; i < FILES; i += 2) {
+		int cmp = file_compare(&m.st, INO + i, m.files[i].data, m.files[i].len);
+		assert_true(cmp == 0 || cmp == -EIO);
+		lost += cmp != 0;
+	}
+	assert_in_range(lost, 1, FILES / 2 - 1);
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &again), 0);
+	assert_int_equal(again.packs_rewritten, 0);
+	assert_int_equal(stack_close(&m.st), 0);
+	model_done(&m);
+}
+
+/* ---- manners ---- */
+
+static void *collect_once(void *arg)
+{
+	struct gc_result r;
+	struct stack *st = arg;
+	return (void *)(intptr_t)gc_run(st->gc, NULL, NULL, &r);
+}
+
+static void the_rate_holds_and_closing_stops(void **state)
+{
+	(void)state;
+	struct model m;
+	struct gc_result r;
+	pthread_t thread;
+	void *ret;
+	model_make(&m, 9);
+	m.st.min_live_percent = 100;
+	m.st.gc_rate = 2 * MIB;
+	stack_open(&m.st);
+	half_delete(&m);
+	uint64_t start = clock_mono_ms();
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+	uint64_t took = clock_mono_ms() - start;
+	assert_true(r.bytes_rewritten > 300 * KIB);
+	assert_true(took + 20 >= r.bytes_rewritten * 1000 / m.st.gc_rate);
+	assert_int_equal(stack_close(&m.st), 0);
+
+	m.st.gc_rate = 1000; /* minutes */
+	stack_open(&m.st);
+	for (unsigned i = 1; i < FILES; i += 4)
+		model_delete(&m, i);
+	pthread_create(&thread, NULL, collect_once, &m.st);
+	usleep(200000);
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), -EBUSY);
+	start = clock_mono_ms();
+	gc_close(m.st.gc);
+	m.st.gc = NULL;
+	assert_true(clock_mono_ms() - start < 5000);
+	pthread_join(thread, &ret);
+	assert_true((intptr_t)ret == -ECANCELED || (intptr_t)ret == 0);
+	model_check(&m);
+	assert_int_equal(stack_close(&m.st), 0);
+	model_done(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(when_all_is_deleted_nothing_is_left),
+		cmocka_unit_test(files_come_and_go),
+		cmocka_unit_test(long_chunks_come_and_go),
+		cmocka_unit_test(the_dead_may_be_wanted_again),
+		cmocka_unit_test(all_at_once),
+		cmocka_unit_test(a_full_disk_stops_a_pass),
+		cmocka_unit_test(a_crash_at_any_write_loses_nothing),
+		cmocka_unit_test(what_cannot_be_read_stays),
+		cmocka_unit_test(the_rate_holds_and_closing_stops),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
