@@ -198,9 +198,10 @@ static struct fuse_session *new_session(struct fs *fs, const struct mount_reques
 	char options[16384], fsname[8192];
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	const struct config *conf = &fs->pool->config;
+	escape_option(fs->pool->path, fsname, sizeof fsname);
 	snprintf(options, sizeof options, "-ofsname=%s,subtype=foldfs,default_permissions%s%s%s%s",
-		 fs->pool->path, conf->allow_other ? ",allow_other" : "",
-		 req->read_only ? ",ro" : "", req->fuse_options && *req->fuse_options ? "," : "",
+		 fsname, conf->allow_other ? ",allow_other" : "", req->read_only ? ",ro" : "",
+		 req->fuse_options && *req->fuse_options ? "," : "",
 		 req->fuse_options ? req->fuse_options : "");
 	struct fuse_session *se = NULL;
 	if (!fuse_opt_add_arg(&args, "foldfs") && !fuse_opt_add_arg(&args, options))
