@@ -191,6 +191,10 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 			inode_free(in);
 			return r == -ENOENT ? -ESTALE : r;
 		}
+		/* Left by an earlier mount (in this one it would be live): a staging file that is all
+		 * of the content may have been written by the kernel after the row was. */
+		in->native_written = in->row.staging_gen && !in->row.pieces &&
+				     !(in->row.flags & INODE_MAPPED);
 		insert_locked(s, in);
 	}
 	*ret_inode = in;

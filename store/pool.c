@@ -140,16 +140,15 @@ static int open_data(struct pool *pool, bool ro)
 	const struct config *conf = &pool->config;
 	CLEANUP_CLOSE int packs_fd = open_dir(pool, "packs");
 	CLEANUP_CLOSE int cache_fd = open_dir(pool, "cache");
-	CLEANUP_CLOSE int index_fd = open_dir(pool, "index");
-	if (packs_fd < 0 || cache_fd < 0 || index_fd < 0)
-		return packs_fd < 0 ? packs_fd : cache_fd < 0 ? cache_fd : index_fd;
+	if (packs_fd < 0 || cache_fd < 0)
+		return packs_fd < 0 ? packs_fd : cache_fd;
 	struct packs_options packs = {
 		.dirfd = packs_fd, .kv = pool->kv, .target_bytes = conf->pack_size, .read_only = ro
 	};
 	struct cache_options cache = { .dirfd = cache_fd,
 				       .region_bytes = conf->cache_size,
 				       .read_only = ro };
-	struct digests_options digests = { .read_only = ro, .index_dirfd = index_fd };
+	struct digests_options digests = { .read_only = ro, .index_dirfd = pool->index_fd };
 	memcpy(packs.pool_uuid, pool->super.uuid, 16);
 	memcpy(cache.pool_uuid, pool->super.uuid, 16);
 	int r = extents_open(pool->kv, &pool->extents);
