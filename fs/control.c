@@ -1,15 +1,343 @@
 // SPDX-License-Identifier: MIT
+/* A thread accepts, and each connection gets a thread of its own, as some commands take long. They
+ * are few: beyond CONNECTIONS_MAX callers wait in the socket's queue. control_stop() ends what is
+ * being waited for: sockets are shut down, a gc pass stops at its next pack.
+ */
 #include "control.h"
-#include <errno.h>
+#include "cleanup.h"
+#include "log.h"
+#include "reaper.h"
+#include "settle.h"
+#include "status.h"
+#include "ticker.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define CONNECTIONS_MAX 16
+#define REQUEST_MAX (4u << 20)
+#define REQUEST_TIMEOUT_S 30
+
+struct connection {
+	struct control *control;
+	struct connection *next;
+	int fd;
+};
+
+struct control {
+	struct fs *fs;
+	int fd;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a connection ended */
+	struct connection *connections;
+	unsigned n;
+	bool stopping;
+};
+
+static int send_line(int fd, json_t *answer)
+{
+	CLEANUP_FREE char *text = json_dumps(answer, JSON_COMPACT);
+	size_t len = text ? strlen(text) : 0, at = 0;
+	json_decref(answer);
+	if (!text)
+		return -ENOMEM;
+	text[len++] = '\n'; /* in the place of the NUL */
+	while (at < len) {
+		ssize_t n = send(fd, text + at, len - at, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -EPIPE;
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+static void refuse(int fd, const char *sentence)
+{
+	send_line(fd, json_pack("{s:b, s:s}", "ok", 0, "error", sentence));
+}
+
+/* Sends the result, which it takes over, or says what went wrong. */
+static void answer(int fd, const char *command, int err, json_t *result)
+{
+	char sentence[256];
+	if (err == 0) {
+		send_line(fd, json_pack("{s:b, s:o}", "ok", 1, "result", result));
+		return;
+	}
+	snprintf(sentence, sizeof sentence, "%s failed: %s", command, strerror(-err));
+	refuse(fd, sentence);
+}
+
+/* Everything written so far becomes durable, also what only the backing filesystem holds yet. */
+static int make_durable(struct fs *fs)
+{
+	if (fs->read_only)
+		return 0;
+	ticker_commit_dirty(fs, true);
+	if (syncfs(fs->pool->dirfd))
+		return -errno;
+	return kv_sync(fs_kv(fs), UINT64_MAX);
+}
+
+static void do_sync(struct connection *c, const json_t *request)
+{
+	struct fs *fs = c->control->fs;
+	bool destage = json_is_true(json_object_get(request, "destage"));
+	if (destage && fs->read_only) {
+		refuse(c->fd, "the mount is read-only: nothing can be destaged");
+		return;
+	}
+	int r = make_durable(fs);
+	if (r == 0 && destage) {
+		settle_all(fs, true);
+		r = make_durable(fs);
+	}
+	struct settle_stats s = { 0 };
+	settle_get_stats(fs, &s);
+	answer(c->fd, "sync", r,
+	       r ? NULL : json_pack("{s:I}", "files_waiting", (json_int_t)s.waiting));
+}
+
+static void gc_progress(void *arg, const struct gc_result *so_far)
+{
+	struct connection *c = arg;
+	send_line(c->fd, json_pack("{s:o}", "progress", status_gc(so_far)));
+}
+
+static void do_gc(struct connection *c, const json_t *request)
+{
+	struct fs *fs = c->control->fs;
+	struct gc_result result;
+	bool progress = json_is_true(json_object_get(request, "progress"));
+	if (fs_may_write(fs) < 0) {
+		refuse(c->fd, "the mount is read-only: garbage cannot be collected");
+		return;
+	}
+	reaper_drain(fs);
+	int r = gc_run(fs->pool->gc, progress ? gc_progress : NULL, c, &result);
+	if (r == 0)
+		r = kv_sync(fs_kv(fs), UINT64_MAX); /* files of dropped packs go with that */
+	if (r == -EBUSY)
+		refuse(c->fd, "garbage is being collected already");
+	else
+		answer(c->fd, "gc", r, r ? NULL : status_gc(&result));
+}
+
+static void do_stats(struct connection *c, const json_t *request)
+{
+	struct fs *fs = c->control->fs;
+	(void)request;
+	answer(c->fd, "stats", 0, status_stats(fs->pool, fs));
+}
+
+static void do_df(struct connection *c, const json_t *request)
+{
+	json_t *df = NULL;
+	struct fs *fs = c->control->fs;
+	(void)request;
+	int r = status_df(fs->pool, fs, &df);
+	answer(c->fd, "df", r, df);
+}
+
+static void do_du(struct connection *c, const json_t *request)
+{
+	json_t *du = NULL;
+	struct fs *fs = c->control->fs;
+	if (!fs->read_only)
+		ticker_commit_dirty(fs, true); /* the rows are what is counted */
+	int r = status_du(fs->pool, json_object_get(request, "inodes"), &du);
+	answer(c->fd, "du", r, du);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(struct connection *c, const json_t *request);
+} commands[] = {
+	{ "stats", do_stats }, { "df", do_df }, { "du", do_du },
+	{ "sync", do_sync },   { "gc", do_gc },
+};
+
+static void obey(struct connection *c, const char *line, size_t len)
+{
+	json_t *request = json_loadb(line, len, 0, NULL);
+	const char *name = json_string_value(json_object_get(request, "command"));
+	size_t i = 0, n = sizeof commands / sizeof *commands;
+	while (name && i < n && strcmp(commands[i].name, name))
+		i++;
+	if (!name)
+		refuse(c->fd, "this is no request");
+	else if (i == n)
+		refuse(c->fd, "the daemon, of version " FOLDFS_VERSION ", has no such command");
+	else
+		commands[i].run(c, request);
+	json_decref(request);
+}
+
+/* Reads up to a newline. */
+static void receive(struct connection *c)
+{
+	CLEANUP_BUF struct buf line = { 0 };
+	struct timeval patience = { .tv_sec = REQUEST_TIMEOUT_S };
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	while (line.len < REQUEST_MAX) {
+		char part[4096];
+		ssize_t n = recv(c->fd, part, sizeof part, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		buf_put(&line, part, (size_t)n);
+		if (line.failed)
+			return;
+		if (part[n - 1] == '\n') {
+			obey(c, (char *)line.data, line.len);
+			return;
+		}
+	}
+	refuse(c->fd, "the request is too long");
+}
+
+static void *connection_main(void *arg)
+{
+	struct connection *c = arg;
+	struct control *control = c->control;
+	pthread_setname_np(pthread_self(), "control");
+	receive(c);
+	pthread_mutex_lock(&control->lock);
+	struct connection **at = &control->connections;
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	control->n--;
+	close(c->fd);
+	pthread_cond_broadcast(&control->changed);
+	pthread_mutex_unlock(&control->lock);
+	free(c);
+	return NULL;
+}
+
+static bool may_connect(struct control *control, int fd)
+{
+	struct ucred peer;
+	struct stat st;
+	socklen_t len = sizeof peer;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	    fstat(control->fs->pool->dirfd, &st))
+		return false;
+	return peer.uid == 0 || peer.uid == st.st_uid || peer.uid == geteuid();
+}
+
+static int begin_locked(struct control *control, int fd)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	struct connection *c = calloc(1, sizeof *c);
+	if (!c)
+		return -ENOMEM;
+	*c = (struct connection){ .control = control, .next = control->connections, .fd = fd };
+	control->connections = c;
+	control->n++;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	int r = pthread_create(&thread, &attr, connection_main, c);
+	pthread_attr_destroy(&attr);
+	if (r) {
+		control->connections = c->next;
+		control->n--;
+		free(c);
+	}
+	return -r;
+}
+
+static void *accept_main(void *arg)
+{
+	struct control *control = arg;
+	pthread_setname_np(pthread_self(), "control");
+	pthread_mutex_lock(&control->lock);
+	while (!control->stopping) {
+		if (control->n >= CONNECTIONS_MAX) {
+			pthread_cond_wait(&control->changed, &control->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&control->lock);
+		int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
+			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+		if (fd >= 0 && !may_connect(control, fd)) {
+			refuse(fd, "only root and the pool's owner may ask");
+			close(fd);
+			fd = -1;
+		}
+		pthread_mutex_lock(&control->lock);
+		if (fd >= 0 && (control->stopping || begin_locked(control, fd) < 0))
+			close(fd);
+	}
+	pthread_mutex_unlock(&control->lock);
+	return NULL;
+}
+
+/* Through the directory's descriptor, as the pool's path may be too long for an address. */
+static int listen_at(int dirfd)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	snprintf(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/control", dirfd);
+	if (unlinkat(dirfd, "control", 0) && errno != ENOENT)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&at, sizeof at) || fchmodat(dirfd, "control", 0666, 0) ||
+	    listen(fd, 16))
+		return -errno;
+	return take_fd(&fd);
+}
 
 int control_start(struct fs *fs, struct control **ret_control)
 {
-	(void)fs;
-	(void)ret_control;
-	return -ENOSYS;
+	struct control *c = calloc(1, sizeof *c);
+	if (!c)
+		return -ENOMEM;
+	c->fs = fs;
+	c->fd = listen_at(fs->pool->dirfd);
+	int r = c->fd < 0 ? c->fd : 0;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->changed, NULL);
+	if (r == 0)
+		r = -pthread_create(&c->thread, NULL, accept_main, c);
+	if (r < 0) {
+		if (c->fd >= 0)
+			close(c->fd);
+		free(c);
+		return r;
+	}
+	*ret_control = c;
+	return 0;
 }
 
 void control_stop(struct control *c)
 {
-	(void)c;
+	if (!c)
+		return;
+	unlinkat(c->fs->pool->dirfd, "control", 0);
+	pthread_mutex_lock(&c->lock);
+	c->stopping = true;
+	for (struct connection *at = c->connections; at; at = at->next)
+		shutdown(at->fd, SHUT_RD);
+	shutdown(c->fd, SHUT_RDWR); /* wakes accept */
+	pthread_cond_broadcast(&c->changed);
+	if (c->fs->pool->gc)
+		gc_stop(c->fs->pool->gc);
+	while (c->n)
+		pthread_cond_wait(&c->changed, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+	close(c->fd);
+	pthread_cond_destroy(&c->changed);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
 }

@@ -28,6 +28,7 @@ struct fs {
 	const char *native_why_not; /* NULL while native mode is possible, else a clear reason */
 	bool writeback;		    /* negotiated instead of passthrough */
 	bool read_only;
+	uint64_t started_ms; /* clock_mono_ms() */
 	double attr_timeout, entry_timeout; /* seconds */
 
 	pthread_rwlock_t names;

@@ -5,6 +5,7 @@
  */
 #include "mount.h"
 #include "cleanup.h"
+#include "clock.h"
 #include "control.h"
 #include "inode.h"
 #include "log.h"
@@ -256,6 +257,7 @@ int mount_serve(const struct mount_request *req)
 		return -ENOMEM;
 	fs->read_only = req->read_only;
 	fs->mountpoint = req->mountpoint;
+	fs->started_ms = clock_mono_ms();
 	int r = pool_open(req->pool_path, req->options, req->read_only, LOCK_WAIT_MS, &fs->pool,
 			  &perr);
 	if (r < 0) {

@@ -2,7 +2,7 @@
 /* extent_row: one row of KV_EXTENT, [at, at + len) of a file is a slice of a segment; and walks over
  * a file's rows as they will be after a change that is not committed yet.
  *
- * Internal to index/.
+ * For index/ itself and for what reads all rows (du, fsck).
  */
 #ifndef FOLDFS_EXTENT_ROW_H
 #define FOLDFS_EXTENT_ROW_H

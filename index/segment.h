@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* segment: an immutable recipe of up to SEGMENT_PIECES pieces, as it lies in KV_SEGMENT.
  *
- * Internal to index/. Positions are bytes of the recipe, from 0. Groups of SEGMENT_GROUP pieces are
+ * For index/ itself and for what reads all rows (du, fsck). Positions are bytes of the recipe, from 0. Groups of SEGMENT_GROUP pieces are
  * indexed, so that finding a position decodes one group and not all of them.
  */
 #ifndef FOLDFS_SEGMENT_H

@@ -85,13 +85,19 @@ int gc_open(const struct gc_options *opt, struct gc **ret_gc)
 	return 0;
 }
 
+void gc_stop(struct gc *gc)
+{
+	SCOPED_LOCK(&gc->lock);
+	gc->stopping = true;
+	pthread_cond_broadcast(&gc->changed);
+}
+
 void gc_close(struct gc *gc)
 {
 	if (!gc)
 		return;
+	gc_stop(gc);
 	pthread_mutex_lock(&gc->lock);
-	gc->stopping = true;
-	pthread_cond_broadcast(&gc->changed);
 	while (gc->running)
 		pthread_cond_wait(&gc->changed, &gc->lock);
 	pthread_mutex_unlock(&gc->lock);

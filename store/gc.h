@@ -32,7 +32,9 @@ struct gc_result {
 };
 
 int gc_open(const struct gc_options *opt, struct gc **ret_gc);
-void gc_close(struct gc *gc); /* stops a running pass at the next pack */
+/* A running pass ends at the next pack, with -ECANCELED, and no other begins. Does not wait. */
+void gc_stop(struct gc *gc);
+void gc_close(struct gc *gc); /* the same, and waits for it */
 /* One pass; -EBUSY when one is running. `progress` (may be NULL) is called now and then. */
 int gc_run(struct gc *gc, void (*progress)(void *arg, const struct gc_result *so_far), void *arg,
 	   struct gc_result *ret_result);

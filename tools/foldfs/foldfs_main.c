@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+/* foldfs: asks the daemon that has the pool open, or opens a pool that nobody has, and shows the
+ * answer. */
+#include "client.h"
+#include "pool_path.h"
+#include "progress.h"
+#include "say.h"
+#include "show.h"
+#include "status.h"
+#include <getopt.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define FAILED 1
+#define USAGE 2
+
+struct call {
+	const char *name; /* of the command */
+	bool json, destage;
+	char **paths;
+	int n_paths;
+	char pool[PATH_MAX];
+};
+
+static const char help[] =
+	"foldfs COMMAND [--json] PATH: PATH is a pool, or anything inside its mount\n"
+	"\n"
+	"  df       the room that files take: as they are, deduplicated, compressed, on disk\n"
+	"  du       what each PATH (a file or a tree) takes, alone and shared with others\n"
+	"  stats    what the filesystem is doing, and how\n"
+	"  sync     makes everything durable; --destage: and deduplicates what waits for it\n"
+	"  gc       gives back the space of deleted data now\n"
+	"  version  the version of this program\n"
+	"  help     this text\n"
+	"\n"
+	"  --json   machine-readable output\n";
+
+static enum client_end ask(struct call *c, json_t *request, void (*progress)(const json_t *report),
+			   json_t **ret_result)
+{
+	progress_begin(c->pool);
+	enum client_end end =
+		client_ask(c->pool, request, progress_wanted() ? progress : NULL, ret_result);
+	progress_end();
+	return end;
+}
+
+/* Opens a pool that no daemon has open. NULL after a complaint. */
+static struct pool *open_pool(const struct call *c, bool read_only)
+{
+	struct pool_error err = { 0 };
+	struct pool *pool = NULL;
+	if (pool_open(c->pool, NULL, read_only, 0, &pool, &err) < 0)
+		complain("%s", err.text);
+	return pool;
+}
+
+static int close_pool(struct pool *pool)
+{
+	int r = pool_close(pool);
+	if (r < 0)
+		complain("the pool could not be closed properly: %s", strerror(-r));
+	return r;
+}
+
+static int end(json_t *result, const struct call *c, void (*show)(const json_t *result))
+{
+	if (c->json)
+		show_json(result);
+	else
+		show(result);
+	json_decref(result);
+	return end_output(0, FAILED);
+}
+
+static int run_stats(struct call *c)
+{
+	json_t *result = NULL;
+	enum client_end e = ask(c, json_pack("{s:s}", "command", "stats"), NULL, &result);
+	if (e == CLIENT_NOBODY) {
+		struct pool *pool = open_pool(c, true);
+		result = pool ? status_stats(pool, NULL) : NULL;
+		if (pool)
+			close_pool(pool);
+	}
+	return result ? end(result, c, show_stats) : FAILED;
+}
+
+static int run_df(struct call *c)
+{
+	json_t *result = NULL;
+	enum client_end e = ask(c, json_pack("{s:s}", "command", "df"), NULL, &result);
+	if (e == CLIENT_NOBODY) {
+		struct pool *pool = open_pool(c, true);
+		int r = pool ? status_df(pool, NULL, &result) : 0;
+		if (r < 0)
+			complain("%s: its rows could not be counted: %s", c->pool, strerror(-r));
+		if (pool)
+			close_pool(pool);
+	}
+	return result ? end(result, c, show_df) : FAILED;
+}
+
+static int run_sync(struct call *c)
+{
+	json_t *result = NULL;
+	json_t *request = json_pack("{s:s, s:b}", "command", "sync", "destage", c->destage);
+	enum client_end e = ask(c, request, c->destage ? progress_sync : NULL, &result);
+	if (e == CLIENT_NOBODY && c->destage) {
+		complain("%s is not mounted: what is staged there is destaged by the next mount",
+			 c->pool);
+		return FAILED;
+	}
+	if (e == CLIENT_FAILED)
+		return FAILED;
+	if (c->json)
+		show_json(result ? result : json_object());
+	json_decref(result);
+	return end_output(0, FAILED);
+}
+
+static json_t *collect_unmounted(const struct call *c)
+{
+	struct gc_result result;
+	struct pool *pool = open_pool(c, false);
+	if (!pool)
+		return NULL;
+	int r = gc_run(pool->gc, NULL, NULL, &result);
+	if (r < 0)
+		complain("%s: collecting garbage failed: %s", c->pool, strerror(-r));
+	if (close_pool(pool) < 0)
+		r = -EIO;
+	return r < 0 ? NULL : status_gc(&result);
+}
+
+static int run_gc(struct call *c)
+{
+	json_t *result = NULL;
+	json_t *request = json_pack("{s:s, s:b}", "command", "gc", "progress", progress_wanted());
+	enum client_end e = ask(c, request, progress_gc, &result);
+	if (e == CLIENT_NOBODY)
+		result = collect_unmounted(c);
+	return result ? end(result, c, show_gc) : FAILED;
+}
+
+/* All paths must lie in the same mount; the daemon is told their inode numbers. */
+static json_t *inodes_of(struct call *c)
+{
+	char pool[PATH_MAX];
+	struct stat st;
+	json_t *list = json_array();
+	for (int i = 0; i < c->n_paths; i++) {
+		bool same = pool_path_find(c->paths[i], pool);
+		if (same && strcmp(pool, c->pool)) {
+			complain("%s lies in another pool than %s", c->paths[i], c->paths[0]);
+			same = false;
+		}
+		if (same && lstat(c->paths[i], &st)) {
+			complain("%s: %s", c->paths[i], strerror(errno));
+			same = false;
+		}
+		if (!same) {
+			json_decref(list);
+			return NULL;
+		}
+		json_array_append_new(list, json_integer((json_int_t)st.st_ino));
+	}
+	return list;
+}
+
+static int run_du(struct call *c)
+{
+	json_t *result = NULL, *inodes = inodes_of(c);
+	if (!inodes)
+		return FAILED;
+	enum client_end e =
+		ask(c, json_pack("{s:s, s:o}", "command", "du", "inodes", inodes), NULL, &result);
+	if (e == CLIENT_NOBODY)
+		complain("%s is not mounted: du wants paths inside the mount", c->pool);
+	if (e != CLIENT_OK)
+		return FAILED;
+	for (int i = 0; i < c->n_paths; i++)
+		json_object_set_new(json_array_get(result, (size_t)i), "path",
+				    json_string(c->paths[i]));
+	return end(result, c, show_du);
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(struct call *c);
+	bool many;
+} commands[] = {
+	{ "df", run_df, false },       { "du", run_du, true },	    { "gc", run_gc, false },
+	{ "stats", run_stats, false }, { "sync", run_sync, false },
+};
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+/* 0: go on; else the exit status plus one. */
+static int parse(struct call *c, int argc, char **argv)
+{
+	static const struct option longs[] = { { "json", no_argument, NULL, 'j' },
+					       { "destage", no_argument, NULL, 'd' },
+					       { "help", no_argument, NULL, 'h' },
+					       { "version", no_argument, NULL, 'V' },
+					       { 0 } };
+	int o;
+	while ((o = getopt_long(argc, argv, ":hV", longs, NULL)) != -1) {
+		if (o == 'j')
+			c->json = true;
+		else if (o == 'd')
+			c->destage = true;
+		else if (o == 'h')
+			return fputs(help, stdout), end_output(0, FAILED) + 1;
+		else if (o == 'V')
+			return puts("foldfs " FOLDFS_VERSION), end_output(0, FAILED) + 1;
+		else
+			return complain_usage(USAGE + 1, "%s is no option", argv[optind - 1]);
+	}
+	if (optind == argc)
+		return complain_usage(USAGE + 1, "a command is wanted: df, du, stats, sync or gc");
+	c->name = argv[optind];
+	c->paths = argv + optind + 1;
+	c->n_paths = argc - optind - 1;
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct call c;
+	int r = parse(&c, argc, argv);
+	if (r)
+		return r - 1;
+	if (!strcmp(c.name, "help"))
+		return fputs(help, stdout), end_output(0, FAILED);
+	if (!strcmp(c.name, "version"))
+		return puts("foldfs " FOLDFS_VERSION), end_output(0, FAILED);
+	const struct command *command = find_command(c.name);
+	if (!command)
+		return complain_usage(USAGE, "there is no command %s", c.name);
+	if (c.n_paths < 1 || (c.n_paths > 1 && !command->many))
+		return complain_usage(USAGE, "foldfs %s wants %s, a pool or a path in a mount",
+				      c.name, command->many ? "paths" : "one path");
+	if (c.destage && command->run != run_sync)
+		return complain_usage(USAGE, "--destage belongs to foldfs sync");
+	if (!pool_path_find(c.paths[0], c.pool))
+		return FAILED;
+	return command->run(&c);
+}

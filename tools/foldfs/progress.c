@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+#include "progress.h"
+#include "client.h"
+#include "clock.h"
+#include "show.h"
+#include <stdio.h>
+#include <unistd.h>
+
+static struct {
+	const char *pool;
+	uint64_t began_ms, most; /* bytes that were left at most */
+	bool shown;
+} state;
+
+bool progress_wanted(void)
+{
+	return isatty(STDERR_FILENO) == 1;
+}
+
+void progress_begin(const char *pool)
+{
+	state.pool = pool;
+	state.began_ms = clock_mono_ms();
+}
+
+static void line(const char *text)
+{
+	fprintf(stderr, "\r\033[K%s", text);
+	fflush(stderr);
+	state.shown = true;
+}
+
+void progress_gc(const json_t *report)
+{
+	char text[160], live[SHOW_SIZE], freed[SHOW_SIZE];
+	if (!report)
+		return;
+	snprintf(text, sizeof text, "%s live, %s dead; %s of packs freed so far",
+		 show_size(show_number(report, "bytes_live"), live),
+		 show_size(show_number(report, "bytes_dead"), (char[SHOW_SIZE]){ 0 }),
+		 show_size(show_number(report, "bytes_freed"), freed));
+	line(text);
+}
+
+void progress_sync(const json_t *report)
+{
+	char text[160], left_text[SHOW_SIZE], eta[64] = "";
+	json_t *stats = NULL;
+	(void)report;
+	if (client_ask(state.pool, json_pack("{s:s}", "command", "stats"), NULL, &stats) !=
+	    CLIENT_OK)
+		return;
+	uint64_t left = show_number(stats, "staging_bytes") + show_number(stats, "memory_bytes");
+	uint64_t spent = clock_mono_ms() - state.began_ms;
+	json_decref(stats);
+	state.most = left > state.most ? left : state.most;
+	if (state.most > left)
+		snprintf(eta, sizeof eta, ", about %llu s left",
+			 (unsigned long long)(left * spent / (state.most - left) / 1000));
+	snprintf(text, sizeof text, "%s left to destage%s", show_size(left, left_text), eta);
+	line(text);
+}
+
+void progress_end(void)
+{
+	if (state.shown)
+		fputs("\r\033[K", stderr);
+	state.shown = false;
+}
