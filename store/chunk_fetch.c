@@ -5,6 +5,9 @@
  * touch become one, and all are issued at once. Then each frame is verified, decoded, offered to the
  * cache and copied out.
  *
+ * A compressed frame is loaded by one thread at a time (loading.c): what others are at is left for a
+ * further round, after our own are done and given up.
+ *
  * Raw frames are not cached: the kernel caches the pack's pages already.
  *
  * Rows of the index are immutable as long as their pack exists, so a row found earlier in the batch
@@ -26,7 +29,8 @@
 #define STORED_KEPT (2u << 20)
 #define TRY_DECODES 2u /* more than this many frames are left to a worker */
 
-struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache)
+struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache,
+			struct loading *loading)
 {
 	struct fetch *f = calloc(1, sizeof *f);
 	if (!f)
@@ -34,6 +38,7 @@ struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache)
 	f->kv = kv;
 	f->packs = packs;
 	f->cache = cache;
+	f->loading = loading;
 	f->decoded = malloc(FRAME_DECODED_MAX);
 	if (f->decoded)
 		return f;
@@ -121,7 +126,7 @@ static uint32_t list_frame(struct fetch *f, uint64_t id)
 		if (f->frames[i].place.offset == row->offset &&
 		    f->frames[i].place.pack == row->pack)
 			return i;
-	if (f->n_frames == FETCH_FRAMES)
+	if (f->n_frames == (f->mode == FETCH_AHEAD ? FETCH_FRAMES_AHEAD : FETCH_FRAMES))
 		return UINT32_MAX;
 	f->frames[f->n_frames] = (struct fetch_frame){
 		.place = { row->pack, row->offset },
@@ -177,10 +182,16 @@ int fetch_add(struct fetch *f, uint64_t id, uint32_t offset, uint32_t len, uint8
 /* Copies out what the cache has; what is left makes up each frame's [lo, hi). */
 static void take_cached(struct fetch *f)
 {
+	for (uint32_t i = 0; i < f->n_frames; i++) {
+		f->frames[i].lo = UINT32_MAX;
+		f->frames[i].hi = 0;
+	}
 	for (uint32_t i = 0; i < f->n_pieces; i++) {
 		struct fetch_piece *p = &f->pieces[i];
 		struct fetch_frame *fr = &f->frames[p->frame];
 		int hit = 0;
+		if (!p->len)
+			continue;
 		if (f->mode != FETCH_VERIFY && fr->codec != CODEC_RAW && !fr->hi) {
 			if (f->mode == FETCH_AHEAD)
 				hit = cache_has(f->cache, fr->place);
@@ -196,6 +207,33 @@ static void take_cached(struct fetch *f)
 		fr->lo = p->at < fr->lo ? p->at : fr->lo;
 		fr->hi = p->at + p->len > fr->hi ? p->at + p->len : fr->hi;
 	}
+}
+
+/* Leaves alone what somebody else is loading. Returns how many frames that were. */
+static uint32_t claim_frames(struct fetch *f)
+{
+	uint32_t others = 0;
+	for (uint32_t i = 0; i < f->n_frames; i++) {
+		struct fetch_frame *fr = &f->frames[i];
+		fr->waits = false;
+		if (!fr->hi || fr->codec == CODEC_RAW || f->mode == FETCH_VERIFY)
+			continue;
+		fr->loading.key = fr->place;
+		fr->claimed = loading_begin(f->loading, &fr->loading);
+		if (!fr->claimed) {
+			fr->waits = true;
+			fr->hi = 0;
+			others++;
+		}
+	}
+	return others;
+}
+
+static void release_frame(struct fetch *f, struct fetch_frame *fr)
+{
+	if (fr->claimed)
+		loading_end(f->loading, &fr->loading);
+	fr->claimed = false;
 }
 
 static void choose_range(struct fetch_frame *fr)
@@ -348,6 +386,7 @@ static int take_raw(struct fetch *f, struct fetch_frame *fr, const uint8_t *byte
 				       p->at, p->len, p->out);
 		if (r < 0)
 			return r;
+		p->len = 0;
 	}
 	return 0;
 }
@@ -368,14 +407,19 @@ static int take_compressed(struct fetch *f, struct fetch_frame *fr, const uint8_
 	r = frame_decode(&head, bytes, decoded);
 	if (r < 0)
 		return r;
-	cache_put(f->cache, fr->place, decoded, fr->decoded_len);
+	if (f->mode != FETCH_VERIFY)
+		cache_put(f->cache, fr->place, decoded, fr->decoded_len);
 	if (f->mode == FETCH_AHEAD)
 		return 0;
-	cache_used(f->cache, fr->place, fr->lo, fr->hi - fr->lo);
+	if (f->mode == FETCH_READ)
+		cache_used(f->cache, fr->place, fr->lo, fr->hi - fr->lo);
 	for (uint32_t i = 0; i < f->n_pieces; i++) {
 		struct fetch_piece *p = &f->pieces[i];
-		if (p->len && &f->frames[p->frame] == fr && p->out != decoded)
+		if (!p->len || &f->frames[p->frame] != fr)
+			continue;
+		if (p->out != decoded)
 			memcpy(p->out, decoded + p->at, p->len);
+		p->len = 0;
 	}
 	return 0;
 }
@@ -410,24 +454,49 @@ static void hint_raw(struct fetch *f)
 	}
 }
 
-int fetch_run(struct fetch *f)
+/* One round: everything but what others are loading. */
+static int run_round(struct fetch *f, uint32_t *ret_others)
 {
+	int r = 0, first_error = 0;
 	take_cached(f);
 	if (f->mode == FETCH_AHEAD)
 		hint_raw(f);
-	int r = plan_reads(f), first_error = 0;
+	*ret_others = claim_frames(f);
+	if (*ret_others && f->mode == FETCH_TRY)
+		r = -EAGAIN;
+	if (r == 0)
+		r = plan_reads(f);
 	if (r == 0 && f->n_ops)
 		r = get_fds(f);
 	if (r == 0 && f->n_ops)
 		r = read_all(f);
-	for (uint32_t i = 0; r == 0 && i < f->n_frames; i++)
-		if (f->frames[i].hi) {
-			int err = take_frame(f, &f->frames[i]);
-			first_error = first_error ? first_error : err;
-		}
+	for (uint32_t i = 0; i < f->n_frames; i++) {
+		struct fetch_frame *fr = &f->frames[i];
+		int err = r == 0 && fr->hi ? take_frame(f, fr) : 0;
+		first_error = first_error ? first_error : err;
+		release_frame(f, fr);
+	}
 	put_fds(f);
-	f->n_frames = f->n_pieces = 0;
 	return r ? r : first_error;
+}
+
+static void wait_for_others(struct fetch *f)
+{
+	for (uint32_t i = 0; i < f->n_frames; i++)
+		if (f->frames[i].waits)
+			loading_wait(f->loading, f->frames[i].place);
+}
+
+int fetch_run(struct fetch *f)
+{
+	uint32_t others;
+	int r = run_round(f, &others);
+	while (r == 0 && others && f->mode == FETCH_READ) {
+		wait_for_others(f);
+		r = run_round(f, &others);
+	}
+	f->n_frames = f->n_pieces = 0;
+	return r;
 }
 
 int fetch_head(struct fetch *f, uint64_t id, struct frame_head *ret_head)

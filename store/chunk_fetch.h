@@ -3,9 +3,11 @@
 #ifndef FOLDFS_CHUNK_FETCH_H
 #define FOLDFS_CHUNK_FETCH_H
 #include "cache.h"
+#include "loading.h"
 #include "pack.h"
 
 #define FETCH_FRAMES 32u
+#define FETCH_FRAMES_AHEAD 4u /* a reader may be waiting for the first of them */
 #define FETCH_PIECES 512u
 
 enum fetch_mode {
@@ -17,6 +19,8 @@ enum fetch_mode {
 
 struct fetch_frame {
 	struct cache_key place; /* pack and offset */
+	struct loading_frame loading;
+	bool claimed, waits; /* we load it; somebody else does */
 	struct frame_name name;
 	uint32_t stored_len, decoded_len, payload_at, chunks;
 	uint8_t codec;
@@ -37,6 +41,7 @@ struct fetch {
 	struct kv *kv;
 	struct packs *packs;
 	struct cache *cache;
+	struct loading *loading;
 	enum fetch_mode mode;
 	struct frame_row row;	/* the last one found, for its other chunks */
 	uint32_t row_i, row_at; /* of its chunks, the last one found */
@@ -53,7 +58,8 @@ struct fetch {
 	struct fetch *next; /* in the owner's list of idle ones */
 };
 
-struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache);
+struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache,
+			struct loading *loading);
 void fetch_free(struct fetch *f);
 void fetch_begin(struct fetch *f, enum fetch_mode mode);
 void fetch_end(struct fetch *f); /* forgets what was gathered; gives back what it does not keep */

@@ -22,13 +22,15 @@
 #define STALE_TRIES 4
 #define AHEAD_THREADS 2u
 #define AHEAD_WAITING 16u
-#define AHEAD_PIECES 4096u
+#define AHEAD_PIECES 1024u
+#define AHEAD_BYTES (1u << 20) /* of one job, so that several threads share a long stretch */
 
 struct chunks {
 	struct kv *kv;
 	struct packs *packs;
 	struct cache *cache;
 	struct workers *ahead;
+	struct loading loading;
 	pthread_mutex_t lock;
 	struct fetch *idle;
 	unsigned n_idle;
@@ -43,6 +45,7 @@ int chunks_open(struct kv *kv, struct packs *packs, struct cache *cache, struct 
 	c->packs = packs;
 	c->cache = cache;
 	pthread_mutex_init(&c->lock, NULL);
+	loading_init(&c->loading);
 	int r = workers_start("read-ahead", AHEAD_THREADS, &c->ahead);
 	if (r < 0) {
 		chunks_close(c);
@@ -62,6 +65,7 @@ void chunks_close(struct chunks *c)
 		c->idle = f->next;
 		fetch_free(f);
 	}
+	loading_done(&c->loading);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -77,7 +81,7 @@ static struct fetch *fetch_take(struct chunks *c)
 			return f;
 		}
 	}
-	return fetch_new(c->kv, c->packs, c->cache);
+	return fetch_new(c->kv, c->packs, c->cache, &c->loading);
 }
 
 static void fetch_give(struct chunks *c, struct fetch *f)
@@ -248,19 +252,34 @@ static void ahead_run(struct job *job)
 	free(a);
 }
 
-void chunks_prefetch(struct chunks *c, const struct map_vec *map)
+/* One job for pieces [from, to). */
+static void ahead_queue(struct chunks *c, const struct map_vec *map, size_t from, size_t to)
 {
-	size_t n = map->n < AHEAD_PIECES ? map->n : AHEAD_PIECES;
-	if (!n || workers_waiting(c->ahead) >= AHEAD_WAITING)
-		return;
-	struct ahead *a = malloc(sizeof *a + n * sizeof *a->pieces);
+	struct ahead *a = malloc(sizeof *a + (to - from) * sizeof *a->pieces);
 	if (!a)
 		return;
 	*a = (struct ahead){ .job.run = ahead_run, .c = c };
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = from; i < to; i++)
 		if (map->v[i].piece.chunk && map->v[i].piece.length <= CHUNK_LENGTH_MAX)
 			a->pieces[a->n++] = map->v[i].piece;
 	workers_queue(c->ahead, &a->job);
+}
+
+void chunks_prefetch(struct chunks *c, const struct map_vec *map)
+{
+	size_t from = 0;
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < map->n; i++) {
+		bytes += map->v[i].piece.length;
+		bool full = bytes >= AHEAD_BYTES || i - from >= AHEAD_PIECES || i + 1 == map->n;
+		if (!full)
+			continue;
+		if (workers_waiting(c->ahead) >= AHEAD_WAITING)
+			return; /* the reader is faster than that anyway */
+		ahead_queue(c, map, from, i + 1);
+		from = i + 1;
+		bytes = 0;
+	}
 }
 
 /* Is there anything of the chunk at or after `offset`? */
