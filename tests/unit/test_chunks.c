@@ -393,10 +393,12 @@ static void *read_at_random(void *arg)
 {
 	struct reader *rd = arg;
 	uint64_t x = rd->seed * 77773u + 1;
-	for (int i = 0; i < 150; i++) {
+	for (int i = 0; i < 100; i++) {
 		x = x * 6364136223846793005u + 1442695040888963407u;
 		uint64_t len = (x >> 40) % 200000 + 1, at = (x >> 20) % (rd->f->size - len);
-		assert_reads(rd->cp, rd->f, at, len);
+		if (i % 10 == 0)
+			chunks_prefetch(rd->cp->chunks, &rd->f->map);
+		assert_reads(rd->cp, rd->f, i % 3 ? at : 65536u * (unsigned)i, len);
 	}
 	return NULL;
 }
