@@ -411,7 +411,7 @@ static int take_compressed(struct fetch *f, struct fetch_frame *fr, const uint8_
 		cache_put(f->cache, fr->place, decoded, fr->decoded_len);
 	if (f->mode == FETCH_AHEAD)
 		return 0;
-	if (f->mode == FETCH_READ)
+	if (f->mode != FETCH_VERIFY)
 		cache_used(f->cache, fr->place, fr->lo, fr->hi - fr->lo);
 	for (uint32_t i = 0; i < f->n_pieces; i++) {
 		struct fetch_piece *p = &f->pieces[i];
