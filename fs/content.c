@@ -206,7 +206,7 @@ int content_spill(struct fs *fs, struct inode *inode)
 {
 	if (!inode->mem)
 		return 0;
-	settle_disturb(inode);
+	settle_disturb(inode, 0, UINT64_MAX);
 	inode_hold(inode, inode->row.size > 0 && !inode->held);
 	int r = begin_staging(fs, inode);
 	if (r < 0)
@@ -308,7 +308,7 @@ int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t le
 		return 0;
 	if (at > (uint64_t)INT64_MAX - len)
 		return -EFBIG;
-	settle_disturb(inode);
+	settle_disturb(inode, at / BLOCK * BLOCK, at + len);
 	int r = into_memory(fs, inode, at + len);
 	if (r > 0)
 		r = write_memory(fs, inode, buf, len, at);
@@ -319,6 +319,8 @@ int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t le
 	if (at + len > inode->row.size)
 		inode->row.size = at + len;
 	touch(fs, inode);
+	if (inode->fd >= 0)
+		settle_behind(fs, inode, at + len);
 	return 0;
 }
 
@@ -336,7 +338,7 @@ static int truncate_memory(struct fs *fs, struct inode *inode, uint64_t size)
 
 int content_replace(struct fs *fs, struct inode *inode)
 {
-	settle_disturb(inode);
+	settle_disturb(inode, 0, UINT64_MAX);
 	if (inode->native_opens || inode->native_written) {
 		if (ftruncate(inode->fd, 0))
 			return -errno;
@@ -368,7 +370,7 @@ int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 	if (size == 0 && !inode->native_opens && !inode->native_written && inode->row.size)
 		return content_replace(fs, inode);
 	uint64_t old = inode->row.size;
-	settle_disturb(inode);
+	settle_disturb(inode, size < old ? size : old, UINT64_MAX);
 	int r = 0;
 	if (inode->mem && size > fs->pool->config.small_file)
 		r = content_spill(fs, inode);

@@ -39,7 +39,7 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
 {
 	if (at >= end)
 		return 0;
-	settle_disturb(inode);
+	settle_disturb(inode, at, end);
 	if (inode->mem)
 		return zero_memory(fs, inode, at, end);
 	if (content_has_map(&inode->row)) {
@@ -83,7 +83,7 @@ int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, 
 	uint64_t end = at + len;
 	int r = 0;
 	if (inode->native_opens && inode->fd >= 0) {
-		settle_disturb(inode);
+		settle_disturb(inode, 0, UINT64_MAX);
 		r = allocate_native(inode, mode, at, len);
 		if (r == 0)
 			inode_absorb_native(inode);
@@ -186,7 +186,7 @@ static int share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode
 	struct change *c = change_new(fs->pool->extents);
 	if (!c)
 		return -ENOMEM;
-	settle_disturb(dst);
+	settle_disturb(dst, dst_at, dst_at + len);
 	struct inode_row before = dst->row;
 	int r = extents_clone(c, &src->row, src_at, &dst->row, dst_at, len);
 	if (r < 0) {

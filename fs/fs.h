@@ -38,6 +38,11 @@ struct fs {
 	struct settler *settler;
 	struct reaper *reaper;
 	struct ticker *ticker;
+	struct collector *collector;
+	atomic_int space; /* enum space_level */
+	uint64_t staging_limit;
+	pthread_mutex_t space_lock; /* of the next */
+	bool reserve_held;
 	atomic_ullong memory_bytes; /* content of small files held in memory */
 	struct fs_counters count;
 };

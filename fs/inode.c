@@ -193,8 +193,8 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 		}
 		/* Left by an earlier mount (in this one it would be live): a staging file that is all
 		 * of the content may have been written by the kernel after the row was. */
-		in->native_written = in->row.staging_gen && !in->row.pieces &&
-				     !(in->row.flags & INODE_MAPPED);
+		in->native_written =
+			in->row.staging_gen && !in->row.pieces && !(in->row.flags & INODE_MAPPED);
 		insert_locked(s, in);
 	}
 	*ret_inode = in;

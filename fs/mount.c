@@ -6,6 +6,7 @@
 #include "mount.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "collector.h"
 #include "control.h"
 #include "inode.h"
 #include "log.h"
@@ -13,6 +14,7 @@
 #include "ops.h"
 #include "reaper.h"
 #include "settle.h"
+#include "space.h"
 #include "ticker.h"
 #include <stdio.h>
 
@@ -125,13 +127,18 @@ static int fs_start(struct fs *fs)
 		r = settle_leftovers(fs);
 	if (r == 0 && !fs->read_only)
 		r = reaper_start(fs);
-	if (r == 0 && !fs->read_only)
+	if (r == 0 && !fs->read_only) {
+		space_init(fs);
 		r = ticker_start(fs);
+	}
+	if (r == 0 && !fs->read_only)
+		r = collector_start(fs);
 	return r;
 }
 
 static void fs_stop(struct fs *fs)
 {
+	collector_stop(fs);
 	ticker_stop(fs);
 	if (fs->waiters)
 		workers_drain(fs->waiters);

@@ -12,6 +12,7 @@
 #include "lookups.h"
 #include "namespace_impl.h"
 #include "reaper.h"
+#include "space.h"
 #include <fcntl.h>
 
 int dir_lock(struct fs *fs, uint64_t ino, struct inode **ret_dir)
@@ -173,6 +174,8 @@ int name_make(struct fs *fs, const struct name_request *req, struct inode **ret_
 {
 	struct inode *dir;
 	int r = fs_may_write(fs);
+	if (r == 0 && space_level(fs) == SPACE_FULL)
+		r = -ENOSPC;
 	if (r == 0 && req->target && strlen(req->target) > SYMLINK_MAX)
 		r = -ENAMETOOLONG;
 	if (r < 0)

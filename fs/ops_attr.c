@@ -52,7 +52,7 @@ static int set_size(struct fs *fs, struct inode *in, uint64_t size)
 	if (!in->native_written || in->fd < 0) {
 		r = content_truncate(fs, in, size);
 	} else {
-		settle_disturb(in);
+		settle_disturb(in, 0, UINT64_MAX);
 		r = ftruncate(in->fd, (off_t)size) ? -errno : 0;
 		inode_absorb_native(in);
 	}

@@ -9,6 +9,7 @@
 #include "log.h"
 #include "ops.h"
 #include "settle.h"
+#include "space.h"
 #include <fcntl.h>
 
 #define REPLY_MAX (1u << 20)
@@ -120,7 +121,7 @@ static int write_now(struct fs *fs, struct inode *in, const void *buf, size_t si
 	pthread_rwlock_wrlock(&in->lock);
 	int r = in->gone ? -ESTALE : 0;
 	if (r == 0 && in->native_opens && in->fd >= 0) { /* a direct writer beside native opens */
-		settle_disturb(in);
+		settle_disturb(in, 0, UINT64_MAX);
 		r = io_write(in->fd, buf, size, (off_t)at);
 	} else if (r == 0) {
 		r = content_write(fs, in, buf, size, at);
@@ -136,6 +137,8 @@ static int write_now(struct fs *fs, struct inode *in, const void *buf, size_t si
 		}
 	}
 	pthread_rwlock_unlock(&in->lock);
+	if (r == -ENOSPC)
+		space_was_short(fs);
 	return r;
 }
 
@@ -150,13 +153,26 @@ static void reply_write(fuse_req_t req, int r, size_t size)
 	fuse_reply_write(req, size);
 }
 
-/* Memory is short: have what is in it destaged, then write. */
+static bool must_wait(struct fs *fs)
+{
+	return atomic_load(&fs->memory_bytes) > fs->pool->config.memory_limit ||
+	       space_level(fs) == SPACE_SHORT;
+}
+
+/* Memory or staging is used up: let destage make room, then write. When it cannot, the write goes
+ * on all the same, and the disk will say what it thinks of it. */
 static void write_waiting(struct job *job)
 {
 	struct io_job *j = (struct io_job *)job;
 	struct fs *fs = fs_of(j->req);
-	settle_all(fs, false);
-	destage_flush(fs->pool->destage);
+	while (must_wait(fs)) {
+		pthread_rwlock_wrlock(&j->inode->lock);
+		settle_behind(fs, j->inode, (uint64_t)j->at);
+		pthread_rwlock_unlock(&j->inode->lock);
+		if (!settle_wait_room(fs))
+			break;
+		space_tick(fs);
+	}
 	int r = write_now(fs, j->inode, j->data, j->size, (uint64_t)j->at, j->flag);
 	reply_write(j->req, r, j->size);
 	io_job_done(fs, j);
@@ -180,7 +196,9 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	(void)ino;
 	bool kill = kills_privileges(req, fi);
 	int r = fs_may_write(fs);
-	if (r == 0 && atomic_load(&fs->memory_bytes) > fs->pool->config.memory_limit) {
+	if (r == 0 && space_level(fs) == SPACE_FULL)
+		r = -ENOSPC;
+	if (r == 0 && must_wait(fs)) {
 		struct io_job *j = io_job_new(req, in, size, write_waiting);
 		if (j) {
 			j->size = size;

@@ -7,6 +7,7 @@
 #include "ops.h"
 #include "reaper.h"
 #include "settle.h"
+#include "space.h"
 #include <fcntl.h>
 
 static enum content_where where_is(const struct inode *in)
@@ -24,12 +25,11 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 {
 	const struct config *conf = &fs->pool->config;
 	int acc = flags & O_ACCMODE;
-	uint64_t limit = conf->staging_limit;
 	return (struct open_facts){
 		.native_works = !fs->native_why_not && conf->mode != IO_MODE_MEDIATED,
 		.writeback = fs->writeback,
 		.prefer_native = conf->mode == IO_MODE_NATIVE,
-		.space_short = limit && staging_bytes(fs->pool->staging) > limit,
+		.space_short = space_level(fs) >= SPACE_SHORT,
 		.reads = acc != O_WRONLY,
 		.writes = acc != O_RDONLY,
 		.content = where_is(in),
@@ -71,7 +71,8 @@ static int begin_native(fuse_req_t req, struct inode *in, bool writes, bool crea
 		return r;
 	if (!register_backing(req, in))
 		return -ENOTSUP;
-	settle_disturb(in); /* what the kernel writes or keeps open is not seen here */
+	settle_disturb(in, 0,
+		       UINT64_MAX); /* what the kernel writes or keeps open is not seen here */
 	if (writes) {
 		in->native_written = true;
 		lookups_note(fs->lookups, in->ino, LOOKUP_CACHE_STALE, 0);

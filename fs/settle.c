@@ -13,11 +13,17 @@
 #include "clock.h"
 #include "content.h"
 #include "log.h"
+#include "space.h"
 #include <fcntl.h>
+#include <linux/falloc.h>
 
 #define RETRY_MS 5000u	     /* still mapped or no space */
 #define GAP_MAX (64u * 1024) /* ranges closer than this are destaged as one */
 #define WIDEN_MAX (256u * 1024)
+#define BEHIND_GAP (8u << 20) /* a writer's latest bytes are left alone */
+#define BEHIND_ALIGN (1u << 20)
+#define BEHIND_LEAST (32u << 20) /* worth a turn */
+#define BEHIND_MOST (256u << 20) /* staged blocks come back in steps of this */
 
 struct range {
 	uint64_t from, to;
@@ -31,6 +37,7 @@ struct settle {
 	struct settle *prev, *next;
 	uint64_t due_ms;
 	bool active, cancelled;
+	bool behind; /* a stretch behind a writer: source.at and .len are final */
 	struct membuf *mem;
 	struct range *ranges;
 	size_t n_ranges, cap_ranges, at_range;
@@ -75,6 +82,17 @@ static void wait_again(struct settle *s, unsigned delay_ms)
 	list_insert_locked(t, s);
 }
 
+static struct settle *settle_new(struct fs *fs, struct inode *inode)
+{
+	struct settle *s = calloc(1, sizeof *s);
+	if (!s)
+		return NULL; /* the content stays where it is, safe; the next close tries again */
+	s->fs = fs;
+	s->inode = inode_ref(fs, inode);
+	inode->settle = s;
+	return s;
+}
+
 void settle_schedule(struct fs *fs, struct inode *inode)
 {
 	bool memory = inode->mem && (inode->held || (inode->row.flags & INODE_INLINE));
@@ -82,23 +100,26 @@ void settle_schedule(struct fs *fs, struct inode *inode)
 		return;
 	if (!memory && !inode->row.staging_gen && !(inode->row.flags & INODE_INLINE))
 		return;
-	struct settle *s = calloc(1, sizeof *s);
+	struct settle *s = settle_new(fs, inode);
 	if (!s)
-		return; /* stays where it is, safe; the next close tries again */
-	s->fs = fs;
-	s->inode = inode_ref(fs, inode);
-	inode->settle = s;
+		return;
 	uint64_t delay = fs->pool->config.destage_delay_ms;
 	uint64_t soon = fs->pool->config.wal_sync_interval_ms / 2;
 	if (!inode->row.staging_gen && soon < delay)
 		delay = soon;
+	if (space_level(fs) >= SPACE_TIGHT)
+		delay = 0;
 	wait_again(s, (unsigned)delay);
 }
 
-void settle_disturb(struct inode *inode)
+void settle_disturb(struct inode *inode, uint64_t at, uint64_t end)
 {
-	if (inode->settle && inode->settle->active)
-		inode->settle->cancelled = true;
+	struct settle *s = inode->settle;
+	if (!s || !s->active)
+		return;
+	/* once the staging file is dropped every byte of it counts; behind a writer only the stretch */
+	if (!s->behind || (at < s->source.at + s->source.len && s->source.at < end))
+		s->cancelled = true;
 }
 
 bool settle_active(const struct inode *inode)
@@ -318,6 +339,47 @@ static void count_end(struct fs *fs, int err)
 		pthread_cond_broadcast(&t->quiet);
 }
 
+/* What lies behind the writer is in the map: gives its staged blocks back, once that is durable. */
+static int punch_staged(struct settle *s)
+{
+	struct inode *in = s->inode;
+	pthread_rwlock_rdlock(&in->lock);
+	uint64_t lsn = in->last_lsn;
+	pthread_rwlock_unlock(&in->lock);
+	int r = kv_sync(fs_kv(s->fs), lsn);
+	pthread_rwlock_wrlock(&in->lock);
+	if (r == 0 && (s->cancelled || in->gone || in->fd < 0))
+		r = -ECANCELED;
+	if (r == 0) {
+		in->staging_whole = false;
+		if (fallocate(in->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)s->source.at, (off_t)s->source.len))
+			r = -errno;
+		inode_account_staged(s->fs, in);
+	}
+	pthread_rwlock_unlock(&in->lock);
+	return r;
+}
+
+static void finish_behind(struct settle *s, int err)
+{
+	struct fs *fs = s->fs;
+	struct inode *in = s->inode;
+	if (err == 0)
+		err = punch_staged(s);
+	if (err < 0 && err != -ECANCELED)
+		log_error("inode %lu could not be destaged behind its writer: %s", in->ino,
+			  strerror(-err));
+	pthread_rwlock_wrlock(&in->lock);
+	s->active = false;
+	count_end(fs, err);
+	retire_locked(s);
+	if (in->writers == 0)
+		settle_schedule(fs, in);
+	pthread_rwlock_unlock(&in->lock);
+	inode_put(fs, in);
+}
+
 static void finish(struct settle *s, int err)
 {
 	struct fs *fs = s->fs;
@@ -362,6 +424,10 @@ static void done_cb(struct destage_source *src, int err)
 {
 	struct settle *s = (struct settle *)src;
 	atomic_fetch_add(&s->fs->count.destaged_bytes, err == 0 ? src->len : 0);
+	if (s->behind) {
+		finish_behind(s, err);
+		return;
+	}
 	if (err == 0 && !s->mem && ++s->at_range < s->n_ranges && !s->cancelled) {
 		s->job.run = start_next_range;
 		workers_queue(s->fs->waiters, &s->job);
@@ -515,6 +581,43 @@ static void wait_quiet_locked(struct settler *t)
 	struct timespec ts = { .tv_sec = (time_t)(until / 1000000000),
 			       .tv_nsec = (long)(until % 1000000000) };
 	pthread_cond_timedwait(&t->quiet, &t->lock, &ts);
+}
+
+void settle_behind(struct fs *fs, struct inode *inode, uint64_t at)
+{
+	if (space_level(fs) < SPACE_TIGHT || inode->settle || inode->fd < 0 || inode->native_opens)
+		return;
+	off_t from = lseek(inode->fd, 0, SEEK_DATA);
+	uint64_t to = at > BEHIND_GAP ? (at - BEHIND_GAP) / BEHIND_ALIGN * BEHIND_ALIGN : 0;
+	if (from < 0 || to < (uint64_t)from + BEHIND_LEAST)
+		return;
+	if (inode_release_hold(fs, inode, false) < 0)
+		return;
+	struct settle *s = settle_new(fs, inode);
+	if (!s)
+		return;
+	s->behind = s->active = true;
+	s->source.read = read_cb;
+	s->source.commit = commit_cb;
+	s->source.done = done_cb;
+	s->source.at = (uint64_t)from;
+	s->source.len = to - (uint64_t)from < BEHIND_MOST ? to - (uint64_t)from : BEHIND_MOST;
+	pthread_mutex_lock(&fs->settler->lock);
+	fs->settler->active++;
+	pthread_mutex_unlock(&fs->settler->lock);
+	destage_start(fs->pool->destage, &s->source);
+}
+
+bool settle_wait_room(struct fs *fs)
+{
+	struct settler *t = fs->settler;
+	settle_all(fs, false);
+	destage_nudge(fs->pool->destage);
+	SCOPED_LOCK(&t->lock);
+	if (!t->active && !(t->head && t->head->due_ms == 0))
+		return false;
+	wait_quiet_locked(t);
+	return true;
 }
 
 void settle_all(struct fs *fs, bool wait)

@@ -18,8 +18,14 @@ void settler_stop(struct fs *fs);
 /* The inode may be destaged from now on. Caller holds its lock; nothing happens when it is waiting
  * already or there is nothing to do. */
 void settle_schedule(struct fs *fs, struct inode *inode);
-/* Content is about to change: a destage of it is called off. Caller holds the lock exclusively. */
-void settle_disturb(struct inode *inode);
+/* Content from `at` on is about to change, up to `end`: a destage of it is called off. Caller holds
+ * the lock exclusively. */
+void settle_disturb(struct inode *inode, uint64_t at, uint64_t end);
+/* A mediated writer has come to `at`: when space is tight and enough lies behind it, that part is
+ * destaged and its staged blocks are given back while the file is open. Caller holds the lock. */
+void settle_behind(struct fs *fs, struct inode *inode, uint64_t at);
+/* Waits a moment for destage to make room in staging and memory; false when nothing is under way. */
+bool settle_wait_room(struct fs *fs);
 /* It is in destage at this moment. */
 bool settle_active(const struct inode *inode);
 /* Starts all that wait now. With `wait`, returns when nothing waits or runs any more; files that

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "log.h"
 #include "settle.h"
+#include "space.h"
 
 struct ticker {
 	pthread_mutex_t lock;
@@ -73,6 +74,7 @@ static void *ticker_main(void *arg)
 			break;
 		pthread_mutex_unlock(&t->lock);
 		ticker_commit_dirty(fs, false);
+		space_tick(fs);
 		destage_nudge(fs->pool->destage);
 		pthread_mutex_lock(&t->lock);
 	}

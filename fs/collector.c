@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#include "collector.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "log.h"
+#include "reaper.h"
+
+#define WAKE_GAP_MS 10000u /* between passes that a full disk asks for */
+
+struct collector {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stopping, asked;
+	uint64_t last_ms;
+	unsigned long long seen; /* deletes and overwrites at the last pass */
+	pthread_t thread;
+};
+
+static unsigned long long changes(struct fs *fs)
+{
+	return atomic_load(&fs->count.unlinks) + atomic_load(&fs->count.renames) +
+	       atomic_load(&fs->count.destaged_files);
+}
+
+static void collect(struct fs *fs)
+{
+	struct gc_result result = { 0 };
+	reaper_drain(fs);
+	int r = gc_run(fs->pool->gc, NULL, NULL, &result);
+	if (r < 0 && r != -EBUSY && r != -ECANCELED)
+		log_warn("gc did not finish: %s", strerror(-r));
+	else if (r == 0 && result.bytes_freed)
+		log_info("gc freed %lu MiB: %lu packs dropped, %lu rewritten",
+			 result.bytes_freed >> 20, result.packs_dropped, result.packs_rewritten);
+}
+
+static bool due_locked(struct fs *fs, struct collector *c)
+{
+	uint64_t now = clock_mono_ms();
+	uint64_t every = fs->pool->config.gc_interval_s * 1000;
+	if (c->asked)
+		return now - c->last_ms >= WAKE_GAP_MS;
+	return every && now - c->last_ms >= every && changes(fs) != c->seen;
+}
+
+static void *collector_main(void *arg)
+{
+	struct fs *fs = arg;
+	struct collector *c = fs->collector;
+	pthread_setname_np(pthread_self(), "collector");
+	pthread_mutex_lock(&c->lock);
+	while (!c->stopping) {
+		if (!due_locked(fs, c)) {
+			uint64_t until = clock_mono_ms() + 1000;
+			struct timespec ts = { .tv_sec = (time_t)(until / 1000),
+					       .tv_nsec = (long)(until % 1000) * 1000000 };
+			pthread_cond_timedwait(&c->wake, &c->lock, &ts);
+			continue;
+		}
+		c->asked = false;
+		c->seen = changes(fs);
+		pthread_mutex_unlock(&c->lock);
+		collect(fs);
+		pthread_mutex_lock(&c->lock);
+		c->last_ms = clock_mono_ms();
+	}
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+int collector_start(struct fs *fs)
+{
+	struct collector *c = calloc(1, sizeof *c);
+	if (!c)
+		return -ENOMEM;
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	c->last_ms = clock_mono_ms();
+	fs->collector = c;
+	int r = pthread_create(&c->thread, NULL, collector_main, fs);
+	if (r) {
+		free(c);
+		fs->collector = NULL;
+		return -r;
+	}
+	return 0;
+}
+
+void collector_wake(struct fs *fs)
+{
+	struct collector *c = fs->collector;
+	if (!c)
+		return;
+	SCOPED_LOCK(&c->lock);
+	c->asked = true;
+	pthread_cond_signal(&c->wake);
+}
+
+void collector_stop(struct fs *fs)
+{
+	struct collector *c = fs->collector;
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->stopping = true;
+	pthread_cond_signal(&c->wake);
+	pthread_mutex_unlock(&c->lock);
+	gc_stop(fs->pool->gc);
+	pthread_join(c->thread, NULL);
+	free(c);
+	fs->collector = NULL;
+}
