@@ -92,7 +92,8 @@ void kv_batch_set_reserve(struct kv_batch *b);
 bool kv_batch_empty(const struct kv_batch *b);
 void kv_batch_free(struct kv_batch *b); /* NULL is fine; releases its barriers unrun */
 
-/* run(): make it durable, 0 or -errno (which fails the engine). release(): always called once,
+/* run(): make it durable, 0 or -errno (which fails the engine); it may read from the engine but not
+ * commit to it or sync it, both of which may wait for the log writer. release(): always called once,
  * after run or instead of it. run() is called by the log writer without locks held; barriers with
  * equal `run` and `key` waiting in one group commit run once. */
 struct kv_barrier {

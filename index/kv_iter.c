@@ -219,7 +219,8 @@ static int refill(struct kv_iter *it)
 		r = lmdb_cursor_open(kv->base, reader->txn, it->table, &sources[2].cursor);
 		if (r == 0) {
 			r = merge(it, sources);
-			mdb_cursor_close(sources[2].cursor);
+			if (sources[2].cursor)
+				mdb_cursor_close(sources[2].cursor);
 		}
 		lmdb_read_park(reader->txn);
 	}

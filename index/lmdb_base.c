@@ -33,6 +33,7 @@ struct lmdb_base {
 	MDB_env *env;
 	bool read_only;
 	MDB_dbi engine, table[KV_TABLES];
+	bool missing[KV_TABLES]; /* read-only, and the pool is older than the table */
 };
 
 struct write_table {
@@ -99,8 +100,12 @@ static int open_tables(struct lmdb_base *b)
 		return from_mdb(rc);
 	unsigned flags = b->read_only ? 0 : MDB_CREATE;
 	rc = mdb_dbi_open(txn, "engine", flags, &b->engine);
-	for (unsigned t = 0; t < KV_TABLES && !rc; t++)
+	for (unsigned t = 0; t < KV_TABLES && !rc; t++) {
 		rc = mdb_dbi_open(txn, table_names[t], flags, &b->table[t]);
+		b->missing[t] = rc == MDB_NOTFOUND;
+		if (b->missing[t])
+			rc = 0;
+	}
 	if (rc) {
 		mdb_txn_abort(txn);
 		return from_mdb(rc);
@@ -224,7 +229,7 @@ int lmdb_base_get(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct sli
 		  struct buf *val)
 {
 	MDB_val k = val_of(key), v;
-	int rc = mdb_get(txn, b->table[t], &k, &v);
+	int rc = b->missing[t] ? MDB_NOTFOUND : mdb_get(txn, b->table[t], &k, &v);
 	if (rc)
 		return from_mdb(rc);
 	struct slice raw = slice_from(v);
@@ -237,7 +242,8 @@ int lmdb_base_get(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct sli
 
 int lmdb_cursor_open(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, MDB_cursor **ret_cursor)
 {
-	return from_mdb(mdb_cursor_open(txn, b->table[t], ret_cursor));
+	*ret_cursor = NULL;
+	return b->missing[t] ? 0 : from_mdb(mdb_cursor_open(txn, b->table[t], ret_cursor));
 }
 
 static int cursor_get(MDB_cursor *c, MDB_cursor_op op, MDB_val *k, struct slice *ret_key,
@@ -416,7 +422,7 @@ void lmdb_base_stats(struct lmdb_base *b, MDB_txn *txn, struct kv_stats *ret_sta
 	mdb_filehandle_t fd;
 	struct stat file;
 	for (unsigned t = 0; t < KV_TABLES; t++)
-		if (mdb_stat(txn, b->table[t], &st) == 0)
+		if (!b->missing[t] && mdb_stat(txn, b->table[t], &st) == 0)
 			ret_stats->rows[t] = st.ms_entries;
 	if (mdb_env_info(b->env, &info) == 0 && mdb_env_stat(b->env, &st) == 0)
 		ret_stats->lmdb_bytes_used = (info.me_last_pgno + 1) * (uint64_t)st.ms_psize;

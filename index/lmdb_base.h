@@ -37,6 +37,7 @@ void lmdb_read_park(MDB_txn *txn);
 int lmdb_base_get(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key,
 		  struct buf *val);
 
+/* *ret_cursor is NULL for a table that an old pool, opened read-only, does not have. */
 int lmdb_cursor_open(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, MDB_cursor **ret_cursor);
 /* 1 and the row's key and raw value, or 0. A NULL key.at is the end the direction starts from;
  * `past` excludes the key itself. */

@@ -136,7 +136,13 @@ static int start_threads(struct wal *w)
 static int begin_segment(struct wal *w, struct wal_segment *old)
 {
 	struct wal_segment *last = old;
-	int r = wal_segment_create(w->opt.dirfd, ++w->last_seq, w->opt.segment_bytes, &w->tail);
+	size_t size = w->opt.segment_bytes;
+	int r;
+	/* On a nearly full disk a small one will do: it must be possible to mount and delete. */
+	do {
+		r = wal_segment_create(w->opt.dirfd, ++w->last_seq, size, &w->tail);
+		size = size / 2 & ~(size_t)4095;
+	} while (r == -ENOSPC && size >= SEGMENT_MIN);
 	if (r < 0)
 		return r;
 	while (last && last->next)
