@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Committers, syncers, readers, scanners, checkpoints and loads at the same time. */
 #include "kv_pool.h"
+#include "kv_internal.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -161,6 +162,19 @@ static void *keeper_main(void *arg)
 	return NULL;
 }
 
+/* The LMDB map moves while everything else goes on. */
+static void grow_map(struct kv *kv)
+{
+	for (int i = 0; i < 3; i++) {
+		pthread_mutex_lock(&kv->base_lock);
+		readers_pause(&kv->readers);
+		assert_int_equal(lmdb_base_grow(kv->base), 0);
+		readers_resume(&kv->readers);
+		pthread_mutex_unlock(&kv->base_lock);
+		usleep(5000);
+	}
+}
+
 static void run_world(struct pool *p)
 {
 	struct world w = { .kv = pool_open(p) };
@@ -173,6 +187,7 @@ static void run_world(struct pool *p)
 	pthread_create(&reader, NULL, reader_main, &w);
 	pthread_create(&scanner, NULL, scanner_main, &w);
 	pthread_create(&keeper, NULL, keeper_main, &w);
+	grow_map(w.kv);
 	for (unsigned i = 0; i < WRITERS; i++)
 		pthread_join(t[i], NULL);
 	atomic_store(&w.stop, true);
