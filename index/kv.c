@@ -162,9 +162,16 @@ int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct 
 	return r < 0 ? r : 0;
 }
 
+/* The log's own number: its writer may run a batch's barriers before kv_commit() has come back, and
+ * what they ask about "the last batch" must cover theirs. */
+uint64_t kv_last_lsn(struct kv *kv)
+{
+	return kv->wal ? wal_last_lsn(kv->wal) : atomic_load(&kv->last_lsn);
+}
+
 static uint64_t known_lsn(struct kv *kv, uint64_t lsn)
 {
-	uint64_t last = atomic_load(&kv->last_lsn);
+	uint64_t last = kv_last_lsn(kv);
 	return lsn < last ? lsn : last;
 }
 
@@ -192,11 +199,6 @@ void kv_when_durable(struct kv *kv, uint64_t lsn, void (*fn)(void *arg, int err)
 uint64_t kv_id(const struct kv *kv)
 {
 	return kv->id;
-}
-
-uint64_t kv_last_lsn(struct kv *kv)
-{
-	return atomic_load(&kv->last_lsn);
 }
 
 uint64_t kv_durable_lsn(struct kv *kv)

@@ -370,6 +370,11 @@ uint64_t wal_durable_lsn(struct wal *w)
 	return atomic_load(&w->durable_lsn);
 }
 
+uint64_t wal_last_lsn(struct wal *w)
+{
+	return atomic_load(&w->last_lsn);
+}
+
 void wal_trim(struct wal *w, uint64_t lsn)
 {
 	pthread_mutex_lock(&w->lock);

@@ -34,6 +34,7 @@ int wal_sync(struct wal *w, uint64_t lsn); /* lsn: of an appended frame */
 void wal_when_durable(struct wal *w, uint64_t lsn, bool hurry, void (*fn)(void *arg, int err),
 		      void *arg);
 uint64_t wal_durable_lsn(struct wal *w);
+uint64_t wal_last_lsn(struct wal *w); /* of the last frame appended, also while its barriers run */
 
 /* Frames up to lsn are not needed any more. */
 void wal_trim(struct wal *w, uint64_t lsn);

@@ -41,7 +41,8 @@ struct wal {
 	int failed;
 
 	struct wal_queue queue;
-	uint64_t last_lsn, hurry_lsn;
+	_Atomic uint64_t last_lsn; /* appended; written under the lock */
+	uint64_t hurry_lsn;
 	_Atomic uint64_t durable_lsn; /* written under the lock */
 	struct wal_waiter *waiters, **waiters_tail;
 
