@@ -21,6 +21,8 @@ struct fs_counters {
 	atomic_ullong destaged_files, destaged_bytes, destage_cancelled;
 };
 
+enum atime_policy { ATIME_RELATIVE, ATIME_STRICT, ATIME_NEVER };
+
 struct fs {
 	struct pool *pool;
 	struct fuse_session *session;
@@ -28,6 +30,7 @@ struct fs {
 	const char *native_why_not; /* NULL while native mode is possible, else a clear reason */
 	bool writeback;		    /* negotiated instead of passthrough */
 	bool read_only;
+	enum atime_policy atime;
 	uint64_t started_ms; /* clock_mono_ms() */
 	double attr_timeout, entry_timeout; /* seconds */
 

@@ -15,6 +15,7 @@
 #define BUCKETS 64u /* per shard, to begin with */
 #define LRU_MAX 32u /* unreferenced inodes kept per shard */
 #define REWRITE_HOLD_MS 5000u
+#define DAY_NS (86400ll * 1000000000)
 
 struct shard {
 	pthread_mutex_t lock;
@@ -463,6 +464,29 @@ void inode_stat(struct fs *fs, struct inode *inode, struct stat *ret_st)
 		blkcnt_t blocks = staged ? st.st_blocks : (blkcnt_t)inode->staged_blocks;
 		ret_st->st_blocks = inode->staging_whole ? blocks : ret_st->st_blocks + blocks;
 	}
+}
+
+static bool wants_atime(const struct fs *fs, const struct inode *inode, int64_t now)
+{
+	const struct inode_row *row = &inode->row;
+	if (fs_may_write(fs) < 0 || fs->atime == ATIME_NEVER || inode->native_written)
+		return false;
+	return fs->atime == ATIME_STRICT || row->atime <= row->mtime || row->atime <= row->ctime ||
+	       now - row->atime > DAY_NS;
+}
+
+void inode_accessed(struct fs *fs, struct inode *inode)
+{
+	int64_t now = clock_wall_ns();
+	pthread_rwlock_rdlock(&inode->lock);
+	bool wanted = wants_atime(fs, inode, now);
+	pthread_rwlock_unlock(&inode->lock);
+	if (!wanted)
+		return;
+	pthread_rwlock_wrlock(&inode->lock);
+	inode->row.atime = now;
+	inode_mark_dirty(fs, inode);
+	pthread_rwlock_unlock(&inode->lock);
 }
 
 int inode_stat_by_number(struct fs *fs, uint64_t ino, struct attributes *ret_attr)

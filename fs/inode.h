@@ -105,6 +105,9 @@ struct attributes {
 	bool is_volatile;
 };
 int inode_stat_by_number(struct fs *fs, uint64_t ino, struct attributes *ret_attr);
+/* It was read: updates atime as the mount's policy says (relatime as in mount(8)). Takes the lock. */
+void inode_accessed(struct fs *fs, struct inode *inode);
+
 /* Takes over size and times of a natively written staging file. Caller holds the lock. */
 void inode_absorb_native(struct inode *inode);
 /* Brings staged_blocks, and the pool's sum of them, up to date. Caller holds the lock. */

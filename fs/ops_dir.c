@@ -94,6 +94,11 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool pl
 	CLEANUP_FREE char *buf = r == 0 ? malloc(size) : NULL;
 	if (r == 0 && !buf)
 		r = -ENOMEM;
+	struct inode *dir;
+	if (r == 0 && off == 0 && inode_get(fs, ino, &dir) == 0) {
+		inode_accessed(fs, dir);
+		inode_put(fs, dir);
+	}
 	struct listing l = { .req = req, .fs = fs, .plus = plus, .buf = buf, .size = size };
 	bool room = true;
 	if (r == 0 && off < 1)

@@ -80,6 +80,7 @@ static void read_waiting(struct job *job)
 		n = content_read(fs, j->inode, buf, j->size, (uint64_t)j->at, true);
 		pthread_rwlock_unlock(&j->inode->lock);
 	}
+	inode_accessed(fs, j->inode);
 	reply_read(j->req, buf, n);
 	io_job_done(fs, j);
 }
@@ -112,6 +113,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		return;
 	}
 	atomic_fetch_add(&fs->count.read_bytes, n > 0 ? (uint64_t)n : 0);
+	inode_accessed(fs, in);
 	reply_read(req, buf, n);
 }
 

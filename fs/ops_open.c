@@ -37,7 +37,9 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 		.cached_opens = in->cached_opens,
 		.native_written = in->native_written,
 		.guarded = inode_has_privileges(in),
-		.cache_stale = lookups_note(fs->lookups, in->ino, 0, 0) & LOOKUP_CACHE_STALE
+		.cache_stale = fs->atime == ATIME_STRICT || /* reads have to be seen */
+					       lookups_note(fs->lookups, in->ino, 0, 0) &
+						       LOOKUP_CACHE_STALE
 				       ? true
 				       : false,
 	};
