@@ -10,6 +10,7 @@
 #include "content.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "far.h"
 #include "log.h"
 #include "settle.h"
 #include <fcntl.h>
@@ -363,6 +364,19 @@ int content_replace(struct fs *fs, struct inode *inode)
 	return 0;
 }
 
+/* Cuts the staging file, or lengthens it where its length is the file's. */
+static int truncate_staged(struct inode *inode, uint64_t size)
+{
+	struct stat st;
+	if (inode->fd < 0)
+		return 0;
+	if (fstat(inode->fd, &st))
+		return -errno;
+	if (size >= (uint64_t)st.st_size && !(inode->staging_whole && size <= FAR_OFFSET))
+		return 0;
+	return ftruncate(inode->fd, (off_t)size) ? -errno : 0;
+}
+
 int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 {
 	if (size > (uint64_t)INT64_MAX)
@@ -377,9 +391,7 @@ int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 	if (r == 0 && inode->mem) {
 		r = truncate_memory(fs, inode, size);
 	} else if (r == 0) {
-		if (inode->fd >= 0 && (inode->staging_whole || size < old) &&
-		    ftruncate(inode->fd, (off_t)size))
-			r = -errno;
+		r = truncate_staged(inode, size);
 		inode->row.size = size;
 		if (r == 0 && size < old)
 			r = cut_map(fs, inode, size, UINT64_MAX);

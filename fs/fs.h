@@ -31,7 +31,7 @@ struct fs {
 	bool writeback;		    /* negotiated instead of passthrough */
 	bool read_only;
 	enum atime_policy atime;
-	uint64_t started_ms; /* clock_mono_ms() */
+	uint64_t started_ms;		    /* clock_mono_ms() */
 	double attr_timeout, entry_timeout; /* seconds */
 
 	pthread_rwlock_t names;

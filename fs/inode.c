@@ -9,6 +9,7 @@
 #include "inode.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "far.h"
 #include <fcntl.h>
 
 #define SHARDS 256u

@@ -6,6 +6,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "content.h"
+#include "far.h"
 #include "log.h"
 #include "ops.h"
 #include "settle.h"
@@ -175,7 +176,9 @@ static void write_waiting(struct job *job)
 			break;
 		space_tick(fs);
 	}
-	int r = write_now(fs, j->inode, j->data, j->size, (uint64_t)j->at, j->flag);
+	int r = (uint64_t)j->at + j->size > FAR_OFFSET
+			? far_write(fs, j->inode, j->data, j->size, (uint64_t)j->at)
+			: write_now(fs, j->inode, j->data, j->size, (uint64_t)j->at, j->flag);
 	reply_write(j->req, r, j->size);
 	io_job_done(fs, j);
 }
@@ -200,7 +203,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	int r = fs_may_write(fs);
 	if (r == 0 && space_level(fs) == SPACE_FULL)
 		r = -ENOSPC;
-	if (r == 0 && must_wait(fs)) {
+	if (r == 0 && (must_wait(fs) || (uint64_t)off + size > FAR_OFFSET)) {
 		struct io_job *j = io_job_new(req, in, size, write_waiting);
 		if (j) {
 			j->size = size;

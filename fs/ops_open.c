@@ -2,6 +2,7 @@
 /* open, create, O_TMPFILE, release: where modes begin and end. */
 #include "cleanup.h"
 #include "content.h"
+#include "far.h"
 #include "log.h"
 #include "lookups.h"
 #include "ops.h"
@@ -12,6 +13,8 @@
 
 static enum content_where where_is(const struct inode *in)
 {
+	if (in->row.size > FAR_OFFSET)
+		return CONTENT_MAPPED;
 	if (in->row.staging_gen && in->fd >= 0 && in->staging_whole)
 		return CONTENT_STAGED;
 	if (in->mem && in->mem->len)

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "far.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "content.h"
+#include "settle.h"
+
+struct far {
+	struct destage_source source; /* first: callbacks cast back */
+	struct fs *fs;
+	struct inode *inode;
+	const uint8_t *buf;
+	uint64_t at;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool done;
+	int err;
+};
+
+static int read_cb(struct destage_source *s, void *buf, size_t len, uint64_t at)
+{
+	struct far *f = (struct far *)s;
+	memcpy(buf, f->buf + (at - f->at), len);
+	return 0;
+}
+
+static int commit_cb(struct destage_source *s, uint64_t at, uint64_t len,
+		     const struct piece *pieces, size_t n)
+{
+	struct far *f = (struct far *)s;
+	struct inode *in = f->inode;
+	struct change *c = change_new(f->fs->pool->extents);
+	if (!c)
+		return -ENOMEM;
+	pthread_rwlock_wrlock(&in->lock);
+	struct inode_row before = in->row;
+	int r = in->gone || in->held ? -ECANCELED : 0;
+	if (r == 0)
+		r = extents_replace(c, &in->row, at, len, pieces, n);
+	if (r == 0) {
+		in->row.size = at + len > in->row.size ? at + len : in->row.size;
+		in->row.mtime = in->row.ctime = clock_wall_ns();
+		in->staging_whole = false;
+		inode_stage(in, c);
+		r = inode_commit(in, c);
+	} else {
+		change_drop(c);
+	}
+	if (r < 0)
+		in->row = before;
+	pthread_rwlock_unlock(&in->lock);
+	return r;
+}
+
+static void done_cb(struct destage_source *s, int err)
+{
+	struct far *f = (struct far *)s;
+	SCOPED_LOCK(&f->lock);
+	f->done = true;
+	f->err = err;
+	pthread_cond_signal(&f->cond);
+}
+
+/* The content below has to be committed, as maps are: nothing held, nothing in memory. */
+static int make_mapped(struct fs *fs, struct inode *in)
+{
+	pthread_rwlock_wrlock(&in->lock);
+	settle_disturb(in, 0, UINT64_MAX);
+	int r = in->gone ? -ESTALE : in->mem && in->mem->len ? content_spill(fs, in) : 0;
+	if (r == 0 && in->mem) {
+		membuf_unref(fs, in->mem);
+		in->mem = NULL;
+	}
+	if (r == 0)
+		r = inode_release_hold(fs, in, false);
+	pthread_rwlock_unlock(&in->lock);
+	return r;
+}
+
+int far_write(struct fs *fs, struct inode *in, const void *buf, size_t len, uint64_t at)
+{
+	struct far f = { .fs = fs, .inode = in, .buf = buf, .at = at };
+	if (at > (uint64_t)INT64_MAX - len)
+		return -EFBIG;
+	int r = make_mapped(fs, in);
+	if (r < 0)
+		return r;
+	f.source.at = at;
+	f.source.len = len;
+	f.source.read = read_cb;
+	f.source.commit = commit_cb;
+	f.source.done = done_cb;
+	pthread_mutex_init(&f.lock, NULL);
+	pthread_cond_init(&f.cond, NULL);
+	destage_start(fs->pool->destage, &f.source);
+	pthread_mutex_lock(&f.lock);
+	while (!f.done)
+		pthread_cond_wait(&f.cond, &f.lock);
+	pthread_mutex_unlock(&f.lock);
+	pthread_cond_destroy(&f.cond);
+	pthread_mutex_destroy(&f.lock);
+	return f.err;
+}
