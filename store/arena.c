@@ -233,6 +233,20 @@ uint8_t *arena_bytes(struct arena *a, const struct arena_entry *e, uint32_t at, 
 	return a->base + (uint64_t)e->granules[at / ARENA_GRANULE] * ARENA_GRANULE + within;
 }
 
+void arena_copy(struct arena *a, const struct arena_entry *e, uint32_t at, uint32_t len, void *out)
+{
+	uint8_t *to = out;
+	while (len) {
+		uint32_t n;
+		const uint8_t *from = arena_bytes(a, e, at, &n);
+		n = n < len ? n : len;
+		memcpy(to, from, n);
+		to += n;
+		at += n;
+		len -= n;
+	}
+}
+
 static bool evict_one_locked(struct arena *a, struct shard *s)
 {
 	for (uint32_t i = s->oldest; i != NONE; i = s->entries[i].newer) {

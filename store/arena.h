@@ -41,6 +41,8 @@ void arena_put_drop(struct arena *a, struct arena_entry *e);
 /* Where bytes [at, ...) of the entry lie; *ret_len of them are contiguous, at most to its end. */
 uint8_t *arena_bytes(struct arena *a, const struct arena_entry *e, uint32_t at, uint32_t *ret_len);
 
+void arena_copy(struct arena *a, const struct arena_entry *e, uint32_t at, uint32_t len, void *out);
+
 /* Room for a new entry, evicting if it must; nobody finds it before arena_commit(). NULL when the
  * key is there already or the room is held. Ends with arena_commit() or arena_put_drop(). */
 struct arena_entry *arena_reserve(struct arena *a, struct cache_key key, uint32_t len);

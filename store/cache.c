@@ -199,20 +199,6 @@ static bool within(const struct arena_entry *e, uint32_t at, uint32_t len)
 	return at <= e->len && len <= e->len - at;
 }
 
-static void copy_out(struct arena *a, const struct arena_entry *e, uint32_t at, uint32_t len,
-		     uint8_t *out)
-{
-	while (len) {
-		uint32_t n;
-		const uint8_t *from = arena_bytes(a, e, at, &n);
-		n = n < len ? n : len;
-		memcpy(out, from, n);
-		out += n;
-		at += n;
-		len -= n;
-	}
-}
-
 /* 1 hit, 0 miss. */
 static int read_region(struct cache *c, struct cache_key key, uint32_t at, uint32_t len, void *out,
 		       bool may_block)
@@ -231,8 +217,10 @@ static int read_region(struct cache *c, struct cache_key key, uint32_t at, uint3
 		trusted = true;
 	}
 	bool hit = trusted && within(e, at, len);
-	if (hit)
-		copy_out(a, e, at, len, out);
+	if (hit && cache_region_read(&c->region, e, at, len, out) < 0) {
+		arena_put_drop(a, e);
+		return 0;
+	}
 	arena_put(a, e);
 	return hit;
 }
@@ -273,7 +261,7 @@ static int read_ring(struct cache *c, struct cache_key key, uint32_t at, uint32_
 	bool again = false;
 	if (hit) {
 		uint64_t pages = pages_begun(at, len);
-		copy_out(c->ring, e, at, len, out);
+		arena_copy(c->ring, e, at, len, out);
 		again = atomic_fetch_or(&e->seen, pages) & pages;
 	}
 	if (again && c->region.arena && admit(c, key, NULL, e, e->len))

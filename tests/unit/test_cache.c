@@ -369,6 +369,26 @@ static void a_write_that_fails_admits_nothing(void **state)
 	area_remove(&a);
 }
 
+/* Stands for a device that can't give back what it was given: pages of the mapping are not there. */
+static void a_lost_page_is_a_miss(void **state)
+{
+	(void)state;
+	struct area a;
+	area_make(&a, 16 << 20, 0);
+	fill_region(&a, 20);
+	int fd = openat(a.fd, "region", O_RDWR);
+	assert_int_equal(ftruncate(fd, 2 << 20), 0);
+	unsigned left = count(&a, 20);
+	assert_true(left < 20);
+	assert_int_equal(count(&a, 20), left);
+	assert_int_equal(stats(&a).frames, left);
+	assert_int_equal(ftruncate(fd, 16 << 20), 0);
+	close(fd);
+	fill_region(&a, 20);
+	assert_int_equal(count(&a, 20), 20);
+	area_remove(&a);
+}
+
 static void reading_only_touches_nothing(void **state)
 {
 	(void)state;
@@ -448,6 +468,7 @@ int main(void)
 		cmocka_unit_test(the_region_stays_below_its_watermark),
 		cmocka_unit_test(no_room_for_the_region),
 		cmocka_unit_test(a_write_that_fails_admits_nothing),
+		cmocka_unit_test(a_lost_page_is_a_miss),
 		cmocka_unit_test(reading_only_touches_nothing),
 		cmocka_unit_test(many_threads),
 	};

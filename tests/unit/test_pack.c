@@ -162,6 +162,40 @@ static void a_failed_write_takes_its_place_back(void **state)
 	chunk_pool_close(&cp);
 }
 
+static void a_pack_that_cannot_be_made(void **state)
+{
+	(void)state;
+	struct chunk_pool cp;
+	chunk_pool_open(&cp, 0);
+	fault_arm("pack_create:1=ENOSPC");
+	assert_int_equal(chunk_pool_add(&cp, 1, 5000, 0), -ENOSPC);
+	fault_arm(NULL);
+	assert_int_equal(chunk_pool_files(&cp), 0);
+	assert_int_equal(chunk_pool_add(&cp, 1, 5000, 0), 0);
+	chunk_pool_check_all(&cp, 1);
+	chunk_pool_close(&cp);
+}
+
+/* The disk is full when the footer is due: nothing is lost, and the next mount makes it. */
+static void a_footer_that_finds_no_room(void **state)
+{
+	(void)state;
+	struct chunk_pool cp;
+	chunk_pool_open(&cp, 20000);
+	for (unsigned i = 1; i <= 3; i++)
+		assert_int_equal(chunk_pool_add(&cp, i, 5000, 0), 0);
+	fault_arm(
+		"write:1=ENOSPC"); /* the footer of the first pack: the fourth frame needs another */
+	assert_int_equal(chunk_pool_add(&cp, 4, 15000, 0), 0);
+	fault_arm(NULL);
+	assert_states(cp.packs, 2, 0);
+	chunk_pool_check_all(&cp, 4);
+	chunk_pool_reopen(&cp);
+	assert_states(cp.packs, 0, 2);
+	chunk_pool_check_all(&cp, 4);
+	chunk_pool_close(&cp);
+}
+
 static void a_failed_sync_is_for_ever(void **state)
 {
 	(void)state;
@@ -401,6 +435,8 @@ int main(void)
 		cmocka_unit_test(a_cut_pack_gives_a_prefix),
 		cmocka_unit_test(the_scan_finds_its_way_again),
 		cmocka_unit_test(a_failed_write_takes_its_place_back),
+		cmocka_unit_test(a_pack_that_cannot_be_made),
+		cmocka_unit_test(a_footer_that_finds_no_room),
 		cmocka_unit_test(a_failed_sync_is_for_ever),
 		cmocka_unit_test(a_crash_keeps_what_the_index_knows),
 		cmocka_unit_test(a_pack_without_anything_known_goes),
