@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""Running other programs, and what the machine says about processes."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+class Failed(Exception):
+    """A command ended badly; the message says which and what it said."""
+
+
+def run(*argv, **options):
+    """Runs a command to its end and returns its output."""
+    argv = [os.fspath(word) if isinstance(word, os.PathLike) else str(word) for word in argv]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, errors="replace", **options)
+    if done.returncode:
+        raise Failed(f"{' '.join(argv)}: status {done.returncode}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def run_json(*argv, **options):
+    return json.loads(run(*argv, **options))
+
+
+def timed(*argv, **options):
+    """Seconds that a command takes."""
+    begin = time.monotonic()
+    run(*argv, **options)
+    return time.monotonic() - begin
+
+
+def say(text):
+    print(time.strftime("%H:%M:%S ") + text, file=sys.stderr, flush=True)
+
+
+def until(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise Failed(f"waited {seconds} s in vain until {what}")
+        time.sleep(0.02)
+
+
+def probe(build, name):
+    """Path of a program of bench/probes, built if it is not there yet."""
+    path = Path(build) / "bench" / "probes" / f"probe_{name}"
+    if not path.exists():
+        run("ninja", "-C", build, f"bench/probes/probe_{name}")
+    return path
+
+
+def disk_usage(*paths):
+    """Allocated bytes of files and trees, names that are linked twice counted once."""
+    return sum(int(line.split()[0]) for line in run("du", "-s", "-B1", *paths).splitlines())
+
+
+class Memory(threading.Thread):
+    """Watches a process: peaks of its anonymous and file-mapped memory, in bytes.
+
+    VmHWM alone would count the mapped block cache; RssAnon has no high-water mark of its own, so it
+    is looked at every 20 ms.
+    """
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.status = f"/proc/{pid}/status"
+        self.peak = {"RssAnon": 0, "RssFile": 0, "VmHWM": 0}
+        self.done = threading.Event()
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+        self.start()
+
+    def look(self):
+        try:
+            with open(self.status) as file:
+                for line in file:
+                    name = line.split(":")[0]
+                    if name in self.peak:
+                        value = int(line.split()[1]) * 1024
+                        self.peak[name] = max(self.peak[name], value)
+        except OSError:
+            self.done.set()
+
+    def run(self):
+        while not self.done.wait(0.02):
+            self.look()
+
+    def stop(self):
+        self.look()
+        self.done.set()
+        self.join()
+        return self.peak

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: MIT
+"""The filesystems that are compared, each on the same loop device over one image file.
+
+The device reads and writes its image with O_DIRECT, so nothing is cached below the filesystem under
+test, and what it caches itself goes when it is unmounted: that is how `cold` drops caches. foldfs's
+own block cache, a file that outlives the mount, is dropped too (POOL/cache is removed).
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from commands import Failed, run, run_json, say, until
+
+
+class Device:
+    """A loop device over a sparse image in a directory."""
+
+    def __init__(self, home, size_bytes):
+        self.image = Path(home) / "device.img"
+        self.path = None
+        self.image.unlink(missing_ok=True)
+        with open(self.image, "wb") as file:
+            file.truncate(size_bytes)
+
+    def attach(self):
+        self.path = run("losetup", "--direct-io=on", "-f", "--show", self.image).strip()
+        return self.path
+
+    def detach(self):
+        if self.path:
+            run("losetup", "-d", self.path)
+            self.path = None
+
+    def clear(self):
+        """Gives the image's blocks back, so that every filesystem begins on the same."""
+        size = self.image.stat().st_size
+        os.truncate(self.image, 0)
+        os.truncate(self.image, size)
+
+    def remove(self):
+        self.detach()
+        self.image.unlink(missing_ok=True)
+
+
+class Filesystem:
+    """make, mount, unmount, in that order; `dir` is where files go."""
+
+    name = None
+    caches = "unmounted and mounted again"
+    max_files = None  # more than this it can't hold open or cached
+
+    def __init__(self, device, home, settings):
+        self.device = device
+        self.settings = settings
+        self.dir = Path(home) / "mnt"
+        self.dir.mkdir(exist_ok=True)
+
+    @classmethod
+    def missing(cls, settings):
+        """Why this filesystem can't run here, or None."""
+        return None
+
+    def make(self):
+        self.device.clear()
+        self.device.attach()
+        self.format()
+
+    def cold(self):
+        self.unmount()
+        self.device.detach()
+        self.device.attach()
+        self.mount()
+
+    def settle(self):
+        """Everything written so far gets to where it will stay."""
+        run("sync", "-f", self.dir)
+
+    def destroy(self):
+        self.unmount()
+        self.device.detach()
+
+    def format(self):
+        raise NotImplementedError
+
+    def mount(self):
+        run("mount", *self.mount_options(), self.device.path, self.dir)
+
+    def mount_options(self):
+        return []
+
+    def unmount(self):
+        if os.path.ismount(self.dir):
+            run("umount", self.dir)
+
+
+class Ext4(Filesystem):
+    name = "ext4"
+
+    def format(self):
+        run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+            "-i", "8192", self.device.path)
+
+
+class Btrfs(Filesystem):
+    name = "btrfs"
+
+    @classmethod
+    def missing(cls, settings):
+        return None if shutil.which("mkfs.btrfs") else "mkfs.btrfs is not installed"
+
+    def format(self):
+        run("mkfs.btrfs", "-q", "-f", "-K", "-m", "single", self.device.path)
+
+    def mount_options(self):
+        return ["-o", "compress=zstd:3"]
+
+
+class Stacked(Ext4):
+    """A FUSE filesystem whose files lie in an ext4 on the device."""
+
+    def __init__(self, device, home, settings):
+        super().__init__(device, home, settings)
+        self.lower = Path(home) / "lower"
+        self.lower.mkdir(exist_ok=True)
+        self.daemon = None
+
+    def mount(self):
+        run("mount", self.device.path, self.lower)
+        self.start()
+
+    def unmount(self):
+        if os.path.ismount(self.dir):
+            self.stop()
+        if self.daemon:
+            self.daemon.wait(timeout=60)
+            self.daemon = None
+        if os.path.ismount(self.lower):
+            run("umount", self.lower)
+
+    def serve(self, *argv):
+        """Runs a daemon in the foreground until it has mounted."""
+        with open(self.lower.parent / f"{self.name}.log", "ab") as log:
+            self.daemon = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL,
+                                           stdout=log, stderr=log)
+        until(lambda: os.path.ismount(self.dir) or self.daemon.poll() is not None,
+              f"{self.name} has mounted")
+        if self.daemon.poll() is not None:
+            raise Failed(f"{self.name} ended instead of mounting: see {log.name}")
+
+
+class Passthrough(Stacked):
+    name = "passthrough"
+    max_files = 15000  # one descriptor per inode it knows
+
+    @classmethod
+    def missing(cls, settings):
+        return None if settings.passthrough else "no --passthrough PROGRAM"
+
+    def start(self):
+        source = self.lower / "files"
+        source.mkdir(exist_ok=True)
+        self.serve(self.settings.passthrough, "--foreground", "-o", "allow_other", source, self.dir)
+
+    def stop(self):
+        run("umount", self.dir)
+
+    def settle(self):
+        run("sync", "-f", self.lower)
+
+
+class Foldfs(Stacked):
+    name = "foldfs"
+    caches = "unmounted and mounted again, block cache removed"
+
+    def __init__(self, device, home, settings):
+        super().__init__(device, home, settings)
+        self.pool = self.lower / "pool"
+
+    @property
+    def pid(self):
+        return self.daemon.pid
+
+    def program(self, name):
+        return Path(self.settings.build) / name
+
+    def start(self):
+        if not self.pool.exists():
+            run(self.program("mkfs.foldfs"), "-q",
+                *(["-o", self.settings.mkfs_options] if self.settings.mkfs_options else []), self.pool)
+        options = "log_level=warning" + (f",{self.settings.options}" if self.settings.options else "")
+        self.serve(self.program("mount.foldfs"), "--foreground", "-o", options, self.pool, self.dir)
+
+    def stop(self):
+        run(self.program("umount.foldfs"), self.dir)
+
+    def cold(self):
+        self.unmount()
+        run("mount", self.device.path, self.lower)
+        shutil.rmtree(self.pool / "cache", ignore_errors=True)
+        (self.pool / "cache").mkdir()
+        run("umount", self.lower)
+        self.device.detach()
+        self.device.attach()
+        self.mount()
+
+    def settle(self):
+        self.foldfs("sync", "--destage")
+
+    def foldfs(self, *words):
+        return run(self.program("foldfs"), *words, self.dir)
+
+    def df(self):
+        return run_json(self.program("foldfs"), "df", "--json", self.dir)
+
+    def stats(self):
+        return run_json(self.program("foldfs"), "stats", "--json", self.dir)
+
+
+class Floor(Stacked):
+    """A FUSE filesystem of one directory in memory that does nothing else: what round trips cost."""
+
+    name = "floor"
+    max_files = 1_000_000
+
+    @classmethod
+    def missing(cls, settings):
+        return None if settings.floor else "no --floor PROGRAM"
+
+    def start(self):
+        source = self.lower / "files"
+        source.mkdir(exist_ok=True)
+        self.serve(self.settings.floor, self.dir, source, "memory")
+
+    def stop(self):
+        run("umount", self.dir)
+
+    def settle(self):
+        pass
+
+
+class ZfsFuse(Filesystem):
+    """zfs-fuse with deduplication; its programs may lie below a directory of their own."""
+
+    name = "zfs-fuse"
+    caches = "pool exported and imported again"
+    pool = "foldbench"
+
+    @classmethod
+    def missing(cls, settings):
+        return None if cls.find(settings, "zfs-fuse") else "zfs-fuse is not installed"
+
+    @staticmethod
+    def find(settings, name):
+        for place in ["sbin", "usr/sbin", "bin"]:
+            if settings.zfs_fuse and (Path(settings.zfs_fuse) / place / name).exists():
+                return Path(settings.zfs_fuse) / place / name
+        return shutil.which(name)
+
+    def tool(self, name, *words):
+        return run(self.find(self.settings, name), *words)
+
+    def format(self):
+        Path("/var/run/zfs").mkdir(parents=True, exist_ok=True)
+        with open(self.dir.parent / "zfs-fuse.log", "ab") as log:
+            self.daemon = subprocess.Popen(
+                [self.find(self.settings, "zfs-fuse"), "--no-daemon", "--no-kstat-mount"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        time.sleep(3)
+        self.tool("zpool", "create", "-f", "-m", self.dir, self.pool, self.device.path)
+        self.tool("zfs", "set", "dedup=on", self.pool)
+        self.tool("zfs", "set", "compression=on", self.pool)
+
+    def mount(self):
+        if not os.path.ismount(self.dir):
+            self.tool("zpool", "import", "-d", "/dev", self.pool)
+            until(lambda: os.path.ismount(self.dir), "zfs-fuse has mounted")
+
+    def unmount(self):
+        if os.path.ismount(self.dir):
+            self.tool("zpool", "export", self.pool)
+
+    def settle(self):
+        os.sync()
+
+    def destroy(self):
+        super().unmount()
+        try:
+            self.tool("zpool", "destroy", "-f", self.pool)
+        except Failed as reason:
+            say(str(reason))
+        self.daemon.terminate()
+        self.daemon.wait(timeout=60)
+        self.device.detach()
+
+
+ALL = [Ext4, Btrfs, Passthrough, ZfsFuse, Floor, Foldfs]

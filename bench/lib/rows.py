@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""The rows of the Speed table: what is done, what is measured, and what is aimed at.
+
+A row's `measure(bench)` returns a number; `bench` gives the filesystem, the sizes and the tree. Rows
+run in the order of ROWS, on one filesystem after the other; later rows may use what earlier ones
+left. `caches` says what was dropped before the measured part.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands import Failed, probe, run, run_json, timed
+
+FIO = Path(__file__).resolve().parents[1] / "fio"
+
+
+@dataclass
+class Row:
+    name: str
+    title: str
+    unit: str
+    caches: str
+    measure: object
+    goals: list = ()		# (peer, factor): at least factor times the peer, for times at most
+    limit: float = None		# an absolute goal, in the row's unit
+    lower_is_better: bool = False
+    only: tuple = ()		# filesystems that the row makes sense on, or all
+    many_files: bool = False	# not for filesystems that can hold few files
+
+
+class Bench:
+    """One filesystem in one round, as the rows see it."""
+
+    def __init__(self, filesystem, settings):
+        self.fs = filesystem
+        self.dir = Path(filesystem.dir)
+        self.settings = settings
+        self.notes = {}
+
+    def fio(self, job, section):
+        environ = {**os.environ, "SIZE": f"{self.settings.size}m",
+                   "SIZE_SMALL": f"{max(self.settings.size // 4, 16)}m",
+                   "SECONDS_EACH": str(self.settings.seconds)}
+        text = run("fio", "--output-format=json", f"--directory={self.dir}", f"--section={section}",
+                   FIO / f"{job}.fio", env=environ, cwd=self.dir)
+        result = json.loads(text[text.index("{"):])["jobs"][0]
+        if result["error"]:
+            raise Failed(f"fio {job}: error {result['error']}")
+        return result
+
+    def prepared(self, job, name):
+        """The file of a job that reads, stored where it will stay."""
+        if not (self.dir / name).exists():
+            self.fio(job, "prepare")
+            self.fs.settle()
+
+
+def megabytes(result, way):
+    """MB/s, fsync at the end included."""
+    part = result[way]
+    return part["io_bytes"] / 1000 / max(result["job_runtime"], 1)
+
+
+def thousands(result, way):
+    return result[way]["iops"] / 1000
+
+
+def seq_write(b):
+    return megabytes(b.fio("seq-write", "measure"), "write")
+
+
+def stream_write(b):
+    return run_json(probe(b.settings.build, "stream"), "write", b.dir / "streamed",
+                    b.settings.size << 20, 50, 2001)["mb_per_s"]
+
+
+def rand_write(b):
+    b.fio("rand-write", "prepare")
+    return thousands(b.fio("rand-write", "measure"), "write")
+
+
+def rand_write_fresh(b):
+    return thousands(b.fio("rand-write-fresh", "measure"), "write")
+
+
+def append_fsync(b):
+    return thousands(b.fio("append-fsync", "measure"), "write")
+
+
+def seq_read(kind):
+    def measure(b):
+        b.prepared(f"seq-read-{kind}", f"read-{kind}")
+        b.fs.cold()
+        return megabytes(b.fio(f"seq-read-{kind}", "measure"), "read")
+    return measure
+
+
+def reread(b):
+    b.prepared("reread", "reread")
+    b.fs.cold()
+    b.fio("reread", "warm")
+    return megabytes(b.fio("reread", "measure"), "read")
+
+
+def rand_read(job, kind):
+    def measure(b):
+        b.prepared(f"seq-read-{kind}", f"read-{kind}")
+        b.fs.cold()
+        return thousands(b.fio(job, "measure"), "read")
+    return measure
+
+
+def creates(b):
+    where = b.dir
+    if b.fs.name != "floor":
+        where = b.dir / "creates"
+        where.mkdir()
+    count = min(b.settings.files, b.fs.max_files or b.settings.files)
+    got = run_json(probe(b.settings.build, "creates"), where, count, 4096, 4096)
+    tenths = got["tenths_s"]
+    b.notes["creates"] = f"last tenth {tenths[0] / tenths[-1]:.2f} x as fast as the first"
+    return count / got["seconds"] / 1000
+
+
+def unlinks(b):
+    where = b.dir if b.fs.name == "floor" else b.dir / "creates"
+    names = [where / f"f{n:07}" for n in range(b.settings.files)]
+    names = names[:min(len(names), b.fs.max_files or len(names))]
+    begin = time.monotonic()
+    for name in names:
+        os.unlink(name)
+    return len(names) / (time.monotonic() - begin) / 1000
+
+
+def unpack(b):
+    (b.dir / "tree").mkdir()
+    return timed("tar", "-xf", b.settings.tar, "-C", b.dir / "tree")
+
+
+def find_cold(b):
+    b.fs.settle()
+    b.fs.cold()
+    return timed("find", b.dir / "tree", "-size", "+100M")
+
+
+def grep_cold(b):
+    b.fs.cold()
+    return timed("sh", "-c", f"grep -r -c nowhere_to_be_found '{b.dir}/tree' || true")
+
+
+def find_warm(b):
+    return timed("find", b.dir / "tree", "-size", "+100M")
+
+
+def copy_tree(b):
+    return timed("cp", "-a", b.dir / "tree", b.dir / "copy")
+
+
+def remove_tree(b):
+    seconds = timed("rm", "-r", b.dir / "copy")
+    shutil.rmtree(b.dir / "tree")
+    return seconds
+
+
+def copy_stored(b):
+    b.prepared("seq-read-raw", "read-raw")
+    b.fs.settle()
+    return timed("cp", "--reflink=auto", b.dir / "read-raw", b.dir / "read-raw.copy") * 1000
+
+
+def destage(b, name, seed):
+    """Bytes per second and core that `sync --destage` gets through."""
+    size = b.settings.size << 20
+    run(probe(b.settings.build, "stream"), "write", b.dir / name, size, 50, seed)
+    seconds = timed(b.fs.program("foldfs"), "sync", "--destage", b.dir)
+    return size / seconds / 1e9 / os.cpu_count()
+
+
+def destage_new(b):
+    return destage(b, "destage-1", 2002)
+
+
+def destage_known(b):
+    return destage(b, "destage-2", 2002)
+
+
+def zstd_alone(b):
+    """What zstd's own benchmark says of the same bytes on one core, in GB/s."""
+    path = b.dir.parent / "zstd-sample"
+    run(probe(b.settings.build, "stream"), "write", path, 64 << 20, 50, 2003)
+    text = run("zstd", "-b3", "-i2", path)
+    path.unlink()
+    return float(re.findall(r"([\d.]+) MB/s", text)[-2]) / 1000
+
+
+DROPPED = "all"
+
+ROWS = [
+    Row("seq-write", "1 MiB sequential write, new file, end fsync", "MB/s", "none", seq_write,
+        [("ext4", 0.95)]),
+    Row("stream-write", "the same by a writer that never reads (cp, tar)", "MB/s", "none",
+        stream_write, [("ext4", 0.95)]),
+    Row("rand-write", "4 KiB random overwrite, buffered, O_RDWR", "k/s", "none", rand_write,
+        [("ext4", 0.8)]),
+    Row("rand-write-fresh", "4 KiB random write into holes, buffered, O_RDWR", "k/s", "none",
+        rand_write_fresh, [("ext4", 0.8)]),
+    Row("append-fsync", "4 KiB append + fsync", "k/s", "none", append_fsync,
+        [("ext4", 0.85), ("passthrough", 0.97)]),
+    Row("seq-read-raw", "1 MiB sequential read, stored, cold, incompressible", "MB/s", DROPPED,
+        seq_read("raw"), [("ext4", 0.8)]),
+    Row("seq-read-packed", "1 MiB sequential read, stored, cold, compresses 2.5 x", "MB/s", DROPPED,
+        seq_read("packed"), [("ext4", 1.2)]),
+    Row("reread", "1 MiB re-read, stored, page cache warm", "MB/s", "all, then read once", reread,
+        [("ext4", 0.45)]),
+    Row("rand-read-1", "4 KiB random read, stored, cold, 1 deep", "k/s", DROPPED,
+        rand_read("rand-read-1", "raw"), [("ext4", 0.7)]),
+    Row("rand-read-32", "4 KiB random read, stored, cold, 32 deep, direct", "k/s", DROPPED,
+        rand_read("rand-read-32", "raw"), [("ext4", 0.7)]),
+    Row("rand-read-packed", "4 KiB random read, stored, cold, 1 deep, compresses 2.5 x", "k/s",
+        DROPPED, rand_read("rand-read-packed", "packed")),
+    Row("copy-stored", "cp of a stored file", "ms", "none", copy_stored, limit=50,
+        lower_is_better=True),
+    Row("creates", "create + write 4 KiB + close", "k/s", "none", creates,
+        [("passthrough", 3), ("floor", 0.85)]),
+    Row("unlinks", "unlink of these", "k/s", "none", unlinks),
+    Row("unpack", "unpack a source tree", "s", "none", unpack, [("ext4", 3)], limit=30,
+        lower_is_better=True, many_files=True),
+    Row("find-cold", "find in it", "s", DROPPED, find_cold, lower_is_better=True, many_files=True),
+    Row("find-warm", "find again", "s", "none", find_warm, lower_is_better=True, many_files=True),
+    Row("grep-cold", "grep -r in it", "s", DROPPED, grep_cold, lower_is_better=True,
+        many_files=True),
+    Row("copy-tree", "cp -a of it", "s", "none", copy_tree, lower_is_better=True, many_files=True),
+    Row("remove-tree", "rm -r of the copy", "s", "none", remove_tree, lower_is_better=True,
+        many_files=True),
+    Row("zstd", "zstd -b3 of what is destaged next", "GB/s/core", "none", zstd_alone,
+        only=("ext4",)),
+    Row("destage-new", "destage of new bytes, 2:1", "GB/s/core", "none", destage_new,
+        only=("foldfs",)),
+    Row("destage-known", "destage of bytes already stored", "GB/s/core", "none", destage_known,
+        limit=2.5, only=("foldfs",)),
+]
+ROWS_BY_NAME = {row.name: row for row in ROWS}
+ROWS_BY_NAME["destage-new"].goals = [("ext4:zstd", 0.9)]
+FLOOR_ROWS = ("creates", "unlinks")
+
+
+def rows_for(filesystem, names):
+    """The rows of NAMES that make sense on a filesystem."""
+    for row in ROWS:
+        if row.name not in names or (row.only and filesystem.name not in row.only):
+            continue
+        if filesystem.name == "floor" and row.name not in FLOOR_ROWS:
+            continue
+        if row.many_files and filesystem.max_files:
+            continue
+        yield row
