@@ -179,6 +179,32 @@ static struct inode *inode_alloc(uint64_t ino)
 	return in;
 }
 
+static void timespec_of(int64_t ns, struct timespec *ret_ts)
+{
+	int64_t rest = ns % 1000000000;
+	*ret_ts = (struct timespec){ .tv_sec = ns / 1000000000 - (rest < 0),
+				     .tv_nsec = rest + (rest < 0 ? 1000000000 : 0) };
+}
+
+static int64_t ns_of(const struct timespec *t)
+{
+	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+/* A staged inode that is not live was left by an earlier mount. If its staging file changed after
+ * the row was committed, the kernel may have written it, and size and times are the file's. */
+static void note_leftover(struct fs *fs, struct inode *in)
+{
+	struct inode_row *row = &in->row;
+	struct stat st;
+	if (!row->staging_gen || row->pieces || (row->flags & INODE_MAPPED) ||
+	    row->size > FAR_OFFSET)
+		return;
+	CLEANUP_CLOSE int fd = staging_file(fs->pool->staging, in->ino, row->staging_gen, O_RDONLY);
+	if (fd >= 0 && fstat(fd, &st) == 0 && ns_of(&st.st_ctim) > row->ctime)
+		in->native_written = true;
+}
+
 int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 {
 	struct shard *s = shard_of(fs, ino);
@@ -193,10 +219,7 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 			inode_free(in);
 			return r == -ENOENT ? -ESTALE : r;
 		}
-		/* Left by an earlier mount (in this one it would be live): a staging file that is all
-		 * of the content may have been written by the kernel after the row was. */
-		in->native_written =
-			in->row.staging_gen && !in->row.pieces && !(in->row.flags & INODE_MAPPED);
+		note_leftover(fs, in);
 		insert_locked(s, in);
 	}
 	*ret_inode = in;
@@ -402,22 +425,36 @@ int inode_name_staging(struct fs *fs, struct inode *inode)
 	return inode_commit(inode, c);
 }
 
-static int64_t ns_of(const struct timespec *t)
+void inode_begin_native(struct inode *inode)
 {
-	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+	struct timespec ts[2];
+	struct stat st;
+	if (inode->native_written)
+		return;
+	inode->native_written = true;
+	timespec_of(inode->row.atime, &ts[0]);
+	timespec_of(inode->row.mtime, &ts[1]);
+	inode->native_ctime = 0;
+	if (futimens(inode->fd, ts) == 0 && fstat(inode->fd, &st) == 0)
+		inode->native_ctime = ns_of(&st.st_ctim);
+}
+
+/* The row as the staging file that the kernel writes has it. */
+static void take_native(const struct inode *inode, const struct stat *st, struct inode_row *row)
+{
+	int64_t ctime = ns_of(&st->st_ctim);
+	row->size = (uint64_t)st->st_size;
+	row->mtime = ns_of(&st->st_mtim);
+	row->atime = ns_of(&st->st_atim);
+	if (ctime > inode->native_ctime && ctime > row->ctime)
+		row->ctime = ctime;
 }
 
 void inode_absorb_native(struct inode *inode)
 {
 	struct stat st;
-	if (inode->fd < 0 || fstat(inode->fd, &st))
-		return;
-	int64_t ctime = ns_of(&st.st_ctim);
-	inode->row.size = (uint64_t)st.st_size;
-	inode->row.mtime = ns_of(&st.st_mtim);
-	inode->row.atime = ns_of(&st.st_atim);
-	if (ctime > inode->row.ctime)
-		inode->row.ctime = ctime;
+	if (inode->fd >= 0 && fstat(inode->fd, &st) == 0)
+		take_native(inode, &st, &inode->row);
 }
 
 void inode_account_staged(struct fs *fs, struct inode *inode)
@@ -449,13 +486,8 @@ void inode_stat(struct fs *fs, struct inode *inode, struct stat *ret_st)
 	struct inode_row row = inode->row;
 	struct stat st;
 	bool staged = row.staging_gen && stat_staging(fs, inode, &st);
-	if (staged && inode->native_written) {
-		int64_t ctime = ns_of(&st.st_ctim);
-		row.size = (uint64_t)st.st_size;
-		row.mtime = ns_of(&st.st_mtim);
-		row.atime = ns_of(&st.st_atim);
-		row.ctime = ctime > row.ctime ? ctime : row.ctime;
-	}
+	if (staged && inode->native_written)
+		take_native(inode, &st, &row);
 	inode_to_stat(&row, ret_st);
 	if (!S_ISREG(row.mode))
 		return;

@@ -40,6 +40,7 @@ struct inode {
 	uint64_t staged_blocks; /* 512-byte blocks, as of the last release */
 	bool staging_whole;	/* the staging file has all of the content, whatever the map says */
 	bool native_written;	/* was open for native writing, and a mapping may still write */
+	int64_t native_ctime;	/* of the staging file when that began: later ones are writes */
 	bool held;
 	bool held_rewrite; /* it replaces content: bring data to disk before the row */
 	struct inode_row kept;
@@ -108,6 +109,9 @@ int inode_stat_by_number(struct fs *fs, uint64_t ino, struct attributes *ret_att
 /* It was read: updates atime as the mount's policy says (relatime as in mount(8)). Takes the lock. */
 void inode_accessed(struct fs *fs, struct inode *inode);
 
+/* Native writing begins: the staging file gets the row's times, as its own count from here on. The
+ * staging file is open. Caller holds the lock. */
+void inode_begin_native(struct inode *inode);
 /* Takes over size and times of a natively written staging file. Caller holds the lock. */
 void inode_absorb_native(struct inode *inode);
 /* Brings staged_blocks, and the pool's sum of them, up to date. Caller holds the lock. */

@@ -264,10 +264,11 @@ int mount_serve(const struct mount_request *req)
 		return -ENOMEM;
 	fs->read_only = req->read_only;
 	fs->mountpoint = req->mountpoint;
-	fs->atime = !req->fuse_options			       ? ATIME_RELATIVE
-		    : strstr(req->fuse_options, "strictatime") ? ATIME_STRICT
-		    : strstr(req->fuse_options, "noatime")     ? ATIME_NEVER
-							       : ATIME_RELATIVE;
+	fs->atime = ATIME_RELATIVE;
+	if (req->strict_atime)
+		fs->atime = ATIME_STRICT;
+	else if (req->fuse_options && strstr(req->fuse_options, "noatime"))
+		fs->atime = ATIME_NEVER;
 	fs->started_ms = clock_mono_ms();
 	int r = pool_open(req->pool_path, req->options, req->read_only, LOCK_WAIT_MS, &fs->pool,
 			  &perr);

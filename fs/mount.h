@@ -9,6 +9,7 @@ struct mount_request {
 	const char *options;	  /* foldfs' own, comma-separated (config.h) */
 	const char *fuse_options; /* for the kernel: "ro,nosuid,nodev,..." or NULL */
 	bool read_only;
+	bool strict_atime; /* every read updates atime, as mount(8)'s strictatime */
 	/* Called once, when the mount is live (err 0) or could not be made (a sentence). */
 	void (*ready)(void *arg, int err, const char *sentence);
 	void *ready_arg;

@@ -63,22 +63,6 @@ static int set_size(struct fs *fs, struct inode *in, uint64_t size)
 	return r;
 }
 
-/* Times of a staging file that the kernel writes are the file's times. */
-static void set_native_times(struct inode *in, const struct inode_row *row)
-{
-	struct timespec ts[2] = {
-		{ .tv_sec = row->atime / 1000000000, .tv_nsec = row->atime % 1000000000 },
-		{ .tv_sec = row->mtime / 1000000000, .tv_nsec = row->mtime % 1000000000 },
-	};
-	for (int i = 0; i < 2; i++)
-		if (ts[i].tv_nsec < 0) {
-			ts[i].tv_nsec += 1000000000;
-			ts[i].tv_sec--;
-		}
-	if (in->native_written && in->fd >= 0)
-		futimens(in->fd, ts);
-}
-
 static int64_t ns_of(const struct timespec *t)
 {
 	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
@@ -86,7 +70,8 @@ static int64_t ns_of(const struct timespec *t)
 
 static void set_times(struct inode *in, const struct stat *attr, int to_set, int64_t now)
 {
-	if (in->native_written)
+	bool native = in->native_written;
+	if (native)
 		inode_absorb_native(in);
 	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 		in->row.atime = now;
@@ -96,8 +81,11 @@ static void set_times(struct inode *in, const struct stat *attr, int to_set, int
 		in->row.mtime = now;
 	else if (to_set & FUSE_SET_ATTR_MTIME)
 		in->row.mtime = ns_of(&attr->st_mtim);
-	set_native_times(in, &in->row);
 	in->row.ctime = to_set & FUSE_SET_ATTR_CTIME ? ns_of(&attr->st_ctim) : now;
+	if (native && (to_set & ~FUSE_SET_ATTR_CTIME)) {
+		in->native_written = false; /* the staging file gets the times anew */
+		inode_begin_native(in);
+	}
 }
 
 #define SET_TIMES                                                                                  \
@@ -156,6 +144,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 	pthread_rwlock_wrlock(&in->lock);
 	if (in->gone)
 		r = -ESTALE;
+	if (r == 0 && in->native_written)
+		r = content_ready(fs, in);
 	bool sized = to_set & FUSE_SET_ATTR_SIZE;
 	to_set &= ~FUSE_SET_ATTR_SIZE;
 	if (r == 0 && sized)
@@ -164,6 +154,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		r = set_attributes(fs, in, attr, to_set);
 	inode_stat(fs, in, &out.st);
 	out.is_volatile = inode_volatile(in);
+	content_rest(fs, in);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
 	reply_attr(req, fs, r, &out);

@@ -79,7 +79,7 @@ static int begin_native(fuse_req_t req, struct inode *in, bool writes, bool crea
 	settle_disturb(in, 0,
 		       UINT64_MAX); /* what the kernel writes or keeps open is not seen here */
 	if (writes) {
-		in->native_written = true;
+		inode_begin_native(in);
 		lookups_note(fs->lookups, in->ino, LOOKUP_CACHE_STALE, 0);
 		if (!created)
 			fuse_lowlevel_notify_inval_inode(fs->session, in->ino, -1, 0);
@@ -314,6 +314,8 @@ static void last_native_close(fuse_req_t req, struct inode *in)
 	if (in->native_written) {
 		inode_absorb_native(in);
 		in->row_dirty = true;
+		if (staging_idle(in->fd, false) == 1) /* the common case: nothing maps it */
+			in->native_written = false;
 	}
 }
 

@@ -235,6 +235,7 @@ static int run(struct arguments *a)
 			     .mountpoint = a->dir,
 			     .options = (const char *)a->options.own.data,
 			     .fuse_options = (const char *)kernel.data,
+			     .strict_atime = a->options.strict_atime,
 			     .read_only = a->options.read_only },
 		.log_file = a->config.log_file,
 		.foreground = a->foreground,

@@ -13,39 +13,15 @@ static const char *const for_kernel[] = {
 	"context=",   "fscontext=", "defcontext=", "rootcontext=", NULL
 };
 
-/* Of no consequence here. Times of access are the daemon's business and always relative. */
-static const char *const for_others[] = { "defaults",
-					  "auto",
-					  "noauto",
-					  "nouser",
-					  "nousers",
-					  "noowner",
-					  "nogroup",
-					  "nofail",
-					  "fail",
-					  "_netdev",
-					  "atime",
-					  "diratime",
-					  "relatime",
-					  "strictatime",
-					  "lazytime",
-					  "nolazytime",
-					  "iversion",
-					  "noiversion",
-					  "mand",
-					  "nomand",
-					  "silent",
-					  "loud",
-					  "user=",
-					  "comment=",
-					  "x-",
-					  "X-",
-					  "uhelper=",
-					  "helper=",
-					  "fsname=",
-					  "subtype=",
-					  "default_permissions",
-					  NULL };
+/* Of no consequence here; strictatime is the daemon's business, see sort_in(). */
+static const char *const for_others[] = {
+	"defaults", "auto",	"noauto",     "nouser",	  "nousers",	"noowner",
+	"nogroup",  "nofail",	"fail",	      "_netdev",  "atime",	"diratime",
+	"relatime", "lazytime", "nolazytime", "iversion", "noiversion", "mand",
+	"nomand",   "silent",	"loud",	      "user=",	  "comment=",	"x-",
+	"X-",	    "uhelper=", "helper=",    "fsname=",  "subtype=",	"default_permissions",
+	NULL
+};
 
 /* What mount(8) says these imply, unless a later option says otherwise. */
 static const struct {
@@ -90,6 +66,8 @@ static void sort_in(struct mount_options *m, const char *option, size_t len)
 		m->read_only = false;
 	else if (len == 7 && !memcmp(option, "remount", 7))
 		m->remount = true;
+	else if (len == 11 && !memcmp(option, "strictatime", 11))
+		m->strict_atime = true; /* the FUSE library has no word for it */
 	else if (is_among(for_kernel, option, len))
 		append(&m->kernel, option, len);
 	else if (!is_among(for_others, option, len))

@@ -7,7 +7,7 @@
 struct mount_options {
 	struct buf own;	   /* for config_apply(), NUL-terminated after mount_options_end() */
 	struct buf kernel; /* for the FUSE library, likewise */
-	bool read_only, remount;
+	bool read_only, remount, strict_atime;
 };
 
 /* Sorts the options of one -o into the buffers. Own ones are not looked at further. */
