@@ -90,6 +90,7 @@ static void wal_init(struct wal *w, const struct wal_options *opt)
 	pthread_cond_init(&w->made, &attr);
 	pthread_cond_init(&w->advanced, &attr);
 	pthread_condattr_destroy(&attr);
+	w->spares_wanted = WAL_SPARES;
 	w->waiters_tail = &w->waiters;
 	w->queue.barriers_tail = &w->queue.barriers;
 	w->writing.barriers_tail = &w->writing.barriers;

@@ -48,7 +48,7 @@ struct wal {
 
 	struct wal_segment *oldest, *tail; /* the log, in order; the tail is being filled */
 	struct wal_segment *spare;	   /* prepared, in order of creation */
-	unsigned spares;
+	unsigned spares, spares_wanted;
 	struct wal_segment *big; /* prepared for one frame that no ordinary segment holds */
 	struct wal_segment *doomed;
 	uint64_t last_seq;
@@ -68,6 +68,7 @@ struct wal {
 };
 
 #define WAL_SPARES 2		    /* ready ones, the last of them only for marked batches */
+#define WAL_SPARES_MAX 6	    /* of a log that was once filled faster than they are made */
 #define WAL_HURRY_BYTES (8u << 20)  /* queued frames that are written before their time */
 #define WAL_QUEUE_BYTES (64u << 20) /* queued frames that make committers wait */
 

@@ -6,6 +6,8 @@
  * Of the WAL_SPARES prepared segments the last one is for batches that free space (deletes): an
  * ordinary batch is accepted only while at least one spare stays untouched behind it.
  *
+ * A commit that had to wait raises the number of spares for the rest of the run.
+ *
  * A frame larger than an ordinary segment gets a segment of its own size, made for it.
  */
 #include "wal_internal.h"
@@ -65,6 +67,8 @@ int wal_place_locked(struct wal *w, size_t frame_size, bool may_use_reserve)
 		if (w->stopping)
 			return -ESHUTDOWN;
 		made = w->make_result;
+		if (made == 0 && w->spares_wanted < WAL_SPARES_MAX)
+			w->spares_wanted++; /* the next burst need not wait */
 	}
 	return 0;
 }
@@ -79,7 +83,8 @@ static bool wants_segment_locked(const struct wal *w)
 {
 	if (w->failed)
 		return false;
-	return wants_big_locked(w) || w->wanted || (w->spares < WAL_SPARES && w->make_result == 0);
+	return wants_big_locked(w) || w->wanted ||
+	       (w->spares < w->spares_wanted && w->make_result == 0);
 }
 
 static bool is_passing(int err)
