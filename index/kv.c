@@ -216,6 +216,7 @@ void kv_get_stats(struct kv *kv, struct kv_stats *ret_stats)
 	s.memtable_bytes = memtable_bytes(l->active) + (l->frozen ? memtable_bytes(l->frozen) : 0);
 	s.checkpoint_lsn = kv->state.checkpoint_lsn;
 	s.checkpoints = kv->checkpoints;
+	s.checkpoint_err = kv->checkpoint_err;
 	pthread_mutex_unlock(&kv->lock);
 	s.last_lsn = s.durable_lsn = atomic_load(&kv->last_lsn);
 	s.failed = atomic_load(&kv->failed);

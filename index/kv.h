@@ -154,6 +154,7 @@ struct kv_stats {
 	uint64_t rows[KV_TABLES]; /* LMDB's own, without what is in memtables */
 	const char *wal_backend;  /* "standard" or "io_uring" */
 	int failed;		  /* 0 or the -errno that made it read-only */
+	int checkpoint_err;	  /* 0, or why the last checkpoint was put off: -ENOSPC, -ENOMEM */
 };
 void kv_get_stats(struct kv *kv, struct kv_stats *ret_stats);
 #endif

@@ -6,8 +6,14 @@
  * names what is not there), then the transaction, then the layers without the table are published,
  * then readers that may still look at it are waited for, then it is freed and the log trimmed.
  *
- * A full disk fails a checkpoint without harm: the table stays frozen, the attempt is repeated after
- * RETRY_MS or on demand. Any other failure ends the engine.
+ * LMDB copies every page it changes, so one transaction with rows from everywhere needs nearly the
+ * size of the index in free space for a moment. When the disk has not that much, the same rows go in
+ * by small transactions, deletes first: each may use the pages that the ones before have freed.
+ * That is safe because rows are absolute and the log holds all of them: until the last transaction
+ * brings the LSN, recovery applies every row again; and readers look at the frozen table first.
+ *
+ * If even that finds no space, nothing is harmed: the table stays frozen, the attempt is repeated
+ * after RETRY_MS or on demand. Any other failure ends the engine.
  */
 #include "kv_internal.h"
 #include "cleanup.h"
@@ -16,6 +22,8 @@
 #include <errno.h>
 
 #define RETRY_MS 1000
+#define WHOLE SIZE_MAX
+#define SLICE_FIRST 8 /* a dozen copied pages */
 
 int kv_freeze_locked(struct kv *kv)
 {
@@ -74,34 +82,70 @@ int kv_write_state(struct kv *kv, const struct base_state *state)
 	return r;
 }
 
-static int write_rows(struct lmdb_write *w, const struct memtable *m, enum kv_table t)
+/* A memtable on its way into LMDB. */
+struct applying {
+	struct kv *kv;
+	const struct memtable *m;
+	struct lmdb_write *w;
+	size_t slice, most; /* rows per transaction: doubles with each that succeeds */
+	size_t left;	    /* rows that this one may still take */
+};
+
+enum which_rows { ROWS_ALL, ROWS_DELETED, ROWS_PUT };
+
+static int apply_row(struct applying *a, enum kv_table t, const struct mem_node *n)
 {
-	const struct mem_node *n = memtable_seek(m, t, slice_of(NULL, 0), false, false);
+	const struct mem_value *v = mem_node_value(n);
 	int r = 0;
-	for (; n && r == 0; n = memtable_step(m, t, n, false)) {
-		const struct mem_value *v = mem_node_value(n);
-		if (v->len == MEM_DELETED)
-			r = lmdb_write_delete(w, t, mem_node_key(n));
-		else
-			r = lmdb_write_put(w, t, mem_node_key(n), slice_of(v->bytes, v->len));
+	if (a->left == 0) {
+		r = lmdb_write_commit(TAKE_PTR(a->w));
+		if (r == 0)
+			r = begin_write(a->kv, &a->w);
+		a->slice = a->slice * 2 < a->most ? a->slice * 2 : a->most;
+		a->left = a->slice;
+	}
+	a->left--;
+	if (r < 0)
+		return r;
+	if (v->len == MEM_DELETED)
+		return lmdb_write_delete(a->w, t, mem_node_key(n));
+	return lmdb_write_put(a->w, t, mem_node_key(n), slice_of(v->bytes, v->len));
+}
+
+static int apply_rows(struct applying *a, enum which_rows which)
+{
+	int r = 0;
+	for (unsigned t = 0; t < KV_TABLES; t++) {
+		const struct mem_node *n =
+			memtable_seek(a->m, (enum kv_table)t, slice_of(NULL, 0), false, false);
+		for (; n && r == 0; n = memtable_step(a->m, (enum kv_table)t, n, false)) {
+			bool deleted = mem_node_value(n)->len == MEM_DELETED;
+			if (which == ROWS_ALL || (which == ROWS_DELETED) == deleted)
+				r = apply_row(a, (enum kv_table)t, n);
+		}
 	}
 	return r;
 }
 
-static int write_memtable(struct kv *kv, const struct memtable *m, const struct base_state *state)
+static int write_memtable(struct kv *kv, const struct memtable *m, const struct base_state *state,
+			  size_t most)
 {
-	struct lmdb_write *w;
+	size_t slice = most == WHOLE ? WHOLE : SLICE_FIRST;
+	struct applying a = { .kv = kv, .m = m, .slice = slice, .most = most, .left = slice };
 	SCOPED_LOCK(&kv->base_lock);
-	int r = begin_write(kv, &w);
-	if (r < 0)
-		return r;
-	for (unsigned t = 0; t < KV_TABLES && r == 0; t++)
-		r = write_rows(w, m, (enum kv_table)t);
+	int r = begin_write(kv, &a.w);
+	if (r == 0 && slice == WHOLE)
+		r = apply_rows(&a, ROWS_ALL);
+	else if (r == 0) {
+		r = apply_rows(&a, ROWS_DELETED);
+		if (r == 0)
+			r = apply_rows(&a, ROWS_PUT);
+	}
 	if (r == 0)
-		r = lmdb_write_state(w, state);
+		r = lmdb_write_state(a.w, state);
 	if (r == 0)
-		return lmdb_write_commit(w);
-	lmdb_write_abort(w);
+		return lmdb_write_commit(a.w);
+	lmdb_write_abort(a.w);
 	return r;
 }
 
@@ -136,11 +180,17 @@ static int checkpoint_frozen(struct kv *kv)
 	struct memtable *m = atomic_load(&kv->layers)->frozen;
 	struct base_state state = kv->state;
 	state.checkpoint_lsn = kv->frozen_lsn;
+	bool full = kv->checkpoint_err == -ENOSPC;
 	pthread_mutex_unlock(&kv->lock);
 	int r = wal_sync(kv->wal, state.checkpoint_lsn);
 	if (r < 0)
 		return r;
-	r = write_memtable(kv, m, &state);
+	/* A disk that was full a moment ago is not asked for everything at once again. */
+	static const size_t slices[] = { WHOLE, 4096, 64 };
+	size_t n = sizeof slices / sizeof *slices, i = full ? 1 : 0;
+	do
+		r = write_memtable(kv, m, &state, slices[i]);
+	while (r == -ENOSPC && ++i < n);
 	if (r == 0)
 		drop_frozen(kv, &state);
 	else if (!out_of_space(r))
