@@ -4,6 +4,7 @@
 #include "daemon.h"
 #include "log.h"
 #include "mount_options.h"
+#include "remount.h"
 #include "mountinfo.h"
 #include "say.h"
 #include "utab.h"
@@ -107,12 +108,6 @@ static int check_options(struct arguments *a)
 	config_defaults(&a->config);
 	if (config_apply(&a->config, own, CONFIG_MOUNT, &err) < 0)
 		return complain_usage(STATUS_USAGE, "%s", err.text);
-	if (a->options.remount) {
-		complain("%s: a foldfs mount cannot be changed by remount; unmount it and mount it "
-			 "anew",
-			 a->dir_given);
-		return STATUS_FAILED;
-	}
 	return 0;
 }
 
@@ -244,12 +239,25 @@ static int run(struct arguments *a)
 	return daemon_run(&plan, on_live, a);
 }
 
+/* mount(8) hands on what the mount has been given before, so foldfs' own options are passed over:
+ * they hold until the next mount. */
+static int change_flags(struct arguments *a)
+{
+	int r = a->fake ? 0 : remount(a->dir_given, &a->options);
+	if (r < 0)
+		complain("%s: the kernel refuses to change the mount: %s", a->dir_given,
+			 strerror(-r));
+	return r < 0 ? STATUS_FAILED : 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct arguments a;
 	int r = parse(&a, argc, argv);
 	if (r)
 		r--;
+	else if (a.options.remount)
+		r = change_flags(&a);
 	else if ((r = check_options(&a)) == 0 && (r = check_paths(&a)) == 0 &&
 		 (r = read_pools_options(&a)) == 0 && !a.fake)
 		r = run(&a);
