@@ -42,7 +42,7 @@ static void files_of_every_shape_read_back(void **state)
 	(void)state;
 	struct stack st;
 	static const size_t lens[] = { 0,      1,	4095,	 4096,	      4097,    65536,
-				       300000, 1000000, 2 * MIB, 5 * MIB + 3, 70 * MIB };
+				       300000, 1000000, 2 * MIB, 5 * MIB + 3, 33 * MIB };
 	const unsigned n = sizeof lens / sizeof *lens;
 	CLEANUP_FREE uint8_t *data = malloc(lens[n - 1]);
 	stack_make(&st);
@@ -121,19 +121,19 @@ static void an_error_ends_its_source_only(void **state)
 {
 	(void)state;
 	struct stack st;
-	CLEANUP_FREE uint8_t *data = malloc(80 * MIB);
+	CLEANUP_FREE uint8_t *data = malloc(34 * MIB);
 	struct upload u[6] = { 0 };
 	stack_make(&st);
 	stack_open(&st);
-	fill_mixed(data, 80 * MIB, 5);
+	fill_mixed(data, 34 * MIB, 5);
 	u[0].read_error = -EIO;
 	u[1].read_error = -ECANCELED;
-	u[1].fail_at = 50 * MIB;
+	u[1].fail_at = 33 * MIB;
 	u[2].commit_error = -ESTALE;
 	u[3].commit_error = -ENOSPC;
-	u[3].fail_at = 60 * MIB;
+	u[3].fail_at = 33 * MIB;
 	for (unsigned i = 0; i < 6; i++)
-		upload_start(&u[i], &st, INO + i, data + i, 80 * MIB - i);
+		upload_start(&u[i], &st, INO + i, data + i, 34 * MIB - i);
 	destage_flush(st.destage);
 	static const int want[] = { -EIO, -ECANCELED, -ESTALE, -ENOSPC, 0, 0 };
 	for (unsigned i = 0; i < 6; i++) {
@@ -144,7 +144,7 @@ static void an_error_ends_its_source_only(void **state)
 	assert_int_equal(u[3].windows, 1);
 	assert_int_equal(destage_pending_bytes(st.destage), 0);
 	for (unsigned i = 4; i < 6; i++)
-		assert_int_equal(file_compare(&st, INO + i, data + i, 80 * MIB - i), 0);
+		assert_int_equal(file_compare(&st, INO + i, data + i, 34 * MIB - i), 0);
 	assert_int_equal(stack_close(&st), 0);
 	stack_remove(&st);
 }
@@ -239,18 +239,18 @@ static void an_ordinary_file_needs_no_nudge(void **state)
 	(void)state;
 	struct stack st;
 	struct upload u[3] = { 0 };
-	CLEANUP_FREE uint8_t *data = malloc(40 * MIB);
+	CLEANUP_FREE uint8_t *data = malloc(34 * MIB);
 	uint64_t seed = 9;
-	prng_fill(&seed, data, 40 * MIB);
+	prng_fill(&seed, data, 34 * MIB);
 	stack_make(&st);
 	stack_open(&st);
-	upload_start(&u[0], &st, INO, data, 40 * MIB);
+	upload_start(&u[0], &st, INO, data, 34 * MIB);
 	while (count_done(u, 1) < 1)
 		usleep(1000);
 	/* new at first, then known: the first window's last frame isn't filled by the second */
-	memcpy(data, data + 20 * MIB, 20 * MIB);
+	memcpy(data, data + 17 * MIB, 17 * MIB);
 	prng_fill(&seed, data, 100000);
-	upload_start(&u[1], &st, INO + 1, data, 40 * MIB);
+	upload_start(&u[1], &st, INO + 1, data, 34 * MIB);
 	u[2].s.small_together = true; /* waits along, but is not waited for */
 	upload_start(&u[2], &st, INO + 2, "x", 1);
 	while (count_done(u, 2) < 2)
