@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* A name's cookies are the 128 numbers that share its hash, so a lookup is one short walk from the
- * first of them, which ends at once but for collisions. A name keeps its cookie when others of the
- * same hash go, so the walk never relies on the first being taken.
+ * first of them. A name keeps its cookie when others of the same hash go, so the walk never relies
+ * on the first being taken. But as long as no two names of a pool have ever collided (a row in
+ * KV_META says when they have), the first cookie alone decides, and no walk is needed.
  */
 #include "dirent_row.h"
 #include "cleanup.h"
@@ -9,6 +10,7 @@
 #include "rows_format.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 
 #define COOKIE_SLOTS 128u
 #define COOKIE_MAX ((uint64_t)INT64_MAX)
@@ -18,6 +20,18 @@ struct dirent_iter {
 	struct kv_iter *it;
 	uint64_t parent;
 };
+
+/* Of any pool open in this process: only ever set, and then lookups walk. */
+static atomic_bool names_collided;
+
+static int collided_get(struct kv *kv)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	int r = kv_get(kv, KV_META, META_DIRENT_COLLIDED, strlen(META_DIRENT_COLLIDED), &val);
+	if (r == 0)
+		atomic_store(&names_collided, true);
+	return r == -ENOENT ? 0 : r;
+}
 
 /* The seed never changes once it is there, so each thread keeps the one it read last. */
 static int seed_get(struct kv *kv, uint64_t *ret_seed)
@@ -40,6 +54,9 @@ static int seed_get(struct kv *kv, uint64_t *ret_seed)
 		return r;
 	if (val.len != 8)
 		return -EUCLEAN;
+	r = collided_get(kv);
+	if (r)
+		return r;
 	known.id = kv_id(kv);
 	known.seed = *ret_seed = get_le64(val.data);
 	known.valid = true;
@@ -96,18 +113,42 @@ int dirent_decode(struct slice key, struct slice val, struct dirent_row *ret_row
 	return 0;
 }
 
+/* Looks at the first cookie. 1: that settles it, *ret_found; 0: the others have to be looked at. */
+static int try_first(struct kv *kv, uint64_t parent, uint64_t first, const char *name, size_t len,
+		     struct dirent_row *ret_row, bool *ret_found)
+{
+	uint8_t key[16];
+	CLEANUP_BUF struct buf val = { 0 };
+	key_make(parent, first, key);
+	*ret_found = false;
+	int r = kv_get(kv, KV_DIRENT, key, sizeof key, &val);
+	if (r == -ENOENT)
+		return !atomic_load(&names_collided);
+	if (r == 0)
+		r = dirent_decode(slice_of(key, sizeof key), slice_of(val.data, val.len), ret_row);
+	if (r)
+		return r;
+	*ret_found = ret_row->name_len == len && memcmp(ret_row->name, name, len) == 0;
+	return *ret_found;
+}
+
 /* Looks for the name among its cookies. 0, or -ENOENT and the lowest cookie no entry has (0 if they
  * are all taken). *ret_row is written in any case. */
 static int walk_slots(struct kv *kv, uint64_t parent, const char *name, struct dirent_row *ret_row,
 		      uint64_t *ret_free)
 {
 	size_t len = strlen(name);
-	uint64_t first;
+	uint64_t first = 0;
 	if (len > DIRENT_NAME_MAX)
 		return -ENAMETOOLONG;
+	bool found = false;
 	int r = first_cookie(kv, name, len, &first);
-	if (r)
-		return r;
+	if (!r)
+		r = try_first(kv, parent, first, name, len, ret_row, &found);
+	if (r) {
+		*ret_free = first;
+		return r < 0 ? r : found ? 0 : -ENOENT;
+	}
 	struct dirent_iter *it = dirent_iter_new(kv, parent, first - 1);
 	if (!it)
 		return -ENOMEM;
@@ -158,6 +199,10 @@ int dirent_put(struct kv *kv, struct kv_batch *b, uint64_t parent, const char *n
 	buf_put_varint(&val, ino);
 	buf_put(&val, name, len);
 	kv_batch_put(b, KV_DIRENT, key, sizeof key, val.data, val.len);
+	if (cookie % COOKIE_SLOTS) {
+		atomic_store(&names_collided, true);
+		kv_batch_put(b, KV_META, META_DIRENT_COLLIDED, strlen(META_DIRENT_COLLIDED), "", 0);
+	}
 	return 0;
 }
 

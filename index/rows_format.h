@@ -51,6 +51,7 @@
  *
  * KV_META    "ids." and the name of a sequence: le64, ids from here on were never handed out
  *            "dirent_seed": le64, of the hash that makes cookies from names
+ *            "dirent_collided": empty; there once two names have had the same hash
  */
 #ifndef FOLDFS_ROWS_FORMAT_H
 #define FOLDFS_ROWS_FORMAT_H
@@ -70,4 +71,5 @@ enum inode_present {
 
 #define META_IDS_PREFIX "ids."
 #define META_DIRENT_SEED "dirent_seed"
+#define META_DIRENT_COLLIDED "dirent_collided"
 #endif
