@@ -31,15 +31,15 @@ static bool parse(char *line, struct mountinfo *m)
 	return true;
 }
 
-/* The last mount for which `fits` is true. */
-static bool search(bool (*fits)(const struct mountinfo *m, const char *what), const char *what,
-		   struct mountinfo *ret)
+/* The last mount for which `fits` is true, among those that the process of `table` sees. */
+static bool search_in(const char *table, bool (*fits)(const struct mountinfo *m, const void *what),
+		      const void *what, struct mountinfo *ret)
 {
 	CLEANUP_FREE char *line = NULL;
 	CLEANUP_FREE struct mountinfo *m = malloc(sizeof *m);
 	size_t cap = 0;
 	bool found = false;
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	FILE *f = fopen(table, "re");
 	while (f && m && getline(&line, &cap, f) > 0) {
 		if (!parse(line, m) || !fits(m, what))
 			continue;
@@ -52,12 +52,18 @@ static bool search(bool (*fits)(const struct mountinfo *m, const char *what), co
 	return found;
 }
 
-static bool is_at(const struct mountinfo *m, const char *dir)
+static bool search(bool (*fits)(const struct mountinfo *m, const void *what), const void *what,
+		   struct mountinfo *ret)
+{
+	return search_in("/proc/self/mountinfo", fits, what, ret);
+}
+
+static bool is_at(const struct mountinfo *m, const void *dir)
 {
 	return !strcmp(m->dir, dir);
 }
 
-static bool is_of_pool(const struct mountinfo *m, const char *pool)
+static bool is_of_pool(const struct mountinfo *m, const void *pool)
 {
 	return !strcmp(m->type, MOUNTINFO_TYPE) && !strcmp(m->source, pool);
 }
@@ -77,6 +83,26 @@ bool mountinfo_at(const char *dir, struct mountinfo *ret)
 bool mountinfo_of_pool(const char *pool, struct mountinfo *ret)
 {
 	return search(is_of_pool, pool, ret);
+}
+
+static bool is_same_filesystem(const struct mountinfo *m, const void *other)
+{
+	const struct mountinfo *o = other;
+	return m->major == o->major && m->minor == o->minor && !strcmp(m->source, o->source);
+}
+
+bool mountinfo_elsewhere(const struct mountinfo *m)
+{
+	CLEANUP_CLOSEDIR DIR *d = opendir("/proc");
+	char table[sizeof "/proc//mountinfo" + NAME_MAX];
+	bool found = false;
+	for (struct dirent *e; d && !found && (e = readdir(d));) {
+		if (e->d_name[0] < '1' || e->d_name[0] > '9')
+			continue;
+		snprintf(table, sizeof table, "/proc/%s/mountinfo", e->d_name);
+		found = search_in(table, is_same_filesystem, m, NULL);
+	}
+	return found;
 }
 
 bool mountinfo_holding(const char *path, struct mountinfo *ret)

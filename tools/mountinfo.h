@@ -17,6 +17,9 @@ struct mountinfo {
 bool mountinfo_at(const char *dir, struct mountinfo *ret);	 /* of any type, exactly there */
 bool mountinfo_of_pool(const char *pool, struct mountinfo *ret); /* foldfs with that source */
 bool mountinfo_holding(const char *path, struct mountinfo *ret); /* any type, `path` is in it */
+/* Some process sees this very filesystem mounted, in whatever mount namespace it lives; as far as the
+ * caller may look at other processes. Takes a while. */
+bool mountinfo_elsewhere(const struct mountinfo *m);
 
 /* Absolute path without symbolic links; the last part may be a mount whose daemon is dead.
  * 0 or -errno. */

@@ -276,7 +276,7 @@ def test_a_pool_already_mounted(filled):
 
 
 BAD_OPTIONS = ["nonsense", "nonsense=1", "mode=sometimes", "mode=", "destage_delay=-1",
-               "destage_delay=soon", "staging_limit=1X", "staging_limit=-5", "threads=0x",
+               "destage_delay=soon", "staging_limit=1X", "staging_limit=-5", "threads=7x",
                "wal_sync_interval=99999999999999999999", "max_write=3", "log=/no/such/place/log"]
 
 

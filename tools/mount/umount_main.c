@@ -2,6 +2,7 @@
 /* umount.foldfs: a helper of umount(8). The kernel does not wait for the daemon of a FUSE mount; this
  * does: when it returns, POOL/lock is free and everything is on disk. */
 #include "cleanup.h"
+#include "client.h"
 #include "clock.h"
 #include "mountinfo.h"
 #include "say.h"
@@ -18,6 +19,7 @@
 #define STATUS_SYSTEM 2
 #define STATUS_FAILED 32
 #define WORD_AFTER_MS 10000u
+#define ELSEWHERE_AFTER_MS 2000u
 
 static const char help[] =
 	"umount.foldfs [-flnrv] DIR: unmounts, and waits until the daemon has written all\n"
@@ -114,6 +116,30 @@ static int unmount(const struct request *q)
 	return r < 0 ? STATUS_FAILED : 0;
 }
 
+/* Another mount namespace has a copy of the mount: the daemon goes on, but nothing may be lost. */
+static int leave_to_others(const struct request *q)
+{
+	json_t *result = NULL;
+	if (client_ask(q->mount.source, json_pack("{s:s}", "command", "sync"), NULL, &result) ==
+	    CLIENT_FAILED)
+		return STATUS_SYSTEM;
+	json_decref(result);
+	complain("%s is unmounted and synced, but %s is still mounted in another mount namespace, "
+		 "so its daemon goes on",
+		 q->mount.dir, q->mount.source);
+	return 0;
+}
+
+/* The lock is free, or whose it is now is not our business: 1; 0 to go on waiting, -errno. */
+static int look_at_lock(const struct request *q, int fd)
+{
+	if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+		return 1;
+	if (errno != EWOULDBLOCK && errno != EINTR)
+		return -errno;
+	return mountinfo_of_pool(q->mount.source, NULL);
+}
+
 /* Until the daemon has let go of the pool, or the pool is mounted once more. */
 static int wait_for_lock(const struct request *q)
 {
@@ -126,21 +152,25 @@ static int wait_for_lock(const struct request *q)
 		return 0;
 	}
 	uint64_t began = clock_mono_ms(), word = began + WORD_AFTER_MS;
+	uint64_t look = began + ELSEWHERE_AFTER_MS, now;
 	long pause_ns = 1000000;
-	while (flock(fd, LOCK_SH | LOCK_NB)) {
-		if (errno != EWOULDBLOCK && errno != EINTR) {
-			complain("%s: %s", path, strerror(errno));
-			return STATUS_SYSTEM;
-		}
-		if (mountinfo_of_pool(q->mount.source, NULL))
-			return 0;
-		if (clock_mono_ms() >= word) {
+	int r;
+	while ((r = look_at_lock(q, fd)) == 0) {
+		now = clock_mono_ms();
+		if (now >= look && mountinfo_elsewhere(&q->mount))
+			return leave_to_others(q);
+		look = now >= look ? now + ELSEWHERE_AFTER_MS : look;
+		if (now >= word) {
 			complain("%s is unmounted; its daemon has been writing to %s for %lu s",
-				 q->mount.dir, q->mount.source, (clock_mono_ms() - began) / 1000);
+				 q->mount.dir, q->mount.source, (now - began) / 1000);
 			word += WORD_AFTER_MS;
 		}
 		nanosleep(&(struct timespec){ .tv_nsec = pause_ns }, NULL);
 		pause_ns = pause_ns < 50000000 ? pause_ns * 2 : pause_ns;
+	}
+	if (r < 0) {
+		complain("%s: %s", path, strerror(-r));
+		return STATUS_SYSTEM;
 	}
 	if (q->verbose)
 		fprintf(stderr, "umount.foldfs: %s is unmounted, all is on disk\n", q->mount.dir);

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+/* check: does everything in a pool that is open, and in nobody else's hands, agree with everything
+ * else? Reads only.
+ *
+ * Checked are the rows of the index against each other (names and inodes, maps and segments and
+ * their reference counts, chunks and packs, numbers given out), and the index against the files that
+ * it names: staging files, and every frame's head in the packs. The bytes of files are not read;
+ * that is scrubbing.
+ *
+ * Needs 40 bytes of memory per inode, 32 per segment, 4 per chunk.
+ */
+#ifndef FOLDFS_CHECK_H
+#define FOLDFS_CHECK_H
+#include "pool.h"
+
+struct check_options {
+	bool full; /* every digest, not a sample; every name looked up as a program would */
+	/* One sentence for each thing that is wrong; the first argument is `arg`. */
+	void (*error)(void *arg, const char *sentence);
+	/* What is unusual but as it may be after a crash (may be NULL). */
+	void (*note)(void *arg, const char *sentence);
+	/* What is being looked at, and how far that is; total 0: unknown (may be NULL). */
+	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
+	void *arg;
+};
+
+struct check_result {
+	uint64_t errors, notes;
+	uint64_t files, directories, others, names, orphans;
+	uint64_t extents, segments, chunks, frames, packs, digests;
+};
+
+/* 0 when all could be looked at, whatever was found; -errno when it could not go on. */
+int check_pool(struct pool *pool, const struct check_options *opt, struct check_result *ret_result);
+#endif

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+/* Frames come in the order of their rows, which is the order they lie in packs: one pack is open at
+ * a time. Each head is read and compared with its row; its sum covers pack and offset, so a head that
+ * is valid there belongs there.
+ *
+ * Digests are hints (digests.h): one that leads nowhere, or elsewhere, costs nothing but a look, and
+ * a crash may leave some. They are counted, and no error.
+ */
+#include "check_impl.h"
+#include "cleanup.h"
+#include "frame.h"
+#include "io.h"
+#include "pack.h"
+#include "pack_scan.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define HEAD_FIRST_READ 4096u
+#define CHUNK_IDS_MOST (1ull << 36) /* more is no pool but a damaged number */
+#define SAMPLE_EVERY 64u
+
+static int look_at_pack(struct check *k, struct slice key, struct slice val)
+{
+	struct pack_row row;
+	struct stat st;
+	int r = pack_decode_row(key, val, &row);
+	if (r < 0)
+		return r;
+	k->res.packs++;
+	k->max_pack = row.id > k->max_pack ? row.id : k->max_pack;
+	if (row.state == PACK_DOOMED)
+		return 0;
+	int fd = pack_fd_get(k->pool->packs, row.id);
+	if (fd < 0) {
+		check_error(k, "pack %lu is missing: %s", row.id, strerror(-fd));
+		return 0;
+	}
+	r = pack_header_check(fd, row.id, k->pool->super.uuid);
+	if (r == -EUCLEAN)
+		check_error(k, "the file of pack %lu does not begin as that of this pack", row.id);
+	else if (r < 0)
+		check_error(k, "pack %lu cannot be read: %s", row.id, strerror(-r));
+	if (row.state == PACK_SEALED && !fstat(fd, &st)) {
+		struct footer_entry *entries = NULL;
+		size_t n;
+		uint64_t at;
+		if ((uint64_t)st.st_size < row.bytes)
+			check_error(k, "the file of pack %lu has %lu bytes, not %lu", row.id,
+				    (uint64_t)st.st_size, row.bytes);
+		if (pack_footer_read(fd, row.id, &entries, &n, &at) < 0)
+			check_error(k, "the footer of pack %lu is damaged", row.id);
+		free(entries);
+	}
+	pack_fd_put(k->pool->packs, row.id, fd);
+	return 0;
+}
+
+static void close_pack(struct check *k)
+{
+	if (k->pack.id && k->pack.fd >= 0)
+		pack_fd_put(k->pool->packs, k->pack.id, k->pack.fd);
+	k->pack.id = 0;
+}
+
+static void open_pack(struct check *k, uint64_t id)
+{
+	struct stat st;
+	if (k->pack.id == id)
+		return;
+	close_pack(k);
+	k->pack.id = id;
+	k->pack.error = 0;
+	k->pack.size = 0;
+	k->pack.fd = pack_fd_get(k->pool->packs, id);
+	if (k->pack.fd < 0)
+		k->pack.error = k->pack.fd;
+	else if (fstat(k->pack.fd, &st))
+		k->pack.error = -errno;
+	else
+		k->pack.size = (uint64_t)st.st_size;
+}
+
+/* Reads a frame's head into *bytes (grown as needed). */
+static int read_head(int fd, const struct frame_row *row, struct buf *bytes,
+		     struct frame_head *ret_head)
+{
+	size_t need = row->stored_len < HEAD_FIRST_READ ? row->stored_len : HEAD_FIRST_READ;
+	int r;
+	do {
+		buf_reset(bytes);
+		if (need > row->stored_len)
+			return -EUCLEAN;
+		if (!buf_extend(bytes, need))
+			return -ENOMEM;
+		r = io_read_exact(fd, bytes->data, need, (off_t)row->offset);
+		if (r == 0)
+			r = frame_parse_head(bytes->data, need, row->pack, row->offset, ret_head,
+					     &need);
+	} while (r == -EAGAIN);
+	return r;
+}
+
+static bool same_frame(const struct frame_row *row, const struct frame_head *head)
+{
+	if (head->h.chunks != row->n || head->h.decoded_len != row->decoded_len ||
+	    head->stored_len != row->stored_len || head->h.part != row->part ||
+	    head->h.codec != row->codec)
+		return false;
+	for (uint32_t i = 0; i < row->n; i++)
+		if (head->entries[i].id != row->chunks[i].id ||
+		    head->entries[i].length != row->chunks[i].length)
+			return false;
+	return true;
+}
+
+static void compare_digests(struct check *k, const struct frame_head *head)
+{
+	uint32_t step = k->opt->full ? 1 : SAMPLE_EVERY;
+	uint64_t watermark =
+		digests_watermark(k->pool->digests); /* beyond, memory may have had it */
+	for (uint32_t i = 0; i < head->h.chunks; i += step) {
+		uint64_t id = 0;
+		if (head->entries[i].id >= watermark)
+			continue;
+		k->res.digests++;
+		if (digests_find(k->pool->digests, &head->entries[i].digest, &id) == 0)
+			check_note(k,
+				   "chunk %lu cannot be found by its digest, so its bytes would "
+				   "be stored once more",
+				   head->entries[i].id);
+	}
+}
+
+static int look_at_frame(struct check *k, const struct frame_row *row)
+{
+	CLEANUP_BUF struct buf bytes = { 0 };
+	struct frame_head head;
+	uint64_t id = row->chunks[0].id;
+	open_pack(k, row->pack);
+	if (k->pack.error) {
+		check_error(k, "the frame of chunk %lu lies in pack %lu, which cannot be read: %s",
+			    id, row->pack, strerror(-k->pack.error));
+		return 0;
+	}
+	if (row->offset > k->pack.size || row->stored_len > k->pack.size - row->offset) {
+		check_error(k, "the frame of chunk %lu reaches beyond the end of pack %lu", id,
+			    row->pack);
+		return 0;
+	}
+	int r = read_head(k->pack.fd, row, &bytes, &head);
+	if (r == -ENOMEM)
+		return r;
+	if (r == -EUCLEAN)
+		check_error(k, "the frame of chunk %lu in pack %lu at %lu is damaged", id,
+			    row->pack, row->offset);
+	else if (r < 0)
+		check_error(k, "pack %lu cannot be read at %lu: %s", row->pack, row->offset,
+			    strerror(-r));
+	else if (!same_frame(row, &head))
+		check_error(k, "the frame in pack %lu at %lu is not what the row of chunk %lu says",
+			    row->pack, row->offset, id);
+	else
+		compare_digests(k, &head);
+	return 0;
+}
+
+static void note_lengths(struct check *k, const struct frame_row *row)
+{
+	for (uint32_t i = 0; i < row->n; i++) {
+		uint64_t id = row->chunks[i].id;
+		uint64_t len = row->chunks[i].length;
+		bool next_part =
+			i == 0 && row->part && id == k->last_chunk && row->part == k->last_part + 1;
+		if (i == 0 && row->part && !next_part)
+			check_error(k, "part %u of chunk %lu does not follow the one before it",
+				    row->part, id);
+		else if (id <= k->last_chunk && !next_part)
+			check_error(k, "chunk %lu is in two frames", id);
+		if (id < k->chunk_end)
+			k->chunk_len[id] += (uint32_t)len;
+		k->res.chunks += !next_part;
+		k->last_chunk = id > k->last_chunk ? id : k->last_chunk;
+	}
+	k->last_part = row->part;
+}
+
+static int take_frame(struct check *k, struct slice key, struct slice val)
+{
+	struct frame_row row = { 0 };
+	int r = frame_decode_row(key, val, &row);
+	if (r < 0)
+		return r;
+	k->res.frames++;
+	note_lengths(k, &row);
+	r = look_at_frame(k, &row);
+	frame_row_done(&row);
+	return r;
+}
+
+unsigned check_piece(struct check *k, const struct piece *p, const char *whose, uint64_t id)
+{
+	if (p->chunk == 0)
+		return 0;
+	uint64_t len = p->chunk < k->chunk_end ? k->chunk_len[p->chunk] : 0;
+	if (len && p->offset + p->length <= len)
+		return 0;
+	if (len)
+		check_error(k, "%s %lu shows bytes beyond the end of chunk %lu", whose, id,
+			    p->chunk);
+	else
+		check_error(k, "%s %lu refers to chunk %lu, which does not exist", whose, id,
+			    p->chunk);
+	return 1;
+}
+
+int check_chunks(struct check *k)
+{
+	uint64_t last = 0;
+	int r = check_each(k, KV_PACK, "packs", look_at_pack);
+	if (r == 0 && chunk_last_id(k->pool->kv, &last) < 0)
+		check_error(k, "the last chunk's row is damaged");
+	if (last >= CHUNK_IDS_MOST) {
+		check_error(k, "chunk %lu cannot exist", last);
+		last = 0;
+	}
+	k->chunk_end = last + 1;
+	k->chunk_len = calloc(k->chunk_end, sizeof *k->chunk_len);
+	if (r == 0 && !k->chunk_len)
+		r = -ENOMEM;
+	if (r == 0)
+		r = check_each(k, KV_CHUNK, "frames", take_frame);
+	close_pack(k);
+	return r;
+}

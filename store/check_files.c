@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+/* What lies beside the index: staging files, pack files that no row names; and the numbers that the
+ * index will give out next. */
+#include "check_impl.h"
+#include "cleanup.h"
+#include "packer.h"
+#include "rows_format.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int take_staged(struct check *k, struct slice key, struct slice val)
+{
+	struct inode_row row;
+	if (key.len != 8 || inode_row_decode(get_be64(key.at), val, &row) < 0 || !row.staging_gen)
+		return 0;
+	CLEANUP_CLOSE int fd = k->pool->staging ? staging_file(k->pool->staging, row.ino,
+							       row.staging_gen, O_RDONLY)
+						: -ENOENT;
+	if (fd < 0)
+		check_error(k, "the staging file of inode %lu (%lx.%lx) cannot be opened: %s",
+			    row.ino, row.ino, row.staging_gen, strerror(-fd));
+	return 0;
+}
+
+/* Names that no inode knows are removed at the next mount. */
+static void look_at_staging_name(struct check *k, const char *name)
+{
+	struct inode_row row;
+	uint64_t ino, gen;
+	int len = 0;
+	if (sscanf(name, "%" SCNx64 ".%" SCNx64 "%n", &ino, &gen, &len) != 2 || name[len]) {
+		check_note(k, "staging/%.80s is no file of foldfs", name);
+		return;
+	}
+	k->max_gen = gen > k->max_gen ? gen : k->max_gen;
+	if (inode_row_get(k->pool->kv, ino, &row) < 0 || row.staging_gen != gen)
+		check_note(k, "staging/%s belongs to no inode: the next mount removes it", name);
+}
+
+static void each_name(struct check *k, const char *dir,
+		      void (*fn)(struct check *k, const char *name))
+{
+	int fd = openat(k->pool->dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		check_error(k, "the pool's directory %s cannot be read: %s", dir, strerror(errno));
+		return;
+	}
+	for (struct dirent *e; (e = readdir(d));)
+		if (e->d_name[0] != '.')
+			fn(k, e->d_name);
+}
+
+static void look_at_pack_name(struct check *k, const char *name)
+{
+	struct pack_row row;
+	uint64_t id;
+	int len = 0;
+	if (sscanf(name, "%16" SCNx64 ".pack%n", &id, &len) != 1 || len != 21 || name[len])
+		check_note(k, "packs/%.80s is no file of foldfs", name);
+	else if (pack_get(k->pool->kv, id, &row) == -ENOENT)
+		check_note(k, "packs/%s is known to no row: the next mount looks at it", name);
+}
+
+int check_staging(struct check *k)
+{
+	int r = check_each(k, KV_INODE, "staging files", take_staged);
+	if (r == 0) {
+		each_name(k, "staging", look_at_staging_name);
+		each_name(k, "packs", look_at_pack_name);
+	}
+	return r;
+}
+
+/* The next number of a sequence must be beyond all that are in use. */
+static void check_sequence(struct check *k, const char *key, uint64_t used, const char *what)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	int r = kv_get(k->pool->kv, KV_META, key, strlen(key), &val);
+	uint64_t next = r == 0 && val.len == 8 ? get_le64(val.data) : 0;
+	if (r == -EUCLEAN || (r == 0 && val.len != 8))
+		check_error(k, "the row that keeps the next %s number is damaged", what);
+	else if (next <= used && used)
+		check_error(k, "the next %s number would be %lu, but %lu is in use", what, next,
+			    used);
+}
+
+int check_ids(struct check *k)
+{
+	CLEANUP_BUF struct buf seed = { 0 };
+	uint64_t segment = k->n_segments ? k->segments[k->n_segments - 1].id : 0;
+	uint64_t ino = k->max_ino >= INO_FIRST ? k->max_ino : 0;
+	check_sequence(k, META_IDS_PREFIX "next_inode", ino, "inode");
+	check_sequence(k, META_IDS_PREFIX "next_staging", k->max_gen, "staging");
+	check_sequence(k, META_IDS_PREFIX "segment", segment, "segment");
+	check_sequence(k, META_IDS_PREFIX "pack", k->max_pack, "pack");
+	int r = kv_get(k->pool->kv, KV_META, META_DIRENT_SEED, strlen(META_DIRENT_SEED), &seed);
+	if (r == -EUCLEAN || (r == 0 && seed.len != 8))
+		check_error(k, "the row with the seed of names is damaged");
+	else if (r == 0 && get_le64(seed.data) != k->pool->super.dirent_seed)
+		check_error(k, "the index and the superblock have different seeds for names");
+	return 0;
+}

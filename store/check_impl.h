@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+/* check_impl: what the parts of check.c share; no interface. */
+#ifndef FOLDFS_CHECK_IMPL_H
+#define FOLDFS_CHECK_IMPL_H
+#include "check.h"
+#include "chunk_row.h"
+#include "inode_row.h"
+
+enum check_mark {
+	CHECK_ORPHAN = 1,
+	CHECK_HAS_INLINE = 2, /* a row in KV_INLINE */
+	CHECK_HAS_XATTR = 4,
+	CHECK_HAS_EXTENT = 8,
+	CHECK_REACHED = 16, /* a directory that the root leads to */
+	CHECK_WALKING = 32,
+};
+
+struct check_inode {
+	uint64_t ino, size;
+	uint32_t nlink, names, subdirs, entries; /* names and entries: counted */
+	uint32_t parent;			 /* a directory's: index + 1 of who names it */
+	uint8_t type, flags, marks;		 /* DT_*, enum inode_flags, enum check_mark */
+};
+
+struct check_segment {
+	uint64_t id, bytes; /* bytes 0: it cannot be read */
+	uint64_t counted;   /* rows that refer to it */
+	uint64_t stored;    /* what KV_SEGREF says */
+};
+
+struct check {
+	struct pool *pool;
+	const struct check_options *opt;
+	struct check_result res;
+	struct check_inode *inodes; /* ascending */
+	size_t n_inodes, cap_inodes;
+	struct check_segment *segments; /* ascending */
+	size_t n_segments, cap_segments;
+	uint32_t *chunk_len; /* by id, below chunk_end; 0: there is no such chunk */
+	uint64_t chunk_end;
+	uint64_t max_ino, max_gen, max_pack;
+
+	/* the pack whose frames are being looked at */
+	struct {
+		uint64_t id, size;
+		int fd, error;
+	} pack;
+	uint64_t last_chunk; /* of the rows so far */
+	uint16_t last_part;
+	/* the inode whose map is passing by */
+	struct {
+		uint64_t ino, end, mapped;
+	} map;
+};
+
+void check_error(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void check_note(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void check_progress(struct check *k, const char *what, uint64_t done, uint64_t total);
+
+/* Calls fn for each row of a table; reports rows that cannot be read, and those for which fn says
+ * -EUCLEAN. Any other failure ends it. */
+typedef int check_row_fn(struct check *k, struct slice key, struct slice val);
+int check_each(struct check *k, enum kv_table t, const char *what, check_row_fn *fn);
+/* NULL: there is no such. */
+struct check_inode *check_find_inode(struct check *k, uint64_t ino);
+struct check_segment *check_find_segment(struct check *k, uint64_t id);
+
+/* The parts, in this order. */
+int check_chunks(struct check *k);   /* packs, frames, digests: fills chunk_len */
+int check_segments(struct check *k); /* fills segments */
+int check_inodes(struct check *k);   /* fills inodes; orphans, inline content, attributes */
+int check_names(struct check *k);
+int check_maps(struct check *k); /* extents, reference counts */
+int check_staging(struct check *k);
+int check_ids(struct check *k);
+
+/* The pieces of a recipe refer to chunks that are there and long enough. `whose` begins the
+ * sentence. Returns how many do not. */
+unsigned check_piece(struct check *k, const struct piece *p, const char *whose, uint64_t id);
+#endif
