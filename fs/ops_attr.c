@@ -31,9 +31,8 @@ bool inode_has_privileges(const struct inode *inode)
 	       (inode->row.flags & INODE_CAPS);
 }
 
-int inode_kill_privileges(struct fs *fs, struct inode *inode, struct kv_batch *b)
+void inode_kill_privileges(struct inode *inode, struct kv_batch *b)
 {
-	(void)fs;
 	inode->row.mode &= ~(uint32_t)S_ISUID;
 	if (inode->row.mode & S_IXGRP)
 		inode->row.mode &= ~(uint32_t)S_ISGID;
@@ -41,7 +40,21 @@ int inode_kill_privileges(struct fs *fs, struct inode *inode, struct kv_batch *b
 		xattr_delete(b, inode->ino, "security.capability");
 		inode->row.flags &= ~(uint32_t)INODE_CAPS;
 	}
-	return 0;
+}
+
+int inode_drop_privileges(struct fs *fs, struct inode *inode, bool stranger)
+{
+	bool setgid = stranger && (inode->row.mode & S_ISGID);
+	if (!setgid && !inode_has_privileges(inode))
+		return 0;
+	struct change *c = change_new(fs->pool->extents);
+	if (!c)
+		return -ENOMEM;
+	inode_kill_privileges(inode, change_batch(c));
+	if (setgid)
+		inode->row.mode &= ~(uint32_t)S_ISGID;
+	inode_stage(inode, c);
+	return inode_commit(inode, c);
 }
 
 static int set_size(struct fs *fs, struct inode *in, uint64_t size)
@@ -110,7 +123,7 @@ static int set_attributes(struct fs *fs, struct inode *in, const struct stat *at
 	if (to_set & FUSE_SET_ATTR_GID)
 		in->row.gid = attr->st_gid;
 	if ((owner && !inode_is_dir(&in->row)) || (to_set & FUSE_SET_ATTR_KILL_SUID) || !to_set)
-		r = inode_kill_privileges(fs, in, change_batch(c));
+		inode_kill_privileges(in, change_batch(c));
 	if (to_set & FUSE_SET_ATTR_MODE) {
 		in->row.mode = (in->row.mode & S_IFMT) | (attr->st_mode & 07777);
 		r = acl_chmod(fs, &in->row, change_batch(c));

@@ -129,16 +129,8 @@ static int write_now(struct fs *fs, struct inode *in, const void *buf, size_t si
 	} else if (r == 0) {
 		r = content_write(fs, in, buf, size, at);
 	}
-	if (r == 0 && kill && inode_has_privileges(in)) {
-		struct change *c = change_new(fs->pool->extents);
-		if (c) {
-			inode_kill_privileges(fs, in, change_batch(c));
-			inode_stage(in, c);
-			r = inode_commit(in, c);
-		} else {
-			r = -ENOMEM;
-		}
-	}
+	if (r == 0 && kill)
+		r = inode_drop_privileges(fs, in, false);
 	pthread_rwlock_unlock(&in->lock);
 	if (r == -ENOSPC)
 		space_was_short(fs);
@@ -282,14 +274,8 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 		pthread_rwlock_wrlock(&in->lock);
 		r = in->gone ? -ESTALE
 			     : content_allocate(fs, in, mode, (uint64_t)offset, (uint64_t)length);
-		if (r == 0 && inode_has_privileges(in) && fuse_req_ctx(req)->uid != 0) {
-			struct change *c = change_new(fs->pool->extents);
-			r = c ? inode_kill_privileges(fs, in, change_batch(c)) : -ENOMEM;
-			if (r == 0) {
-				inode_stage(in, c);
-				r = inode_commit(in, c);
-			}
-		}
+		if (r == 0 && fuse_req_ctx(req)->uid != 0)
+			r = inode_drop_privileges(fs, in, !caller_in_group(req, in->row.gid));
 		pthread_rwlock_unlock(&in->lock);
 	}
 	reply_result(req, r);

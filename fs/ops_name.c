@@ -10,6 +10,19 @@ struct caller caller_of(fuse_req_t req)
 	return (struct caller){ ctx->uid, ctx->gid, ctx->umask };
 }
 
+bool caller_in_group(fuse_req_t req, gid_t gid)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	if (ctx->uid == 0 || ctx->gid == gid)
+		return true;
+	gid_t groups[256];
+	int n = fuse_req_getgroups(req, 256, groups);
+	for (int i = 0; i < n && i < 256; i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
 int entry_fill(struct fs *fs, const struct attributes *attr, struct fuse_entry_param *ret_e)
 {
 	int r = lookups_add(fs->lookups, attr->st.st_ino);

@@ -131,14 +131,8 @@ static void fill_open(struct fs *fs, const struct open_answer *a, const struct i
 static int empty_for_open(struct fs *fs, struct inode *in, bool kill)
 {
 	int r = content_replace(fs, in);
-	if (r == 0 && kill && inode_has_privileges(in)) {
-		struct change *c = change_new(fs->pool->extents);
-		if (!c)
-			return -ENOMEM;
-		inode_kill_privileges(fs, in, change_batch(c));
-		inode_stage(in, c);
-		r = inode_commit(in, c);
-	}
+	if (r == 0 && kill)
+		r = inode_drop_privileges(fs, in, false);
 	return r;
 }
 

@@ -61,19 +61,6 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	reply_bytes(req, r, &names, size);
 }
 
-static bool in_group(fuse_req_t req, gid_t gid)
-{
-	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-	if (ctx->uid == 0 || ctx->gid == gid)
-		return true;
-	gid_t groups[256];
-	int n = fuse_req_getgroups(req, 256, groups);
-	for (int i = 0; i < n && i < 256; i++)
-		if (groups[i] == gid)
-			return true;
-	return false;
-}
-
 /* ACL_ACCESS changes the mode too, and is not stored when the mode says it all. */
 static int put_acl(fuse_req_t req, struct inode_row *row, struct kv_batch *b, const char *name,
 		   const char *value, size_t size)
@@ -82,7 +69,7 @@ static int put_acl(fuse_req_t req, struct inode_row *row, struct kv_batch *b, co
 	int r = acl_check(value, size);
 	if (r == 0 && !strcmp(name, ACL_ACCESS)) {
 		r = acl_take_mode(row, value, size, &needed);
-		if (r == 0 && !in_group(req, row->gid))
+		if (r == 0 && !caller_in_group(req, row->gid))
 			row->mode &= ~(uint32_t)S_ISGID;
 	}
 	if (r < 0)
