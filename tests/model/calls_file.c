@@ -114,17 +114,22 @@ static bool draw_copy(struct rng *rng, struct playground *playground, struct cal
 	return true;
 }
 
-/* A copy may be short for reasons of its own, so it goes on until the end; only the sum counts. */
+/* A copy may be short for reasons of its own, so it goes on until the end; only the sum counts. The
+ * end is where it was at first: a copy within one file would follow its own tail. */
 static void run_copy_file_range(struct side *side, const struct call *call, struct outcome *out)
 {
 	off64_t in = call->off, to = call->off2;
 	uint64_t left = call->len;
+	struct stat st = { 0 };
+	off64_t end = fstat(side->fd[call->slot], &st) < 0 ? 0 : st.st_size;
 	ssize_t n = 0;
 	while (left > 0) {
 		n = copy_file_range(side->fd[call->slot], &in, side->fd[call->slot2], &to, left, 0);
 		if (n <= 0)
 			break;
 		left -= (uint64_t)n;
+		if (in >= end)
+			break;
 	}
 	outcome_set(out, n < 0 ? -1 : (int64_t)(call->len - left));
 }
