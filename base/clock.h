@@ -11,6 +11,15 @@ static inline int64_t clock_wall_ns(void)
 	clock_gettime(CLOCK_REALTIME, &t);
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+/* What a row can hold of it: a time before 1677 or after 2262 becomes the first or last there is. */
+static inline int64_t clock_ns_of(const struct timespec *t)
+{
+	int64_t ns;
+	if (__builtin_mul_overflow((int64_t)t->tv_sec, (int64_t)1000000000, &ns) ||
+	    __builtin_add_overflow(ns, (int64_t)t->tv_nsec, &ns))
+		return t->tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return ns;
+}
 static inline uint64_t clock_mono_ns(void)
 {
 	struct timespec t;

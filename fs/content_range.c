@@ -62,7 +62,7 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
 	return 0;
 }
 
-/* A natively open file is the staging file: whatever fallocate means there. */
+/* A natively written file is the staging file: whatever fallocate means there. */
 static int allocate_native(struct inode *inode, int mode, uint64_t at, uint64_t len)
 {
 	return fallocate(inode->fd, mode, (off_t)at, (off_t)len) ? -errno : 0;
@@ -82,7 +82,7 @@ int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, 
 		return -EOPNOTSUPP;
 	uint64_t end = at + len;
 	int r = 0;
-	if (inode->native_opens && inode->fd >= 0) {
+	if (inode->native_written && inode->fd >= 0) {
 		settle_disturb(inode, 0, UINT64_MAX);
 		r = allocate_native(inode, mode, at, len);
 		if (r == 0)
@@ -216,7 +216,7 @@ static ssize_t copy_bytes(struct fs *fs, struct inode *src, uint64_t src_at, str
 		size_t n = len - done < step ? len - done : step;
 		ssize_t got = content_read(fs, src, buf, n, src_at + done, true);
 		int r = got < 0 ? (int)got : 0;
-		if (got > 0 && dst->native_opens && dst->fd >= 0)
+		if (got > 0 && dst->native_written && dst->fd >= 0)
 			r = io_write(dst->fd, buf, (size_t)got, (off_t)(dst_at + done));
 		else if (got > 0)
 			r = content_write(fs, dst, buf, (size_t)got, dst_at + done);

@@ -186,11 +186,6 @@ static void timespec_of(int64_t ns, struct timespec *ret_ts)
 				     .tv_nsec = rest + (rest < 0 ? 1000000000 : 0) };
 }
 
-static int64_t ns_of(const struct timespec *t)
-{
-	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
-}
-
 /* A staged inode that is not live was left by an earlier mount. If its staging file changed after
  * the row was committed, the kernel may have written it, and size and times are the file's. */
 static void note_leftover(struct fs *fs, struct inode *in)
@@ -201,7 +196,7 @@ static void note_leftover(struct fs *fs, struct inode *in)
 	    row->size > FAR_OFFSET)
 		return;
 	CLEANUP_CLOSE int fd = staging_file(fs->pool->staging, in->ino, row->staging_gen, O_RDONLY);
-	if (fd >= 0 && fstat(fd, &st) == 0 && ns_of(&st.st_ctim) > row->ctime)
+	if (fd >= 0 && fstat(fd, &st) == 0 && clock_ns_of(&st.st_ctim) > row->ctime)
 		in->native_written = true;
 }
 
@@ -436,16 +431,16 @@ void inode_begin_native(struct inode *inode)
 	timespec_of(inode->row.mtime, &ts[1]);
 	inode->native_ctime = 0;
 	if (futimens(inode->fd, ts) == 0 && fstat(inode->fd, &st) == 0)
-		inode->native_ctime = ns_of(&st.st_ctim);
+		inode->native_ctime = clock_ns_of(&st.st_ctim);
 }
 
 /* The row as the staging file that the kernel writes has it. */
 static void take_native(const struct inode *inode, const struct stat *st, struct inode_row *row)
 {
-	int64_t ctime = ns_of(&st->st_ctim);
+	int64_t ctime = clock_ns_of(&st->st_ctim);
 	row->size = (uint64_t)st->st_size;
-	row->mtime = ns_of(&st->st_mtim);
-	row->atime = ns_of(&st->st_atim);
+	row->mtime = clock_ns_of(&st->st_mtim);
+	row->atime = clock_ns_of(&st->st_atim);
 	if (ctime > inode->native_ctime && ctime > row->ctime)
 		row->ctime = ctime;
 }

@@ -36,11 +36,10 @@ void entry_undo(struct fs *fs, uint64_t ino);
 void entry_reply(fuse_req_t req, int r, const struct attributes *attr);
 /* The kernel gave up n lookups of the inode. */
 void lookups_dropped(struct fs *fs, uint64_t ino, uint64_t n);
-/* Clears setuid, setgid and capabilities as a write by somebody unprivileged must; inode locked. */
-void inode_kill_privileges(struct inode *inode, struct kv_batch *b);
-/* The same, committed, when there is anything to clear. `stranger`: the caller is not in the file's
- * group either, and setgid goes without group-execute too. */
-int inode_drop_privileges(struct fs *fs, struct inode *inode, bool stranger);
+/* Clears setuid, setgid and capabilities as a write by somebody unprivileged must, in the row and the
+ * batch, or with a commit of its own. Locked inode. */
+void inode_kill_privileges(fuse_req_t req, struct inode *inode, struct kv_batch *b);
+int inode_drop_privileges(fuse_req_t req, struct inode *inode);
 bool inode_has_privileges(const struct inode *inode);
 /* The caller's gid or one of its groups; always for root. */
 bool caller_in_group(fuse_req_t req, gid_t gid);

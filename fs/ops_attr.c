@@ -27,14 +27,13 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 bool inode_has_privileges(const struct inode *inode)
 {
 	uint32_t mode = inode->row.mode;
-	return (mode & S_ISUID) || ((mode & S_ISGID) && (mode & S_IXGRP)) ||
-	       (inode->row.flags & INODE_CAPS);
+	return mode & (S_ISUID | S_ISGID) || inode->row.flags & INODE_CAPS;
 }
 
-void inode_kill_privileges(struct inode *inode, struct kv_batch *b)
+void inode_kill_privileges(fuse_req_t req, struct inode *inode, struct kv_batch *b)
 {
 	inode->row.mode &= ~(uint32_t)S_ISUID;
-	if (inode->row.mode & S_IXGRP)
+	if (inode->row.mode & S_IXGRP || !caller_in_group(req, inode->row.gid))
 		inode->row.mode &= ~(uint32_t)S_ISGID;
 	if (inode->row.flags & INODE_CAPS) {
 		xattr_delete(b, inode->ino, "security.capability");
@@ -42,17 +41,14 @@ void inode_kill_privileges(struct inode *inode, struct kv_batch *b)
 	}
 }
 
-int inode_drop_privileges(struct fs *fs, struct inode *inode, bool stranger)
+int inode_drop_privileges(fuse_req_t req, struct inode *inode)
 {
-	bool setgid = stranger && (inode->row.mode & S_ISGID);
-	if (!setgid && !inode_has_privileges(inode))
+	if (!inode_has_privileges(inode))
 		return 0;
-	struct change *c = change_new(fs->pool->extents);
+	struct change *c = change_new(fs_of(req)->pool->extents);
 	if (!c)
 		return -ENOMEM;
-	inode_kill_privileges(inode, change_batch(c));
-	if (setgid)
-		inode->row.mode &= ~(uint32_t)S_ISGID;
+	inode_kill_privileges(req, inode, change_batch(c));
 	inode_stage(inode, c);
 	return inode_commit(inode, c);
 }
@@ -76,11 +72,6 @@ static int set_size(struct fs *fs, struct inode *in, uint64_t size)
 	return r;
 }
 
-static int64_t ns_of(const struct timespec *t)
-{
-	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
-}
-
 static void set_times(struct inode *in, const struct stat *attr, int to_set, int64_t now)
 {
 	bool native = in->native_written;
@@ -89,12 +80,12 @@ static void set_times(struct inode *in, const struct stat *attr, int to_set, int
 	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 		in->row.atime = now;
 	else if (to_set & FUSE_SET_ATTR_ATIME)
-		in->row.atime = ns_of(&attr->st_atim);
+		in->row.atime = clock_ns_of(&attr->st_atim);
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
 		in->row.mtime = now;
 	else if (to_set & FUSE_SET_ATTR_MTIME)
-		in->row.mtime = ns_of(&attr->st_mtim);
-	in->row.ctime = to_set & FUSE_SET_ATTR_CTIME ? ns_of(&attr->st_ctim) : now;
+		in->row.mtime = clock_ns_of(&attr->st_mtim);
+	in->row.ctime = to_set & FUSE_SET_ATTR_CTIME ? clock_ns_of(&attr->st_ctim) : now;
 	if (native && (to_set & ~FUSE_SET_ATTR_CTIME)) {
 		in->native_written = false; /* the staging file gets the times anew */
 		inode_begin_native(in);
@@ -109,8 +100,9 @@ static void set_times(struct inode *in, const struct stat *attr, int to_set, int
 	(SET_TIMES | FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |                  \
 	 FUSE_SET_ATTR_KILL_SUID)
 
-static int set_attributes(struct fs *fs, struct inode *in, const struct stat *attr, int to_set)
+static int set_attributes(fuse_req_t req, struct inode *in, const struct stat *attr, int to_set)
 {
+	struct fs *fs = fs_of(req);
 	struct change *c = change_new(fs->pool->extents);
 	if (!c)
 		return -ENOMEM;
@@ -118,12 +110,12 @@ static int set_attributes(struct fs *fs, struct inode *in, const struct stat *at
 	int64_t now = clock_wall_ns();
 	int r = 0;
 	bool owner = to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+	if ((owner && !inode_is_dir(&in->row)) || (to_set & FUSE_SET_ATTR_KILL_SUID) || !to_set)
+		inode_kill_privileges(req, in, change_batch(c));
 	if (to_set & FUSE_SET_ATTR_UID)
 		in->row.uid = attr->st_uid;
 	if (to_set & FUSE_SET_ATTR_GID)
 		in->row.gid = attr->st_gid;
-	if ((owner && !inode_is_dir(&in->row)) || (to_set & FUSE_SET_ATTR_KILL_SUID) || !to_set)
-		inode_kill_privileges(in, change_batch(c));
 	if (to_set & FUSE_SET_ATTR_MODE) {
 		in->row.mode = (in->row.mode & S_IFMT) | (attr->st_mode & 07777);
 		r = acl_chmod(fs, &in->row, change_batch(c));
@@ -164,7 +156,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 	if (r == 0 && sized)
 		r = inode_is_dir(&in->row) ? -EISDIR : set_size(fs, in, (uint64_t)attr->st_size);
 	if (r == 0 && (to_set & SET_ANY || !sized))
-		r = set_attributes(fs, in, attr, to_set);
+		r = set_attributes(req, in, attr, to_set);
 	inode_stat(fs, in, &out.st);
 	out.is_volatile = inode_volatile(in);
 	content_rest(fs, in);

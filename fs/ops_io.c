@@ -118,19 +118,20 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	reply_read(req, buf, n);
 }
 
-static int write_now(struct fs *fs, struct inode *in, const void *buf, size_t size, uint64_t at,
+static int write_now(fuse_req_t req, struct inode *in, const void *buf, size_t size, uint64_t at,
 		     bool kill)
 {
+	struct fs *fs = fs_of(req);
 	pthread_rwlock_wrlock(&in->lock);
 	int r = in->gone ? -ESTALE : 0;
-	if (r == 0 && in->native_opens && in->fd >= 0) { /* a direct writer beside native opens */
+	if (r == 0 && in->native_written && in->fd >= 0) { /* a direct writer beside native ones */
 		settle_disturb(in, 0, UINT64_MAX);
 		r = io_write(in->fd, buf, size, (off_t)at);
 	} else if (r == 0) {
 		r = content_write(fs, in, buf, size, at);
 	}
 	if (r == 0 && kill)
-		r = inode_drop_privileges(fs, in, false);
+		r = inode_drop_privileges(req, in);
 	pthread_rwlock_unlock(&in->lock);
 	if (r == -ENOSPC)
 		space_was_short(fs);
@@ -170,7 +171,7 @@ static void write_waiting(struct job *job)
 	}
 	int r = (uint64_t)j->at + j->size > FAR_OFFSET
 			? far_write(fs, j->inode, j->data, j->size, (uint64_t)j->at)
-			: write_now(fs, j->inode, j->data, j->size, (uint64_t)j->at, j->flag);
+			: write_now(j->req, j->inode, j->data, j->size, (uint64_t)j->at, j->flag);
 	reply_write(j->req, r, j->size);
 	io_job_done(fs, j);
 }
@@ -207,7 +208,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 		}
 	}
 	if (r == 0)
-		r = write_now(fs, in, buf, size, (uint64_t)off, kill);
+		r = write_now(req, in, buf, size, (uint64_t)off, kill);
 	reply_write(req, r, size);
 }
 
@@ -275,7 +276,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 		r = in->gone ? -ESTALE
 			     : content_allocate(fs, in, mode, (uint64_t)offset, (uint64_t)length);
 		if (r == 0 && fuse_req_ctx(req)->uid != 0)
-			r = inode_drop_privileges(fs, in, !caller_in_group(req, in->row.gid));
+			r = inode_drop_privileges(req, in);
 		pthread_rwlock_unlock(&in->lock);
 	}
 	reply_result(req, r);

@@ -128,11 +128,11 @@ static void fill_open(struct fs *fs, const struct open_answer *a, const struct i
 
 /* O_TRUNC: a natively open file is cut where it is; otherwise the old content is kept until the
  * new one is committed. */
-static int empty_for_open(struct fs *fs, struct inode *in, bool kill)
+static int empty_for_open(fuse_req_t req, struct inode *in, bool kill)
 {
-	int r = content_replace(fs, in);
+	int r = content_replace(fs_of(req), in);
 	if (r == 0 && kill)
-		r = inode_drop_privileges(fs, in, false);
+		r = inode_drop_privileges(req, in);
 	return r;
 }
 
@@ -158,7 +158,7 @@ int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool
 	if (r == 0)
 		r = content_ready(fs, in);
 	if (r == 0 && (fi->flags & O_TRUNC) && !created)
-		r = empty_for_open(fs, in, wants_kill(req, fi));
+		r = empty_for_open(req, in, wants_kill(req, fi));
 	struct handle *h = r == 0 ? malloc(sizeof *h) : NULL;
 	if (r == 0 && !h)
 		r = -ENOMEM;

@@ -27,6 +27,21 @@ static int flags_of(struct fs *fs, uint64_t ino, uint32_t *ret_flags)
 	return r == -ENOENT ? -ESTALE : r;
 }
 
+static bool is_acl(const char *name)
+{
+	return !strcmp(name, ACL_ACCESS) || !strcmp(name, ACL_DEFAULT);
+}
+
+/* Only what other filesystems have, too: 0, -EOPNOTSUPP, or -EINVAL for a bare prefix. */
+static int check_name(const char *name)
+{
+	static const char *const prefixes[] = { "user.", "trusted.", "security." };
+	for (unsigned i = 0; i < 3; i++)
+		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
+			return name[strlen(prefixes[i])] ? 0 : -EINVAL;
+	return is_acl(name) ? 0 : -EOPNOTSUPP;
+}
+
 static void reply_bytes(fuse_req_t req, int r, const struct buf *b, size_t size)
 {
 	if (r < 0)
@@ -44,10 +59,26 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 	struct fs *fs = fs_of(req);
 	uint32_t flags = 0;
 	CLEANUP_BUF struct buf val = { 0 };
-	int r = flags_of(fs, ino, &flags);
+	int r = check_name(name);
+	if (r == 0)
+		r = flags_of(fs, ino, &flags);
 	if (r == 0)
 		r = flags & INODE_XATTRS ? xattr_get(fs_kv(fs), ino, name, &val) : -ENODATA;
 	reply_bytes(req, r, &val, size);
+}
+
+/* Takes the names out that only root may know of. */
+static void hide_trusted(struct buf *names)
+{
+	size_t kept = 0;
+	for (size_t at = 0, len; at < names->len; at += len) {
+		len = strlen((char *)names->data + at) + 1;
+		if (strncmp((char *)names->data + at, "trusted.", 8)) {
+			memmove(names->data + kept, names->data + at, len);
+			kept += len;
+		}
+	}
+	names->len = kept;
 }
 
 void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
@@ -58,6 +89,8 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	int r = flags_of(fs, ino, &flags);
 	if (r == 0 && (flags & INODE_XATTRS))
 		r = xattr_list(fs_kv(fs), ino, &names);
+	if (r == 0 && fuse_req_ctx(req)->uid != 0)
+		hide_trusted(&names);
 	reply_bytes(req, r, &names, size);
 }
 
@@ -81,11 +114,6 @@ static int put_acl(fuse_req_t req, struct inode_row *row, struct kv_batch *b, co
 		xattr_delete(b, row->ino, name);
 	}
 	return 0;
-}
-
-static bool is_acl(const char *name)
-{
-	return !strcmp(name, ACL_ACCESS) || !strcmp(name, ACL_DEFAULT);
 }
 
 static int check_exists(struct fs *fs, struct inode *in, const char *name, int flags)
@@ -132,8 +160,8 @@ static int remove_locked(fuse_req_t req, struct inode *in, const char *name)
 {
 	struct fs *fs = fs_of(req);
 	int r = check_exists(fs, in, name, XATTR_REPLACE);
-	if (r < 0)
-		return r;
+	if (r < 0) /* an ACL that the mode expresses is not stored, and yet may be removed */
+		return r == -ENODATA && is_acl(name) ? 0 : r;
 	struct change *c = change_new(fs->pool->extents);
 	if (!c)
 		return -ENOMEM;
@@ -154,7 +182,9 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 {
 	struct fs *fs = fs_of(req);
 	struct inode *in = NULL;
-	int r = fs_may_write(fs);
+	int r = check_name(name);
+	if (r == 0)
+		r = fs_may_write(fs);
 	if (r == 0 && size > XATTR_VALUE_MAX)
 		r = -E2BIG;
 	if (r == 0)
@@ -172,7 +202,9 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *in = NULL;
-	int r = fs_may_write(fs);
+	int r = check_name(name);
+	if (r == 0)
+		r = fs_may_write(fs);
 	if (r == 0)
 		r = inode_get(fs, ino, &in);
 	if (r == 0) {

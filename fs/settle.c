@@ -643,8 +643,9 @@ static void give_up(struct settle *s)
 	struct fs *fs = s->fs;
 	struct inode *in = s->inode;
 	pthread_rwlock_wrlock(&in->lock);
-	int r = in->gone || in->row.nlink == 0 ? 0 : inode_release_hold(s->fs, in, false);
-	if (r == 0 && in->native_written && content_ready(s->fs, in) == 0) {
+	bool lives = !in->gone && in->row.nlink;
+	int r = lives ? inode_release_hold(s->fs, in, false) : 0;
+	if (r == 0 && lives && in->native_written && content_ready(s->fs, in) == 0) {
 		inode_absorb_native(in);
 		r = inode_commit_row(s->fs, in);
 	}

@@ -176,6 +176,34 @@ def test_a_second_open_beside_the_first(native, how, second):
     assert path.read_bytes() == shadow.data
 
 
+def test_a_direct_writer_beside_a_native_reader(native):
+    """The writer's bytes pass the daemon and the reader's don't: what it says of the size is right."""
+    path = native.dir / "f"
+    writer = os.open(path, os.O_CREAT | os.O_WRONLY)
+    os.write(writer, noise(SIZE))
+    reader = os.open(path, os.O_RDONLY)
+    os.write(writer, b"more")
+    os.posix_fallocate(writer, 0, SIZE + 5000)
+    os.pwrite(writer, b"end", SIZE + 5000)
+    os.fchmod(writer, 0o600)     # the kernel asks for the attributes again
+    assert os.fstat(reader).st_size == SIZE + 5003
+    assert os.pread(reader, 5003, SIZE) == b"more" + bytes(4996) + b"end"
+    os.close(writer)
+    os.close(reader)
+    native.remount()
+    assert path.read_bytes() == noise(SIZE) + b"more" + bytes(4996) + b"end"
+
+
+def test_unmounting_right_after_an_unlink(native):
+    """Destage had been asked for what is gone by then: nothing is to be said or done about it."""
+    for number in range(20):
+        with open(native.dir / str(number), "w+b", buffering=0) as file:
+            file.write(noise(200_000, number))
+        os.unlink(native.dir / str(number))
+    native.remount()
+    assert os.listdir(native.dir) == [] and not staging_files(native)
+
+
 def test_switching_back_and_forth(native):
     """native, destaged, overlaid, destaged, truncated and native again: cached pages never lie."""
     path = native.dir / "f"

@@ -195,7 +195,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("before, after", [
-    (0o6777, 0o777), (0o2777, 0o777), (0o4777, 0o777)])
+    (0o6777, 0o777), (0o2777, 0o777), (0o4777, 0o777), (0o2767, 0o767)])
 def test_suid_and_sgid_go_when_a_stranger_writes(open_work, settle, way, before, after):
     path = open_work / "f"
     path.write_text("x" * 5000)

@@ -116,6 +116,8 @@ def test_unknown_namespace_is_refused(work):
     for name in ("nonsense.a", "noprefix", "system.nonsense"):
         fails(errno.EOPNOTSUPP, os.setxattr, path, name, b"1")
         fails(errno.EOPNOTSUPP, os.getxattr, path, name)
+        fails(errno.EOPNOTSUPP, os.removexattr, path, name)
+    fails(errno.EINVAL, os.setxattr, path, "user.", b"1")
     fails(errno.ERANGE, os.setxattr, path, "user." + "n" * 251, b"1")
     assert os.listxattr(path) == []
 
@@ -195,6 +197,8 @@ def test_minimal_acl_is_just_a_mode(work, settle):
     settle()
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o751
     assert ACCESS not in os.listxattr(path)
+    os.removexattr(path, ACCESS)      # what the mode expresses may be removed, too
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o751
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "fifo"])
