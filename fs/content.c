@@ -240,6 +240,9 @@ int content_stage_all(struct fs *fs, struct inode *inode)
 	int r = begin_staging(fs, inode);
 	if (r == 0 && inode->row.size && ftruncate(inode->fd, (off_t)inode->row.size))
 		r = -errno;
+	/* what the kernel will write is found only by this name, also after fsync */
+	if (r == 0 && !inode->held)
+		r = inode_name_staging(fs, inode);
 	return r;
 }
 

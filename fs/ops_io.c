@@ -41,7 +41,7 @@ struct io_job {
 	struct inode *inode; /* a reference */
 	size_t size;
 	off_t at;
-	bool flag;
+	bool kill, sync; /* a write clears privileges, is to be durable */
 	uint8_t data[];
 };
 
@@ -138,6 +138,27 @@ static int write_now(fuse_req_t req, struct inode *in, const void *buf, size_t s
 	return r;
 }
 
+/* After this, power loss does not take the file's data or its path. */
+static int sync_inode(struct fs *fs, struct inode *in)
+{
+	CLEANUP_CLOSE int fd = -1;
+	int r = 0;
+	pthread_rwlock_wrlock(&in->lock);
+	if (in->held)
+		r = inode_release_hold(fs, in, true); /* the barrier syncs a staging file */
+	else if (in->fd >= 0 && in->row.staging_gen)
+		fd = dup(in->fd);
+	if (r == 0 && in->row_dirty && !in->native_written)
+		r = inode_commit_row(fs, in);
+	uint64_t lsn = in->last_lsn;
+	pthread_rwlock_unlock(&in->lock);
+	if (r == 0 && fd >= 0)
+		r = io_fdatasync(fd);
+	if (r == 0 && lsn > kv_durable_lsn(fs_kv(fs)))
+		r = kv_sync(fs_kv(fs), lsn);
+	return r;
+}
+
 static void reply_write(fuse_req_t req, int r, size_t size)
 {
 	struct fs *fs = fs_of(req);
@@ -147,6 +168,15 @@ static void reply_write(fuse_req_t req, int r, size_t size)
 	}
 	atomic_fetch_add(&fs->count.written_bytes, size);
 	fuse_reply_write(req, size);
+}
+
+/* A direct write through O_SYNC: the kernel sends no FSYNC of its own. */
+static void sync_written(struct job *job)
+{
+	struct io_job *j = (struct io_job *)job;
+	struct fs *fs = fs_of(j->req);
+	reply_write(j->req, sync_inode(fs, j->inode), j->size);
+	io_job_done(fs, j);
 }
 
 static bool must_wait(struct fs *fs)
@@ -171,7 +201,9 @@ static void write_waiting(struct job *job)
 	}
 	int r = (uint64_t)j->at + j->size > FAR_OFFSET
 			? far_write(fs, j->inode, j->data, j->size, (uint64_t)j->at)
-			: write_now(j->req, j->inode, j->data, j->size, (uint64_t)j->at, j->flag);
+			: write_now(j->req, j->inode, j->data, j->size, (uint64_t)j->at, j->kill);
+	if (r == 0 && j->sync)
+		r = sync_inode(fs, j->inode);
 	reply_write(j->req, r, j->size);
 	io_job_done(fs, j);
 }
@@ -193,6 +225,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	struct inode *in = handle_of(fi)->inode;
 	(void)ino;
 	bool kill = kills_privileges(req, fi);
+	bool sync = (fi->flags & O_DSYNC) && handle_of(fi)->mode == OPEN_DIRECT;
 	int r = fs_may_write(fs);
 	if (r == 0 && space_level(fs) == SPACE_FULL)
 		r = -ENOSPC;
@@ -201,7 +234,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 		if (j) {
 			j->size = size;
 			j->at = off;
-			j->flag = kill;
+			j->kill = kill;
+			j->sync = sync;
 			memcpy(j->data, buf, size);
 			workers_queue(fs->waiters, &j->job);
 			return;
@@ -209,7 +243,13 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	}
 	if (r == 0)
 		r = write_now(req, in, buf, size, (uint64_t)off, kill);
-	reply_write(req, r, size);
+	struct io_job *j = r == 0 && sync ? io_job_new(req, in, 0, sync_written) : NULL;
+	if (!j) {
+		reply_write(req, r == 0 && sync ? -ENOMEM : r, size);
+		return;
+	}
+	j->size = size;
+	workers_queue(fs->waiters, &j->job);
 }
 
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -217,27 +257,6 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)ino;
 	(void)fi;
 	fuse_reply_err(req, 0);
-}
-
-/* After this, power loss does not take the file's data or its path. */
-static int sync_inode(struct fs *fs, struct inode *in)
-{
-	CLEANUP_CLOSE int fd = -1;
-	int r = 0;
-	pthread_rwlock_wrlock(&in->lock);
-	if (in->held)
-		r = inode_release_hold(fs, in, true); /* the barrier syncs a staging file */
-	else if (in->fd >= 0 && in->row.staging_gen)
-		fd = dup(in->fd);
-	if (r == 0 && in->row_dirty && !in->native_written)
-		r = inode_commit_row(fs, in);
-	uint64_t lsn = in->last_lsn;
-	pthread_rwlock_unlock(&in->lock);
-	if (r == 0 && fd >= 0)
-		r = io_fdatasync(fd);
-	if (r == 0 && lsn > kv_durable_lsn(fs_kv(fs)))
-		r = kv_sync(fs_kv(fs), lsn);
-	return r;
 }
 
 static void fsync_waiting(struct job *job)

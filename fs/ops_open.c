@@ -200,10 +200,15 @@ static void reply_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_en
 static void sync_open_done(void *arg, int err)
 {
 	struct sync_open *so = arg;
-	if (err < 0)
+	struct fs *fs = fs_of(so->req);
+	if (err < 0) {
+		close_handle(fs, so->req, handle_of(&so->fi));
+		if (so->created)
+			entry_undo(fs, so->e.ino);
 		reply_result(so->req, err);
-	else
+	} else {
 		reply_open(so->req, &so->fi, so->created ? &so->e : NULL);
+	}
 	free(so);
 }
 
@@ -218,7 +223,14 @@ static void answer_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_e
 	*so = (struct sync_open){ .req = req, .fi = *fi, .created = e != NULL };
 	if (e)
 		so->e = *e;
-	kv_sync_async(fs_kv(fs), UINT64_MAX, sync_open_done, so);
+	struct inode *in = handle_of(fi)->inode;
+	pthread_rwlock_wrlock(&in->lock); /* the kernel may write and never ask for an fsync */
+	int r = inode_release_hold(fs, in, true);
+	pthread_rwlock_unlock(&in->lock);
+	if (r < 0)
+		sync_open_done(so, r);
+	else
+		kv_sync_async(fs_kv(fs), UINT64_MAX, sync_open_done, so);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -263,8 +275,9 @@ static void create_and_open(fuse_req_t req, const struct name_request *want,
 		reply_result(req, r);
 		return;
 	}
-	if (!want->name)
-		lookups_note(fs->lookups, in->ino, LOOKUP_ORPHAN, 0);
+	unsigned notes = (want->name ? 0 : LOOKUP_ORPHAN) |
+			 (attr.is_volatile ? LOOKUP_CACHE_STALE : 0); /* had no entry before */
+	lookups_note(fs->lookups, in->ino, notes, 0);
 	answer_open(req, fi, &e);
 }
 

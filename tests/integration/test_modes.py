@@ -7,6 +7,7 @@ Native mode has marks of its own: a native file's staging copy is written while 
 
 import errno
 import os
+import signal
 import stat
 
 import pytest
@@ -33,8 +34,8 @@ def staging_files(mount):
 
 def is_native(mount, fd):
     """Whether bytes written through FD lie in a staging file with the daemon stopped."""
-    import signal
     mark = os.urandom(16)
+    os.pwrite(fd, mark[::-1], 0)     # the first write asks once whether there are capabilities to clear
     os.kill(mount.pid, signal.SIGSTOP)
     pid = os.fork()
     if pid == 0:
@@ -58,9 +59,11 @@ def test_create_rdwr_is_native(native):
         assert is_native(native, file.fileno())
 
 
-def test_create_wronly_is_mediated(native):
-    with open(native.dir / "f", "wb", buffering=0) as file:
-        assert not is_native(native, file.fileno())
+def test_create_wronly_is_mediated_unless_native_is_wanted(new_mount):
+    for mode in ("auto", "native"):
+        mount = new_mount(mode=mode, destage_delay=600, name=mode)
+        with open(mount.dir / "f", "wb", buffering=0) as file:
+            assert is_native(mount, file.fileno()) == (mode == "native")
 
 
 def test_reopen_of_a_staged_file_is_native(native):
@@ -272,7 +275,6 @@ def test_setuid_bit_set_while_a_native_writer_is_open(native):
     def alice():
         fd = os.open(path, os.O_RDWR)
         os.write(fd, b"one")
-        os.kill(os.getppid(), 0)
         reader, writer = gate
         os.write(ready[1], b"x")
         os.read(reader, 1)
@@ -283,9 +285,14 @@ def test_setuid_bit_set_while_a_native_writer_is_open(native):
     gate, ready = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.setresgid(12001, 12001, 12001)
-        os.setresuid(12001, 12001, 12001)
-        os._exit(0 if alice() else 1)
+        try:
+            os.setgroups([])
+            os.setresgid(12001, 12001, 12001)
+            os.setresuid(12001, 12001, 12001)
+            os._exit(0 if alice() else 1)
+        finally:
+            os._exit(2)
+    os.close(ready[1])
     os.read(ready[0], 1)
     os.chmod(path, 0o4777)
     os.write(gate[1], b"x")
@@ -300,13 +307,29 @@ def test_o_sync_survives_a_crash(new_mount, flag, access):
     mount = new_mount(destage_delay=600, wal_sync_interval=600)
     fd = os.open(mount.dir / "f", os.O_CREAT | access | flag)
     os.write(fd, noise(50_000))
+    crash(mount, fd)
+    assert (mount.dir / "f").read_bytes() == noise(50_000)
+
+
+@pytest.mark.parametrize("mode", ["auto", "native", "mediated"])
+@pytest.mark.parametrize("access", [os.O_WRONLY, os.O_RDWR], ids=["wronly", "rdwr"])
+@pytest.mark.parametrize("size", [3, 300_000])
+def test_fsync_survives_a_crash(new_mount, mode, access, size):
+    mount = new_mount(mode=mode, destage_delay=600, wal_sync_interval=600)
+    fd = os.open(mount.dir / "f", os.O_CREAT | access)
+    os.write(fd, noise(size))
+    os.fsync(fd)
+    crash(mount, fd)
+    assert (mount.dir / "f").read_bytes() == noise(size)
+
+
+def crash(mount, fd):
     mount.kill()
     try:
         os.close(fd)
     except OSError as exc:
         assert exc.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
     mount.start()
-    assert (mount.dir / "f").read_bytes() == noise(50_000)
 
 
 @pytest.mark.parametrize("mode", ["native", "mediated"])
@@ -363,13 +386,14 @@ def test_unlinked_open_file_across_a_crash_is_gone(new_mount, mode):
     env.until(lambda: not staging_files(mount), "the orphan's staging file is gone")
 
 
-def test_small_files_need_no_staging_file(native):
+def test_small_files_need_no_staging_file(new_mount):
     """Up to small_file bytes stay in memory until close or the next tick: no native create."""
+    mount = new_mount(destage_delay=600)
     for number in range(100):
-        (native.dir / str(number)).write_bytes(noise(1000, number))
-    assert len(staging_files(native)) < 100
-    native.destage()
-    assert all((native.dir / str(n)).read_bytes() == noise(1000, n) for n in range(100))
+        (mount.dir / str(number)).write_bytes(noise(1000, number))
+    assert not staging_files(mount)
+    mount.destage()
+    assert all((mount.dir / str(n)).read_bytes() == noise(1000, n) for n in range(100))
 
 
 def test_staging_limit_makes_writers_wait_not_fail(new_mount):

@@ -136,8 +136,7 @@ static bool draw_close(struct rng *rng, struct playground *playground, struct ca
 
 static void run_close(struct side *side, const struct call *call, struct outcome *out)
 {
-	outcome_set(out, close(side->fd[call->slot]));
-	side->fd[call->slot] = -1;
+	outcome_set(out, side_close_slot(side, call->slot));
 }
 
 static void after_close(struct playground *playground, const struct call *call,

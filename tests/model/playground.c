@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -50,11 +51,23 @@ struct playground *playground_open(const char *name)
 	return playground;
 }
 
-void side_close_slot(struct side *side, int slot)
+/* A mapping keeps the locks of the descriptor that it was made from, where the filesystem itself is
+ * mapped; where it passes the mapping on to another, they go with the descriptor. So they go here. */
+static void drop_locks(int fd)
 {
-	if (side->fd[slot] >= 0)
-		close(side->fd[slot]);
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+	flock(fd, LOCK_UN);
+	fcntl(fd, F_OFD_SETLK, &all);
+}
+
+int side_close_slot(struct side *side, int slot)
+{
+	if (side->fd[slot] < 0)
+		return 0;
+	drop_locks(side->fd[slot]);
+	int r = close(side->fd[slot]);
 	side->fd[slot] = -1;
+	return r;
 }
 
 void side_unmap(struct side *side, int map, uint64_t len)

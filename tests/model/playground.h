@@ -26,7 +26,7 @@ int64_t playground_draw_offset(struct rng *rng, const struct playground *playgro
 uint64_t draw_length(struct rng *rng);
 
 /* Empties a slot or a mapping on one side; nothing happens if it is empty. */
-void side_close_slot(struct side *side, int slot);
+int side_close_slot(struct side *side, int slot);
 void side_unmap(struct side *side, int map, uint64_t len);
 
 /* LEN bytes that SEED stands for: zeros, repeats, blocks that recur, or noise. */
