@@ -189,17 +189,24 @@ static int cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t len
 	return inode_commit(inode, c);
 }
 
-/* A new, empty staging file for the inode. */
+/* A new staging file for the inode, empty, but as long as the file if it is to be all of it. */
 static int begin_staging(struct fs *fs, struct inode *inode)
 {
 	uint64_t gen;
 	int fd, r = staging_create(fs->pool->staging, inode->ino, &gen, &fd);
 	if (r < 0)
 		return r;
+	bool whole = !content_has_map(&inode->row);
+	if (whole && inode->row.size <= FAR_OFFSET && ftruncate(fd, (off_t)inode->row.size)) {
+		r = -errno;
+		staging_drop(fs->pool->staging, inode->ino, gen);
+		close(fd);
+		return r;
+	}
 	inode->fd = fd;
 	inode->staged_blocks = 0;
 	inode->row.staging_gen = gen;
-	inode->staging_whole = !content_has_map(&inode->row);
+	inode->staging_whole = whole;
 	return 0;
 }
 
@@ -238,8 +245,6 @@ int content_stage_all(struct fs *fs, struct inode *inode)
 	if (content_has_map(&inode->row))
 		return -EINVAL;
 	int r = begin_staging(fs, inode);
-	if (r == 0 && inode->row.size && ftruncate(inode->fd, (off_t)inode->row.size))
-		r = -errno;
 	/* what the kernel will write is found only by this name, also after fsync */
 	if (r == 0 && !inode->held)
 		r = inode_name_staging(fs, inode);

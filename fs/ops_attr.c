@@ -110,7 +110,7 @@ static int set_attributes(fuse_req_t req, struct inode *in, const struct stat *a
 	int64_t now = clock_wall_ns();
 	int r = 0;
 	bool owner = to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
-	if ((owner && !inode_is_dir(&in->row)) || (to_set & FUSE_SET_ATTR_KILL_SUID) || !to_set)
+	if (!inode_is_dir(&in->row) && (owner || (to_set & FUSE_SET_ATTR_KILL_SUID) || !to_set))
 		inode_kill_privileges(req, in, change_batch(c));
 	if (to_set & FUSE_SET_ATTR_UID)
 		in->row.uid = attr->st_uid;

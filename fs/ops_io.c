@@ -42,6 +42,7 @@ struct io_job {
 	size_t size;
 	off_t at;
 	bool kill, sync; /* a write clears privileges, is to be durable */
+	bool data_wanted;
 	uint8_t data[];
 };
 
@@ -301,24 +302,49 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 	reply_result(req, r);
 }
 
-void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+static void do_lseek(fuse_req_t req, struct inode *in, off_t off, bool data)
 {
-	struct fs *fs = fs_of(req);
-	struct inode *in = handle_of(fi)->inode;
 	uint64_t at = 0;
-	(void)ino;
-	int r = whence == SEEK_DATA || whence == SEEK_HOLE ? 0 : -EINVAL;
-	if (r == 0 && off < 0)
-		r = -ENXIO;
-	if (r == 0) {
-		pthread_rwlock_rdlock(&in->lock);
-		r = content_seek(fs, in, (uint64_t)off, whence == SEEK_DATA, &at);
-		pthread_rwlock_unlock(&in->lock);
-	}
+	pthread_rwlock_rdlock(&in->lock);
+	int r = content_seek(fs_of(req), in, (uint64_t)off, data, &at);
+	pthread_rwlock_unlock(&in->lock);
 	if (r < 0)
 		reply_result(req, r);
 	else
 		fuse_reply_lseek(req, (off_t)at);
+}
+
+/* The page cache may have data that the daemon has not seen (stores to mappings, all writes with the
+ * writeback cache), and sends none of it before it asks where data is: so it is told to. */
+static void lseek_waiting(struct job *job)
+{
+	struct io_job *j = (struct io_job *)job;
+	struct fs *fs = fs_of(j->req);
+	fuse_lowlevel_notify_inval_inode(fs->session, j->inode->ino, j->at, 0);
+	do_lseek(j->req, j->inode, j->at, j->data_wanted);
+	io_job_done(fs, j);
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *in = handle_of(fi)->inode;
+	(void)ino;
+	if ((whence != SEEK_DATA && whence != SEEK_HOLE) || off < 0) {
+		fuse_reply_err(req, off < 0 ? ENXIO : EINVAL);
+		return;
+	}
+	pthread_rwlock_rdlock(&in->lock);
+	bool unseen = in->writers && in->cached_opens;
+	pthread_rwlock_unlock(&in->lock);
+	struct io_job *j = unseen ? io_job_new(req, in, 0, lseek_waiting) : NULL;
+	if (!j) {
+		do_lseek(req, in, off, whence == SEEK_DATA);
+		return;
+	}
+	j->at = off;
+	j->data_wanted = whence == SEEK_DATA;
+	workers_queue(fs->waiters, &j->job);
 }
 
 struct copy_job {

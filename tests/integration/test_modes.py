@@ -197,6 +197,27 @@ def test_a_direct_writer_beside_a_native_reader(native):
     assert path.read_bytes() == noise(SIZE) + b"more" + bytes(4996) + b"end"
 
 
+def test_a_hole_at_the_end_stays_when_the_file_goes_native(native):
+    """All of it is in the staging file: its length, too, when nothing was ever written there."""
+    path = native.dir / "f"
+    os.mknod(path)
+    os.truncate(path, 1 << 20)
+    native.destage()
+    with open(path, "rb") as reader:        # keeps the writer from going native
+        reader.read(1)
+        with open(path, "r+b", buffering=0) as file:
+            file.seek(5000)
+            file.write(b"x")
+    with open(path, "r+b", buffering=0) as file:
+        assert os.fstat(file.fileno()).st_size == 1 << 20
+    shadow = Shadow()
+    shadow.write(5000, b"x")
+    shadow.truncate(1 << 20)
+    assert path.read_bytes() == shadow.data
+    native.destage()
+    assert path.read_bytes() == shadow.data
+
+
 def test_unmounting_right_after_an_unlink(native):
     """Destage had been asked for what is gone by then: nothing is to be said or done about it."""
     for number in range(20):

@@ -164,6 +164,14 @@ def test_chown_rules(open_work):
     assert (os.stat(path).st_uid, os.stat(path).st_gid) == (ALICE[0], STAFF)
 
 
+def test_chown_to_nobody_else_leaves_a_directory_alone(open_work):
+    path = open_work / "d"
+    path.mkdir()
+    os.chmod(path, 0o2775)
+    os.chown(path, -1, -1)
+    assert mode_of(path) == 0o2775
+
+
 def test_chown_clears_setuid(open_work):
     path = open_work / "f"
     as_user(ALICE, path.write_text, "x")

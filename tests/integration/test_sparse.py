@@ -7,6 +7,7 @@ import os
 import pytest
 
 import env
+from mapping import mapped
 from pattern import Shadow, noise
 from sparse import covers, data_ranges, touches
 from syscalls import (FALLOC_COLLAPSE_RANGE, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE,
@@ -62,6 +63,16 @@ def test_seek_sees_dirty_data(work, settle):
     assert os.lseek(fd, 8 * MIB - 1, os.SEEK_DATA) == 8 * MIB - 1
     os.close(fd)
     assert covers(ranges_of(work / "f"), 4 * MIB, 4 * MIB + 65536)
+
+
+def test_seek_sees_what_was_stored_in_a_mapping(work, settle):
+    sparse_file(work / "f", 8 * MIB, at0=b"x")
+    settle()
+    with mapped(work / "f") as view:
+        view.write(5 * MIB, b"stored")
+        with open(work / "f", "r+b") as file:
+            assert touches(data_ranges(file.fileno()), 5 * MIB, 5 * MIB + 6)
+    assert touches(ranges_of(work / "f"), 5 * MIB, 5 * MIB + 6)
 
 
 def test_seek_at_the_ends(work, settle):
