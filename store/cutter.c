@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* A run of HOLE_MIN zeros covers at least one whole block of PROBE bytes, however it lies, so one
- * word per block is looked at, and the rest only where that word is zero. With a chunk's greatest
- * length and a run's least length at hand, everything about the next chunk can be decided at once:
- * nothing is ever cut on a guess about bytes still to come.
+ * word per block is looked at, and the rest only where that word is zero. A chunk is given out only
+ * when a run's least length is at hand beyond its end: a run that begins in it has been seen.
  */
 #include "cutter.h"
 #include <string.h>
@@ -44,17 +43,18 @@ enum cut cutter_next(struct cutter *c, const uint8_t *data, size_t len, bool las
 		if (zeros)
 			return CUT_ZEROS;
 	}
-	if (!len || (!last && len < cutter_lookahead(c)))
+	if (!len)
 		return CUT_MORE;
-	size_t max = c->chunker->params.max;
-	size_t limit = len < max ? len : max;
-	size_t solid = find_zeros(data, len, limit);
-	if (!solid) {
-		*ret_len = zero_run(data, len);
-		c->in_zeros = *ret_len == len;
+	size_t zeros = zero_run(data, len);
+	if (zeros >= HOLE_MIN) {
+		c->in_zeros = zeros == len;
+		*ret_len = zeros;
 		return CUT_ZEROS;
 	}
-	*ret_len = solid < limit ? chunker_cut(c->chunker, data, solid, true)
-				 : chunker_cut(c->chunker, data, len, last);
+	size_t cut = chunker_cut(c->chunker, data, len, last);
+	if (!cut || (!last && cut + HOLE_MIN > len))
+		return CUT_MORE;
+	size_t solid = find_zeros(data, len, cut);
+	*ret_len = solid < cut ? chunker_cut(c->chunker, data, solid, true) : cut;
 	return CUT_CHUNK;
 }

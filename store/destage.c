@@ -22,11 +22,10 @@
 #include "destage.h"
 #include "cleanup.h"
 #include "clock.h"
-#include "cutter.h"
+#include "slicer.h"
 #include <errno.h>
 
 #define PORTION (1u << 20) /* bytes read at once; twice the lookahead if that is more */
-#define PORTION_ITEMS 512u /* chunks and runs of zeros cut from it */
 #define WINDOW_PIECES 4096u
 #define WINDOWS 2u /* of one source on their way */
 #define FLUSH_POLL_MS 20
@@ -54,23 +53,10 @@ struct destage_run {
 	struct window windows[WINDOWS];
 	unsigned head, count;	/* of those on their way */
 	uint64_t at, committed; /* cut up to here; bytes that commit() took */
-	struct cutter cutter;
+	struct slicer slicer;
 	bool cut_failed; /* the latest window is the last, and carries the error */
 	int err;	 /* why nothing more is committed */
 	bool parked;	 /* guarded by the lock */
-};
-
-struct item {
-	uint32_t at, len;
-	bool zeros;
-	struct digest digest;
-};
-
-struct buffer {
-	struct buffer *next;
-	size_t size;
-	struct item items[PORTION_ITEMS];
-	uint8_t data[];
 };
 
 struct destage {
@@ -90,7 +76,7 @@ struct destage {
 	unsigned impatient; /* waiting windows of ordinary sources */
 	uint64_t sealed_ms;
 	uint64_t pending;
-	struct buffer *buffers;
+	struct portion *portions; /* idle */
 	struct job nudge;
 	bool nudged;
 };
@@ -123,10 +109,10 @@ static int piece_add(struct window *w, uint64_t chunk, uint64_t len)
 
 /* ---- one window ---- */
 
-static int pack_items(struct window *w, struct buffer *b, size_t n)
+static int pack_items(struct window *w, struct portion *b)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct item *item = &b->items[i];
+	for (size_t i = 0; i < b->n; i++) {
+		struct portion_item *item = &b->items[i];
 		struct packed packed = { 0 };
 		int r = item->zeros ? 0
 				    : packer_add(w->run->d->packer, &item->digest,
@@ -143,37 +129,8 @@ static int pack_items(struct window *w, struct buffer *b, size_t n)
 	return 0;
 }
 
-/* Cuts and hashes what the buffer holds, up to `room` bytes; returns how many were used. A chunk
- * that does not fit any more is left to the next window (*ret_full). */
-static size_t cut_items(struct cutter *cutter, struct buffer *b, size_t fill, bool last,
-			size_t room, size_t *ret_n, bool *ret_full)
-{
-	size_t at = 0, n = 0, len;
-	while (n < PORTION_ITEMS && !*ret_full) {
-		enum cut cut = cutter_next(cutter, b->data + at, fill - at, last, &len);
-		if (cut == CUT_MORE)
-			break;
-		if (len > room - at) {
-			*ret_full = true;
-			if (cut == CUT_CHUNK || room == at)
-				break;
-			len = room - at;
-			cutter->in_zeros = true; /* the rest of the run opens the next window */
-		}
-		b->items[n].at = (uint32_t)at;
-		b->items[n].len = (uint32_t)len;
-		b->items[n].zeros = cut == CUT_ZEROS;
-		if (cut == CUT_CHUNK)
-			digest_of(b->data + at, len, &b->items[n].digest);
-		at += len;
-		n++;
-	}
-	*ret_n = n;
-	return at;
-}
-
 /* Fills the window from the source; w->err says how that went. */
-static void cut_window(struct destage_run *run, struct window *w, struct buffer *b)
+static void cut_window(struct destage_run *run, struct window *w, struct portion *b)
 {
 	struct destage_source *s = run->s;
 	uint64_t end = s->at + s->len;
@@ -187,22 +144,21 @@ static void cut_window(struct destage_run *run, struct window *w, struct buffer 
 		if (w->err)
 			break;
 		fill += more;
-		size_t n, room = DESTAGE_WINDOW - w->len;
-		size_t used =
-			cut_items(&run->cutter, b, fill, run->at + fill == end, room, &n, &full);
-		w->err = pack_items(w, b, n);
+		size_t used = slicer_cut(&run->slicer, b, fill, run->at + fill == end,
+					 DESTAGE_WINDOW - w->len, &full);
+		w->err = pack_items(w, b);
 		run->at += used;
 		fill -= used;
 		memmove(b->data, b->data + used, fill);
 	}
 }
 
-static struct buffer *buffer_get(struct destage *d)
+static struct portion *portion_get(struct destage *d)
 {
 	pthread_mutex_lock(&d->lock);
-	struct buffer *b = d->buffers;
+	struct portion *b = d->portions;
 	if (b)
-		d->buffers = b->next;
+		d->portions = b->next;
 	pthread_mutex_unlock(&d->lock);
 	if (b)
 		return b;
@@ -212,11 +168,11 @@ static struct buffer *buffer_get(struct destage *d)
 	return b;
 }
 
-static void buffer_put(struct destage *d, struct buffer *b)
+static void portion_put(struct destage *d, struct portion *b)
 {
 	SCOPED_LOCK(&d->lock);
-	b->next = d->buffers;
-	d->buffers = b;
+	b->next = d->portions;
+	d->portions = b;
 }
 
 static struct window *window_begin(struct destage_run *run)
@@ -321,10 +277,10 @@ static bool may_cut(const struct destage_run *run)
 static void cut_one_window(struct destage_run *run)
 {
 	struct window *w = window_begin(run);
-	struct buffer *b = buffer_get(run->d);
+	struct portion *b = portion_get(run->d);
 	if (b) {
 		cut_window(run, w, b);
-		buffer_put(run->d, b);
+		portion_put(run->d, b);
 	} else {
 		w->err = -ENOMEM;
 	}
@@ -404,7 +360,8 @@ static struct destage_run *run_new(struct destage_source *s)
 	run->d = s->destage;
 	run->s = s;
 	run->at = s->at;
-	run->cutter.chunker = &run->d->chunker;
+	run->slicer.packer = run->d->packer;
+	run->slicer.cutter.chunker = &run->d->chunker;
 	return run;
 }
 
@@ -452,7 +409,7 @@ static void init_locks(struct destage *d)
 static void destage_free(struct destage *d)
 {
 	workers_stop(d->workers);
-	for (struct buffer *b = d->buffers, *next; b; b = next) {
+	for (struct portion *b = d->portions, *next; b; b = next) {
 		next = b->next;
 		free(b);
 	}

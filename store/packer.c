@@ -26,14 +26,16 @@
 #include "packer.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "evidence.h"
 #include "flight.h"
 #include "log.h"
 #include "neighbours.h"
+#include "sequel.h"
 #include <errno.h>
 
 #define NEIGHBOURS_BYTES (8u << 20)
-#define JUST_READ_S 60 /* a frame just read and found right needs no second reading */
-#define ROUNDS_MAX 16  /* after that the chunk is stored, known or not */
+#define SEQUEL_FRAMES 64u /* at most 48 KiB each, mostly a few hundred bytes */
+#define ROUNDS_MAX 16	  /* after that the chunk is stored, known or not */
 
 struct packer {
 	struct packer_options opt;
@@ -41,6 +43,8 @@ struct packer {
 	struct flight *flight;
 	pthread_mutex_t lock;
 	struct neighbours *near;
+	struct sequel *sequel;
+	struct evidence_source source;
 	struct flight_frame *filling; /* NULL: the next new chunk begins one */
 	uint64_t next_id;
 	bool (*mark)(void *arg, uint64_t chunk);
@@ -146,6 +150,7 @@ static void packer_free(struct packer *p)
 {
 	flight_close(p->flight);
 	neighbours_free(p->near);
+	sequel_free(p->sequel);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
@@ -157,6 +162,12 @@ int packer_open(const struct packer_options *opt, struct packer **ret_p)
 		return -ENOMEM;
 	p->opt = *opt;
 	p->kv = extents_kv(opt->extents);
+	p->source = (struct evidence_source){
+		.kv = p->kv,
+		.chunks = opt->chunks,
+		.digests = opt->digests,
+		.verify_age_s = opt->verify_age_s,
+	};
 	pthread_mutex_init(&p->lock, NULL);
 	struct flight_options fo = {
 		.kv = p->kv,
@@ -168,6 +179,8 @@ int packer_open(const struct packer_options *opt, struct packer **ret_p)
 		.arg = p,
 	};
 	int r = neighbours_new(NEIGHBOURS_BYTES, &p->near);
+	if (r == 0)
+		r = sequel_new(SEQUEL_FRAMES, &p->sequel);
 	if (r == 0)
 		r = flight_open(&fo, &p->flight);
 	if (r == 0)
@@ -194,110 +207,39 @@ int packer_close(struct packer *p)
 
 /* ---- what is known of a chunk ---- */
 
-/* Until when the chunks of this pack are believed unread. */
-static int64_t pack_trust(struct packer *p, uint64_t pack)
+/* Makes the whole frame's chunks neighbours, unless a gc pass has ended since. Takes the entries. */
+static void learn_locked(struct packer *p, struct evidence *e, uint64_t epoch)
 {
-	struct pack_row row;
-	if (pack_get(p->kv, pack, &row) < 0)
-		return 0;
-	int64_t since = row.verified > row.created ? row.verified : row.created;
-	return since + (int64_t)p->opt.verify_age_s;
+	if (p->epoch != epoch) {
+		evidence_done(e);
+		return;
+	}
+	neighbours_load(p->near, e->entries, e->n, e->trusted_until);
+	for (uint32_t i = 0; i < e->n; i++) {
+		if (e->entries[i].id != e->id)
+			continue;
+		/* pushed out by the others, or another chunk's until now */
+		struct neighbour *known = neighbours_find(p->near, &e->entries[i].digest);
+		if (!known || known->id != e->id)
+			neighbours_put(p->near, &e->entries[i].digest, e->id, e->trusted_until);
+	}
+	sequel_put(p->sequel, TAKE_PTR(e->entries), e->n);
 }
 
-static const struct chunk_entry *entry_of(const struct chunk_entry *entries, uint32_t n,
-					  uint64_t id)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (entries[i].id == id)
-			return &entries[i];
-	return NULL;
-}
-
-/* Asks the index; on a hit makes the whole frame's chunks neighbours. An index or frame that
- * cannot be read makes a chunk unknown, never wrong: it is stored anew. */
 static void search(struct packer *p, struct round *round)
 {
-	uint64_t id;
-	struct frame_row row = { 0 };
-	struct chunk_entry *entries = NULL;
-	uint32_t n = 0, at, left;
-	if (digests_find(p->opt.digests, round->digest, &id) != 1 || id == round->rotten)
+	struct evidence e;
+	if (!evidence_find(&p->source, round->digest, round->rotten, &e))
 		return;
-	if (chunk_find(p->kv, id, 0, &row, &at, &left) < 0)
-		return;
-	uint64_t pack = row.pack;
-	frame_row_done(&row);
-	if (chunks_frame_digests(p->opt.chunks, id, &entries, &n) < 0)
-		return;
-	const struct chunk_entry *e = entry_of(entries, n, id);
-	int64_t trust = pack_trust(p, pack);
-	if (e && digest_equal(&e->digest, round->digest)) {
-		SCOPED_LOCK(&p->lock);
-		if (p->epoch == round->epoch) {
-			neighbours_load(p->near, entries, n, trust);
-			neighbours_put(p->near, &e->digest, id, trust);
-		}
-	}
-	free(entries);
+	SCOPED_LOCK(&p->lock);
+	learn_locked(p, &e, round->epoch);
 }
 
-/* Reads all chunks of a row, or, of a chunk in parts, the chunk. -EAGAIN: other bytes. */
-static int read_row(struct packer *p, const struct round *round, const struct frame_row *row,
-		    uint64_t id)
-{
-	uint32_t n = row->n, len = 0, at = 0;
-	CLEANUP_FREE struct mapped *v = calloc(n, sizeof *v);
-	CLEANUP_FREE uint8_t *out = malloc(row->decoded_len + round->len);
-	if (!v || !out)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t length =
-			round->len > FRAME_DECODED_MAX ? round->len : row->chunks[i].length;
-		v[i].at = len;
-		v[i].piece = (struct piece){ row->chunks[i].id, length, 0, 1 };
-		if (row->chunks[i].id == id && length == round->len)
-			at = len + 1;
-		len += length;
-	}
-	struct map_vec map = { .v = v, .n = n, .cap = n };
-	if (!at || len > row->decoded_len + round->len)
-		return -EAGAIN;
-	int r = chunks_verify_map(p->opt.chunks, &map, 0, len, out);
-	if (r < 0)
-		return r;
-	return memcmp(out + at - 1, round->data, round->len) ? -EAGAIN : 0;
-}
-
-/* Reads the frame that holds the chunk from its pack, as nobody did for long, and compares. */
-static int compare_in_frame(struct packer *p, const struct round *round, uint64_t id,
-			    struct chunk_entry **ret_entries, uint32_t *ret_n)
-{
-	struct frame_row row = { 0 };
-	uint32_t at, left;
-	int r = chunk_find(p->kv, id, 0, &row, &at, &left);
-	if (r < 0)
-		return r;
-	r = read_row(p, round, &row, id);
-	if ((r == -EIO || r == -EUCLEAN) && row.n > 1) {
-		/* the damage may be another chunk's */
-		struct frame_row one = row;
-		one.n = 0;
-		for (uint32_t i = 0; i < row.n; i++)
-			if (row.chunks[i].id == id)
-				one.chunks = &row.chunks[i], one.n = 1;
-		r = one.n ? read_row(p, round, &one, id) : -EUCLEAN;
-	} else if (r == 0 && chunks_frame_digests(p->opt.chunks, id, ret_entries, ret_n) < 0) {
-		*ret_n = 0;
-	}
-	frame_row_done(&row);
-	return r;
-}
-
+/* Reads a chunk whose pack nobody verified for long, and compares. */
 static int compare_stored(struct packer *p, struct round *round, uint64_t id)
 {
-	CLEANUP_FREE struct chunk_entry *entries = NULL;
-	uint32_t n = 0;
-	int r = compare_in_frame(p, round, id, &entries, &n);
+	struct evidence e;
+	int r = evidence_compare(&p->source, id, round->data, round->len, &e);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
@@ -308,16 +250,52 @@ static int compare_stored(struct packer *p, struct round *round, uint64_t id)
 		return -EAGAIN;
 	}
 	round->verified = id;
-	int64_t until = now_s() + (int64_t)p->opt.verify_age_s;
-	if (p->opt.verify_age_s < JUST_READ_S)
-		until = now_s() + JUST_READ_S;
-	SCOPED_LOCK(&p->lock);
-	for (uint32_t i = 0; i < n; i++) {
-		struct neighbour *e = neighbours_find(p->near, &entries[i].digest);
-		if (e && e->id == entries[i].id && e->trusted_until < until)
-			e->trusted_until = until;
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < e.n; i++) {
+		struct neighbour *known = neighbours_find(p->near, &e.entries[i].digest);
+		if (known && known->id == e.entries[i].id && known->trusted_until < e.trusted_until)
+			known->trusted_until = e.trusted_until;
 	}
+	pthread_mutex_unlock(&p->lock);
+	evidence_done(&e);
 	return -EAGAIN;
+}
+
+/* 1: the chunk stored after the one with this digest. 0: cannot be told; -1: not before the frame of
+ * *ret_missing was learnt. */
+static int guess_here(struct packer *p, const struct digest *after, struct chunk_entry *ret_next,
+		      uint64_t *ret_missing, uint64_t *ret_epoch)
+{
+	SCOPED_LOCK(&p->lock);
+	struct neighbour *known = neighbours_find(p->near, after);
+	*ret_epoch = p->epoch;
+	if (!known)
+		return 0;
+	int r = sequel_next(p->sequel, known->id, ret_next);
+	*ret_missing = r < 0 ? known->id + 1 : known->id;
+	if (r <= 0 && (*ret_missing >= p->next_id || flight_find(p->flight, *ret_missing)))
+		return 0;
+	return r > 0 ? 1 : -1;
+}
+
+bool packer_guess(struct packer *p, const struct digest *after, struct digest *ret_digest,
+		  uint32_t *ret_len)
+{
+	struct chunk_entry next;
+	struct evidence e;
+	uint64_t missing, epoch;
+	int r = guess_here(p, after, &next, &missing, &epoch);
+	if (r < 0 && evidence_frame(&p->source, missing, &e)) {
+		pthread_mutex_lock(&p->lock);
+		learn_locked(p, &e, epoch);
+		pthread_mutex_unlock(&p->lock);
+		r = guess_here(p, after, &next, &missing, &epoch);
+	}
+	if (r <= 0)
+		return false;
+	*ret_digest = next.digest;
+	*ret_len = next.length;
+	return true;
 }
 
 /* ---- one round; each of these is entered with the lock and returns without it ---- */

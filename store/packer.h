@@ -53,6 +53,10 @@ int packer_close(struct packer *p);
  * thread. A failure to store is not reported here but to who waits for the frame. */
 int packer_add(struct packer *p, const struct digest *digest, const void *data, uint32_t len,
 	       struct packed *ret_packed);
+/* The chunk that was stored after the one with this digest, if that can be told at little cost: the
+ * one to be expected where stored bytes come again. May read a frame's head. */
+bool packer_guess(struct packer *p, const struct digest *after, struct digest *ret_digest,
+		  uint32_t *ret_len);
 void packer_when_stored(struct packer *p, uint64_t frame, struct packed_wait *w);
 /* Stores the frame being filled though it is not full, if it is not later than `frame`. Failures go
  * to those who wait. */

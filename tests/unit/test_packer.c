@@ -359,6 +359,38 @@ static void a_refused_chunk_is_stored_anew(void **state)
 	stack_remove(&st);
 }
 
+static void what_was_stored_next_is_expected_next(void **state)
+{
+	(void)state;
+	struct stack st;
+	uint8_t data[30 * KIB];
+	struct digest d[40], guess;
+	uint32_t len;
+	stack_make(&st);
+	stack_open(&st);
+	for (uint32_t i = 0; i < 40; i++) {
+		fill(data, 20000 + i, i);
+		digest_of(data, 20000 + i, &d[i]);
+		add(&st, data, 20000 + i);
+	}
+	assert_false(packer_guess(st.packer, &d[39], &guess, &len));
+	packer_drain(st.packer);
+	assert_false(packer_guess(st.packer, &d[39], &guess, &len));
+	assert_int_equal(stack_close(&st), 0);
+	stack_open(&st);
+	assert_false(packer_guess(st.packer, &d[0], &guess, &len)); /* nobody asked for it yet */
+	fill(data, 20000, 0);
+	assert_true(add(&st, data, 20000).duplicate);
+	for (uint32_t i = 0; i + 1 < 40; i++) { /* over the ends of frames too */
+		assert_true(packer_guess(st.packer, &d[i], &guess, &len));
+		assert_true(digest_equal(&guess, &d[i + 1]));
+		assert_int_equal(len, 20000 + i + 1);
+	}
+	assert_false(packer_guess(st.packer, &d[39], &guess, &len));
+	assert_int_equal(stack_close(&st), 0);
+	stack_remove(&st);
+}
+
 /* ---- many threads ---- */
 
 #define THREADS 4
@@ -438,6 +470,7 @@ int main(void)
 		cmocka_unit_test(a_long_chunk_fails_as_a_whole),
 		cmocka_unit_test(a_crash_forgets_no_stored_chunk),
 		cmocka_unit_test(a_refused_chunk_is_stored_anew),
+		cmocka_unit_test(what_was_stored_next_is_expected_next),
 		cmocka_unit_test(the_same_chunks_at_once_are_stored_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

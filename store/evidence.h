@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+/* evidence: what index and packs say about a stored chunk, for the packer to decide by.
+ *
+ * All of it may read from the device; no lock is taken, and none should be held.
+ */
+#ifndef FOLDFS_EVIDENCE_H
+#define FOLDFS_EVIDENCE_H
+#include "chunks.h"
+#include "digests.h"
+
+struct evidence_source {
+	struct kv *kv;
+	struct chunks *chunks;
+	struct digests *digests;
+	unsigned verify_age_s;
+};
+
+/* A stored chunk with all chunks of its frame. */
+struct evidence {
+	uint64_t id;
+	struct chunk_entry *entries; /* freed by evidence_done() */
+	uint32_t n;
+	int64_t trusted_until; /* seconds since 1970 */
+};
+void evidence_done(struct evidence *e);
+
+/* The chunk with this digest, all 32 bytes of it, unless that is `but_not`. 1, or 0 when there is
+ * none or nobody can tell: then it is stored anew, which is never wrong. */
+int evidence_find(const struct evidence_source *src, const struct digest *digest, uint64_t but_not,
+		  struct evidence *ret_e);
+/* The frame that holds this id. 1 or 0. */
+int evidence_frame(const struct evidence_source *src, uint64_t id, struct evidence *ret_e);
+/* Reads the chunk's frame from its pack and compares the chunk with these bytes. 0 and the frame,
+ * all of which is verified now (n = 0: just the chunk is); -EAGAIN: other bytes; or -errno. */
+int evidence_compare(const struct evidence_source *src, uint64_t id, const void *data, uint32_t len,
+		     struct evidence *ret_e);
+#endif
