@@ -8,9 +8,6 @@
  * A frame that fails is remembered for good, since references to it may be asked about at any later
  * time; neighbours in sequence are one range, so a disk that stays full costs one record.
  *
- * pack_append() may put the row of a new pack into the batch of any frame, also one that then
- * fails: the batch is committed for that row alone, since later frames go into the same pack.
- *
  * A slice of the digests may be loaded by digests_add(), which takes long; it comes after the
  * waits, for the packer's neighbours know these chunks meanwhile. Digests are settled one step
  * late, when the log has got past the rows.
@@ -145,12 +142,9 @@ static void remember_failure_locked(struct flight *fl, struct flight_frame *f)
 /* Makes the frame's chunks visible, or their loss known to the packer. */
 static void commit_frame(struct flight *fl, struct flight_frame *f)
 {
-	int r = 0;
-	if (f->batch && !kv_batch_empty(f->batch))
-		r = kv_commit(fl->opt.kv, TAKE_PTR(f->batch), &f->lsn);
-	kv_batch_free(TAKE_PTR(f->batch));
 	if (!f->err)
-		f->err = r;
+		f->err = kv_commit(fl->opt.kv, TAKE_PTR(f->batch), &f->lsn);
+	kv_batch_free(TAKE_PTR(f->batch));
 	for (uint32_t i = 0; f->err && i < f->n; i++)
 		fl->opt.failed(fl->opt.arg, &f->known[i].digest, f->known[i].id);
 }
@@ -272,13 +266,6 @@ static void keep_known(struct flight *fl, struct flight_frame *f)
 
 static void finish_store(struct flight *fl, struct flight_frame *f)
 {
-	struct kv_barrier *barrier = f->err ? NULL : pack_barrier(fl->opt.packs);
-	if (barrier)
-		kv_batch_barrier(f->batch, barrier);
-	else if (!f->err)
-		f->err = -ENOMEM;
-	for (uint32_t part = 0; f->err && part < f->parts; part++)
-		chunk_delete_frame(f->batch, f->first_id, (uint16_t)part);
 	keep_known(fl, f);
 	complete_frames(fl, f);
 }

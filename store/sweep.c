@@ -17,6 +17,8 @@
 #include "log.h"
 #include <errno.h>
 
+#define FRAMES_PER_BATCH 2048u
+
 struct source {
 	uint64_t first_id;
 	uint16_t part;
@@ -253,19 +255,26 @@ static int sweep_frame(struct sweep *s, const struct sweep_frame *frame)
 	return r;
 }
 
+/* What was moved so far, and what was dropped. The rows of what was moved carry barriers. */
 static int commit_batch(struct sweep *s, uint64_t *ret_lsn)
 {
 	struct kv_batch *batch = TAKE_PTR(s->batch);
 	uint8_t next[8];
 	put_le64(next, packer_next_id(s->opt.gc->packer));
 	kv_batch_put(batch, KV_META, PACKER_NEXT_KEY, strlen(PACKER_NEXT_KEY), next, sizeof next);
-	struct kv_barrier *barrier = pack_barrier(s->opt.gc->packs);
-	if (!barrier) {
-		kv_batch_free(batch);
-		return -ENOMEM;
-	}
-	kv_batch_barrier(batch, barrier);
+	kv_batch_set_reserve(batch);
 	return kv_commit(s->kv, batch, ret_lsn);
+}
+
+/* A pack of very small chunks has very long rows: more than one batch can take. */
+static int renew_batch(struct sweep *s, uint64_t *ret_lsn)
+{
+	int r = flush_out(s);
+	if (r < 0)
+		return r;
+	r = commit_batch(s, ret_lsn);
+	s->batch = kv_batch_new();
+	return r < 0 ? r : s->batch ? 0 : -ENOMEM;
 }
 
 int sweep_pack(struct sweep *s, uint64_t pack, const struct sweep_frame *frames, size_t n,
@@ -280,13 +289,16 @@ int sweep_pack(struct sweep *s, uint64_t pack, const struct sweep_frame *frames,
 		return -ENOMEM;
 	frame_builder_reset(s->out);
 	int r = 0;
-	for (size_t i = 0; i < n && r == 0; i++)
+	for (size_t i = 0; i < n && r == 0; i++) {
 		r = sweep_frame(s, &frames[i]);
+		if (r == 0 && i % FRAMES_PER_BATCH == FRAMES_PER_BATCH - 1)
+			r = renew_batch(s, ret_lsn);
+	}
 	if (r == 0)
 		r = flush_out(s);
 	if (r == 0 && !s->stays)
 		r = pack_doom(s->opt.gc->packs, s->batch, pack);
-	int committed = commit_batch(s, ret_lsn);
+	int committed = s->batch ? commit_batch(s, ret_lsn) : 0;
 	*ret_moved = s->moved;
 	if (committed < 0 || r < 0)
 		return committed < 0 ? committed : r;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* sweep: empties one pack. Dead chunks lose their digests and rows, live ones move to gc's pack.
  *
- * Everything that happens to one pack is one batch, so a crash leaves it as it was or emptied.
+ * The moves and the doom of one pack are one batch as a rule (of some thousand frames, several);
+ * each leaves every live chunk with one row that leads to it.
  */
 #ifndef FOLDFS_SWEEP_H
 #define FOLDFS_SWEEP_H
