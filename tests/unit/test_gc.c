@@ -409,7 +409,7 @@ static void a_crash_at_any_write_loses_nothing(void **state)
 	(void)state;
 	bool crashed = true;
 	unsigned crashes = 0;
-	for (unsigned n = 1; crashed && n < 400; n += 1 + n / 6) {
+	for (unsigned n = 1; crashed && n < 400; n += 1 + n / 3) {
 		struct model m;
 		struct gc_result r;
 		model_make(&m, 40 + n);
