@@ -32,6 +32,8 @@ static const char usage_text[] =
 	"  --only LIST      these calls only, as open,write,close\n"
 	"  --without LIST   all calls but these\n"
 	"  --as-root        root makes all calls\n"
+	"  --loose-times    any two times of the run itself agree (a writeback cache keeps its "
+	"own)\n"
 	"  --trace          show every call\n"
 	"  --breakages      list what MODEL_BREAK can be; it makes the target wrong on purpose\n";
 
@@ -45,14 +47,14 @@ static int usage(FILE *out, int status)
 static int parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "seed", 1, NULL, 's' },      { "steps", 1, NULL, 'n' },
-		{ "phases", 1, NULL, 'p' },    { "procs", 1, NULL, 'j' },
-		{ "no-shared", 0, NULL, 'S' }, { "check-every", 1, NULL, 'c' },
-		{ "between", 1, NULL, 'b' },   { "remount", 1, NULL, 'r' },
-		{ "only", 1, NULL, 'o' },      { "without", 1, NULL, 'w' },
-		{ "trace", 0, NULL, 't' },     { "as-root", 0, NULL, 'R' },
-		{ "breakages", 0, NULL, 'B' }, { "help", 0, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{ "seed", 1, NULL, 's' },	 { "steps", 1, NULL, 'n' },
+		{ "phases", 1, NULL, 'p' },	 { "procs", 1, NULL, 'j' },
+		{ "no-shared", 0, NULL, 'S' },	 { "check-every", 1, NULL, 'c' },
+		{ "between", 1, NULL, 'b' },	 { "remount", 1, NULL, 'r' },
+		{ "only", 1, NULL, 'o' },	 { "without", 1, NULL, 'w' },
+		{ "trace", 0, NULL, 't' },	 { "as-root", 0, NULL, 'R' },
+		{ "loose-times", 0, NULL, 'L' }, { "breakages", 0, NULL, 'B' },
+		{ "help", 0, NULL, 'h' },	 { NULL, 0, NULL, 0 },
 	};
 	for (int opt; (opt = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
 		switch (opt) {
@@ -88,6 +90,9 @@ static int parse(int argc, char **argv)
 			break;
 		case 'R':
 			options.as_root = true;
+			break;
+		case 'L':
+			options.loose_times = true;
 			break;
 		case 't':
 			options.trace = true;

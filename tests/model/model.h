@@ -163,7 +163,7 @@ struct options {
 	const char *target, *reference, *remount, *between, *only, *without, *sabotage;
 	uint64_t seed, steps, phases, check_every;
 	unsigned procs;
-	bool trace, no_shared, as_root;
+	bool trace, no_shared, as_root, loose_times;
 };
 
 extern struct options options;
