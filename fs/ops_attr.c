@@ -100,6 +100,12 @@ static void set_times(struct inode *in, const struct stat *attr, int to_set, int
 	(SET_TIMES | FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |                  \
 	 FUSE_SET_ATTR_KILL_SUID)
 
+/* With the writeback cache, the kernel's own change time comes along. */
+static bool is_empty(int to_set)
+{
+	return !(to_set & ~FUSE_SET_ATTR_CTIME);
+}
+
 static int set_attributes(fuse_req_t req, struct inode *in, const struct stat *attr, int to_set)
 {
 	struct fs *fs = fs_of(req);
@@ -110,7 +116,8 @@ static int set_attributes(fuse_req_t req, struct inode *in, const struct stat *a
 	int64_t now = clock_wall_ns();
 	int r = 0;
 	bool owner = to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
-	if (!inode_is_dir(&in->row) && (owner || (to_set & FUSE_SET_ATTR_KILL_SUID) || !to_set))
+	if (!inode_is_dir(&in->row) &&
+	    (owner || (to_set & FUSE_SET_ATTR_KILL_SUID) || is_empty(to_set)))
 		inode_kill_privileges(req, in, change_batch(c));
 	if (to_set & FUSE_SET_ATTR_UID)
 		in->row.uid = attr->st_uid;
@@ -132,6 +139,15 @@ static int set_attributes(fuse_req_t req, struct inode *in, const struct stat *a
 	return r;
 }
 
+/* An empty request comes after a write to a natively open file, and from chown(path, -1, -1), by which
+ * a stranger could strip any program of its setuid bit: other filesystems say EPERM, too. */
+static bool may_drop_privileges(fuse_req_t req, const struct inode *in)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+	return uid == 0 || uid == in->row.uid || in->writers || inode_is_dir(&in->row) ||
+	       !inode_has_privileges(in);
+}
+
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		struct fuse_file_info *fi)
 {
@@ -151,6 +167,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		r = -ESTALE;
 	if (r == 0 && in->native_written)
 		r = content_ready(fs, in);
+	if (r == 0 && is_empty(to_set) && !may_drop_privileges(req, in))
+		r = -EPERM;
 	bool sized = to_set & FUSE_SET_ATTR_SIZE;
 	to_set &= ~FUSE_SET_ATTR_SIZE;
 	if (r == 0 && sized)

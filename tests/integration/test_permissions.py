@@ -172,6 +172,18 @@ def test_chown_to_nobody_else_leaves_a_directory_alone(open_work):
     assert mode_of(path) == 0o2775
 
 
+def test_chown_to_nobody_else_by_a_stranger_takes_no_setuid(open_work):
+    path = open_work / "f"
+    path.write_text("x")
+    os.chmod(path, 0o6755)
+    denied(errno.EPERM, as_user, BOB, os.chown, path, -1, -1)
+    assert mode_of(path) == 0o6755
+    os.chown(path, *ALICE)
+    os.chmod(path, 0o6755)
+    as_user(ALICE, os.chown, path, -1, -1)
+    assert mode_of(path) == 0o755
+
+
 def test_chown_clears_setuid(open_work):
     path = open_work / "f"
     as_user(ALICE, path.write_text, "x")
