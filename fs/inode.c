@@ -196,8 +196,10 @@ static void note_leftover(struct fs *fs, struct inode *in)
 	    row->size > FAR_OFFSET)
 		return;
 	CLEANUP_CLOSE int fd = staging_file(fs->pool->staging, in->ino, row->staging_gen, O_RDONLY);
-	if (fd >= 0 && fstat(fd, &st) == 0 && clock_ns_of(&st.st_ctim) > row->ctime)
-		in->native_written = true;
+	if (fd < 0 || fstat(fd, &st) || clock_ns_of(&st.st_ctim) <= row->ctime)
+		return;
+	in->native_written =
+		(uint64_t)st.st_size != row->size || clock_ns_of(&st.st_mtim) != row->mtime;
 }
 
 int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
