@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* bench_destage DIR FILE...: destages each file (up to 1 GiB of it, from memory) into a new pool in
  * DIR, at several levels: GB/s of input per second of CPU, and of time, for new bytes, for the same
- * bytes again, and again when they must be read and compared first. Beside it zstd alone on
- * frames of 256 KiB. */
+ * bytes again, and again when they must be read and compared first; and as many small files. Beside
+ * it zstd alone on frames of 256 KiB. */
 #include "cleanup.h"
 #include "clock.h"
 #include "destage.h"
@@ -17,6 +17,8 @@
 #define FRAME ((size_t)256 << 10)
 #define BYTES ((size_t)1 << 30)
 #define AGE 1000
+#define SMALL 4096u
+#define SMALL_FILES 100000u
 
 struct bench {
 	char dir[256], index[300];
@@ -143,6 +145,19 @@ static void input_done(struct destage_source *s, int err)
 	must(err, "destage");
 }
 
+static void input_start(struct input *in, struct bench *b, const uint8_t *data, size_t len)
+{
+	static uint64_t ino = 100;
+	in->b = b;
+	in->data = data;
+	in->row = (struct inode_row){ .ino = ino++, .mode = S_IFREG, .nlink = 1 };
+	in->s.len = len;
+	in->s.read = input_read;
+	in->s.commit = input_commit;
+	in->s.done = input_done;
+	destage_start(b->destage, &in->s);
+}
+
 static double cpu_seconds(void)
 {
 	struct timespec t;
@@ -153,26 +168,37 @@ static double cpu_seconds(void)
 static void destage_all(struct bench *b, const uint8_t *data, size_t len, unsigned parts,
 			const char *what)
 {
-	static uint64_t ino = 100;
 	struct input in[16] = { 0 };
 	double cpu = cpu_seconds();
 	uint64_t start = clock_mono_ns();
-	for (unsigned i = 0; i < parts; i++) {
-		in[i].b = b;
-		in[i].data = data + len / parts * i;
-		in[i].row = (struct inode_row){ .ino = ino++, .mode = S_IFREG, .nlink = 1 };
-		in[i].s.len = len / parts;
-		in[i].s.read = input_read;
-		in[i].s.commit = input_commit;
-		in[i].s.done = input_done;
-		destage_start(b->destage, &in[i].s);
-	}
+	for (unsigned i = 0; i < parts; i++)
+		input_start(&in[i], b, data + len / parts * i, len / parts);
 	destage_flush(b->destage);
 	double took = (double)(clock_mono_ns() - start) * 1e-9;
 	cpu = cpu_seconds() - cpu;
 	printf("  %s %5.2f GB/s of CPU, %5.2f GB/s |", what, (double)len / cpu * 1e-9,
 	       (double)len / took * 1e-9);
 	fflush(stdout);
+}
+
+/* The same as files of 4 KiB, which share frames. */
+static void destage_small(struct bench *b, const uint8_t *data, size_t len)
+{
+	size_t n = len / SMALL < SMALL_FILES ? len / SMALL : SMALL_FILES;
+	struct input *in = calloc(n, sizeof *in);
+	must(in ? 0 : -ENOMEM, "memory");
+	double cpu = cpu_seconds();
+	uint64_t start = clock_mono_ns();
+	for (size_t i = 0; i < n; i++) {
+		in[i].s.small_together = true;
+		input_start(&in[i], b, data + i * SMALL, SMALL);
+	}
+	destage_flush(b->destage);
+	double took = (double)(clock_mono_ns() - start) * 1e-9;
+	cpu = cpu_seconds() - cpu;
+	printf("  4 KiB files: %.0f k/s of CPU, %.0f k/s |", (double)n / cpu * 1e-3,
+	       (double)n / took * 1e-3);
+	free(in);
 }
 
 static int age_one(void *arg, const struct pack_row *row)
@@ -207,6 +233,7 @@ static void zstd_alone(int level, const uint8_t *data, size_t len)
 int main(int argc, char **argv)
 {
 	uint8_t *data = malloc(BYTES);
+	size_t most = 0;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned workers = cores > 16 ? 16 : cores < 1 ? 1 : (unsigned)cores;
 	if (!data || argc < 3) {
@@ -218,6 +245,7 @@ int main(int argc, char **argv)
 		must(file ? 0 : -errno, argv[i]);
 		size_t len = fread(data, 1, BYTES, file);
 		fclose(file);
+		most = len > most ? len : most;
 		printf("%s: %zu MiB\n", argv[i], len >> 20);
 		for (unsigned k = 0; k < 4; k++) {
 			static const int levels[] = { 0, -5, 1, 3 };
@@ -231,6 +259,7 @@ int main(int argc, char **argv)
 			age_packs(&b);
 			destage_all(&b, data, len, workers, "old");
 			destage_all(&b, data, len, workers, "read lately");
+			destage_small(&b, data, len);
 			close_pool(&b);
 			putchar('\n');
 		}
@@ -238,7 +267,7 @@ int main(int argc, char **argv)
 	struct rusage ru;
 	getrusage(RUSAGE_SELF, &ru);
 	printf("peak memory beside the input: %ld MiB\n",
-	       (ru.ru_maxrss >> 10) - (long)(BYTES >> 20));
+	       (ru.ru_maxrss >> 10) - (long)(most >> 20));
 	free(data);
 	return 0;
 }
