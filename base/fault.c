@@ -15,7 +15,7 @@ static pthread_mutex_t fault_lock = PTHREAD_MUTEX_INITIALIZER;
 static char fault_name[64];
 static long fault_countdown;
 static bool fault_sticky, fault_crash;
-static int fault_errno;
+static int fault_result; /* -errno or FAULT_SKIP */
 
 static int errno_by_name(const char *s)
 {
@@ -47,7 +47,7 @@ void fault_arm(const char *spec)
 	strcpy(fault_name, name);
 	fault_countdown = n;
 	fault_crash = !strcmp(what, "crash");
-	fault_errno = errno_by_name(what);
+	fault_result = strcmp(what, "skip") ? -errno_by_name(what) : FAULT_SKIP;
 	__atomic_store_n(&fault_armed, true, __ATOMIC_RELAXED);
 }
 
@@ -58,7 +58,7 @@ int fault_hit_slow(const char *name)
 	if (!fnmatch(fault_name, name, 0)) {
 		fault_countdown--;
 		if (fault_countdown == 0 || (fault_countdown < 0 && fault_sticky))
-			r = -fault_errno;
+			r = fault_result;
 	}
 	pthread_mutex_unlock(&fault_lock);
 	if (r && fault_crash)

@@ -61,24 +61,24 @@ int io_write(int fd, const void *buf, size_t len, off_t at)
 int io_fdatasync(int fd)
 {
 	int r = fault_hit("fdatasync");
-	if (r < 0)
-		return r;
+	if (r)
+		return r == FAULT_SKIP ? 0 : r;
 	return fdatasync(fd) ? -errno : 0;
 }
 
 int io_fsync(int fd)
 {
 	int r = fault_hit("fsync");
-	if (r < 0)
-		return r;
+	if (r)
+		return r == FAULT_SKIP ? 0 : r;
 	return fsync(fd) ? -errno : 0;
 }
 
 int io_fsync_dir(int dirfd)
 {
 	int r = fault_hit("fsync_dir");
-	if (r < 0)
-		return r;
+	if (r)
+		return r == FAULT_SKIP ? 0 : r;
 	return fsync(dirfd) ? -errno : 0;
 }
 

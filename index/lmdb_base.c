@@ -138,6 +138,8 @@ static int env_open(struct lmdb_base *b, const char *path)
 	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
 	if (b->read_only)
 		flags |= MDB_RDONLY | MDB_NOLOCK;
+	if (fault_hit("lmdb_sync") == FAULT_SKIP)
+		flags |= MDB_NOSYNC; /* for the tests that show that its absence would be noticed */
 	return from_mdb(mdb_env_open(b->env, path, flags, 0600));
 }
 

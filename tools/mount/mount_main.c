@@ -2,6 +2,7 @@
 /* mount.foldfs: a helper of mount(8), with its arguments and exit codes; also called by hand. */
 #include "cleanup.h"
 #include "daemon.h"
+#include "fault.h"
 #include "log.h"
 #include "mount_options.h"
 #include "remount.h"
@@ -253,6 +254,7 @@ static int change_flags(struct arguments *a)
 int main(int argc, char **argv)
 {
 	static struct arguments a;
+	fault_arm(getenv("FOLDFS_FAULT"));
 	int r = parse(&a, argc, argv);
 	if (r)
 		r--;
