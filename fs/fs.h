@@ -46,6 +46,7 @@ struct fs {
 	uint64_t staging_limit;
 	pthread_mutex_t space_lock; /* of the next */
 	bool reserve_held;
+	atomic_ullong moved_lsn;    /* of the last rename of a directory: part of any path below */
 	atomic_ullong memory_bytes; /* content of small files held in memory */
 	struct fs_counters count;
 };

@@ -151,7 +151,8 @@ static int sync_inode(struct fs *fs, struct inode *in)
 		fd = dup(in->fd);
 	if (r == 0 && in->row_dirty && !in->native_written)
 		r = inode_commit_row(fs, in);
-	uint64_t lsn = in->last_lsn;
+	uint64_t lsn = in->last_lsn, moved = atomic_load(&fs->moved_lsn);
+	lsn = moved > lsn ? moved : lsn;
 	pthread_rwlock_unlock(&in->lock);
 	if (r == 0 && fd >= 0)
 		r = io_fdatasync(fd);

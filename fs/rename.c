@@ -156,6 +156,8 @@ static int move_locked(struct move *m)
 	m->new_dir->row = *new_dir_row(m);
 	m->dir->row = m->dir_row;
 	m->dir->last_lsn = m->new_dir->last_lsn = m->src->last_lsn;
+	if (inode_is_dir(&m->src->row) || (m->dst && inode_is_dir(&m->dst->row)))
+		atomic_store(&m->fs->moved_lsn, m->src->last_lsn);
 	if (m->dst) {
 		m->dst->last_lsn = m->src->last_lsn;
 		if (m->dst->row.nlink == 0)

@@ -649,10 +649,13 @@ static void give_up(struct settle *s)
 		inode_absorb_native(in);
 		r = inode_commit_row(s->fs, in);
 	}
+	if (lives && r == 0 && in->row.staging_gen && (r = content_ready(s->fs, in)) == 0)
+		r = io_fdatasync(in->fd); /* an unmount leaves nothing unsynced */
 	if (r < 0)
 		log_error("inode %lu: its last changes could not be committed: %s", in->ino,
 			  strerror(-r));
 	retire_locked(s);
+	content_rest(fs, in);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
 }
@@ -696,6 +699,22 @@ void settle_get_stats(struct fs *fs, struct settle_stats *ret_stats)
 	*ret_stats = (struct settle_stats){ t->waiting, t->active, t->failed };
 }
 
+/* Native writes are not in the log: after a crash the staging file is ahead of the row (or behind,
+ * where nothing was synced), and what it says of size and times is the truth. */
+static void take_over_staged(struct fs *fs, struct inode *in)
+{
+	struct stat st;
+	if (!in->row.staging_gen || content_ready(fs, in) < 0)
+		return; /* it has been logged; readers get an error */
+	if (in->staging_whole && fstat(in->fd, &st) == 0 &&
+	    ((uint64_t)st.st_size != in->row.size ||
+	     (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec > in->row.ctime)) {
+		inode_absorb_native(in);
+		inode_mark_dirty(fs, in);
+	}
+	content_rest(fs, in);
+}
+
 static int schedule_number(struct fs *fs, uint64_t ino)
 {
 	struct inode *in;
@@ -703,6 +722,7 @@ static int schedule_number(struct fs *fs, uint64_t ino)
 	if (r < 0)
 		return r == -ESTALE ? 0 : r;
 	pthread_rwlock_wrlock(&in->lock);
+	take_over_staged(fs, in);
 	settle_schedule(fs, in);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
