@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""One promise at a time, each as short as it can be said, cut at every flush and some other places."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import actors
+import power
+
+STATES = 12
+
+
+def native_create_and_fsync(a):
+    file = a.create("f", os.O_RDWR)
+    file.write(a.bytes(5000))
+    file.fsync()
+    yield
+    file.write(a.bytes(5000))
+    file.fsync(os.fdatasync)
+    file.close()
+    yield
+
+
+def native_growth_without_fsync(a):
+    for i in range(4):
+        file = a.create(f"f{i}", os.O_RDWR)
+        file.write(a.bytes(3000))
+        file.close()
+    yield
+
+
+def unmount_syncs_staged_files(a):
+    file = a.create("f", os.O_RDWR)
+    file.write(a.bytes(200000))
+    file.close()
+    yield
+
+
+def large_unsynced_beside_small_synced(a):
+    for i in range(3):
+        file = a.create(f"large{a.round}.{i}")
+        file.write(a.bytes(200000))
+        file.close()
+        file = a.create(f"small{a.round}.{i}")
+        file.write(a.bytes(100))
+        file.fsync()
+        file.close()
+        yield
+
+
+def fsync_through_renamed_directory(a):
+    a.mkdir("d")
+    file = a.create("d/f")
+    file.write(a.bytes(100))
+    file.fsync()
+    a.rename("d", "e")
+    yield
+    file.fsync()
+    file.close()
+    yield
+
+
+def fsync_after_link_and_unlink(a):
+    file = a.create("f")
+    file.write(a.bytes(100))
+    a.link("f", "g")
+    file.fsync()
+    a.unlink("f")
+    file.fsync()
+    file.close()
+    yield
+
+
+def replace_by_rename(a):
+    for i, flags in enumerate([os.O_WRONLY, os.O_RDWR] * 3):
+        file = a.create(f"t{i}", flags)
+        file.write(a.bytes([100, 200000, 300000][i // 2]))
+        yield
+        file.close()
+        a.rename(f"t{i}", "f")
+        yield
+
+
+def replace_by_rename_while_open(a):
+    for i, flags in enumerate([os.O_WRONLY, os.O_RDWR] * 2):
+        file = a.create(f"t{i}", flags)
+        file.write(a.bytes(150000))
+        a.rename(f"t{i}", "f")
+        yield
+        file.close()
+
+
+def rewrite(first, second):
+    def run(a):
+        for length in (100, 200000):
+            name = f"f{length}"
+            file = a.create(name, first)
+            file.write(a.bytes(length))
+            file.fsync()
+            file.close()
+            yield
+            file = a.open_anew(name, second)
+            a.wait(0.2)  # the log is synced meanwhile, and with it the backing filesystem's own
+            file.write(a.bytes(length))
+            a.wait(0.2)
+            file.close()
+            yield
+
+    return run
+
+
+def nameless_is_linked_whole(a):
+    for i, length in enumerate([100, 200000]):
+        file = a.nameless()
+        file.write(a.bytes(length))
+        a.link_nameless(file, f"f{i}")
+        file.close()
+        yield
+
+
+def mapped_overwrite(a):
+    """Overwrites of destaged content, synced and not."""
+    file = a.create("f")
+    file.write(a.bytes(600000))
+    file.fsync()
+    file.close()
+    a.wait(0.5)
+    yield
+    file = a.open("f")
+    for at in (4096, 100352, 300032):
+        file.write(a.bytes(1024), at)
+        file.fsync()
+        yield
+    file.write(a.bytes(20480), 400384)
+    file.truncate(500000)
+    yield
+    file.close()
+
+
+def shrink_and_grow_native(a):
+    file = a.create("f", os.O_RDWR)
+    file.write(a.bytes(100000))
+    file.fsync()
+    for size in (50000, 70000, 0, 3000):
+        file.truncate(size)
+        yield
+        file.fsync()
+        yield
+    file.close()
+
+
+SCENARIOS = {
+    "native_create_and_fsync": native_create_and_fsync,
+    "native_growth_without_fsync": native_growth_without_fsync,
+    "unmount_syncs_staged_files": unmount_syncs_staged_files,
+    "large_unsynced_beside_small_synced": large_unsynced_beside_small_synced,
+    "fsync_through_renamed_directory": fsync_through_renamed_directory,
+    "fsync_after_link_and_unlink": fsync_after_link_and_unlink,
+    "replace_by_rename": replace_by_rename,
+    "replace_by_rename_while_open": replace_by_rename_while_open,
+    "rewrite_mediated": rewrite(os.O_WRONLY, os.O_WRONLY),
+    "rewrite_native": rewrite(os.O_RDWR, os.O_RDWR),
+    "rewrite_native_by_mediated": rewrite(os.O_RDWR, os.O_WRONLY),
+    "nameless_is_linked_whole": nameless_is_linked_whole,
+    "mapped_overwrite": mapped_overwrite,
+    "shrink_and_grow_native": shrink_and_grow_native,
+}
+
+
+class Scripted(actors.Actor):
+    def steps(self, n):
+        yield from SCENARIOS[self.name.rstrip("0")](self)
+
+
+actors.KINDS.update((name, Scripted) for name in SCENARIOS)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("options", [
+    pytest.param("wal_sync_interval=50ms,destage_delay=1h", id="staged"),
+    pytest.param("wal_sync_interval=10s,destage_delay=1h", id="late", marks=pytest.mark.full),
+    pytest.param(power.MOUNT_OPTIONS, id="destaged", marks=pytest.mark.full),
+])
+def test_promise(images, ram, name, options):
+    if name == "mapped_overwrite":
+        options = power.MOUNT_OPTIONS
+    workload = power.Workload((name,), rounds=1, options=options)
+    power.survive(images("ext4"), Path(tempfile.mkdtemp(dir=ram)), workload, STATES,
+                  whole=False, marked=True)
