@@ -275,12 +275,37 @@ static int configure(struct pool *pool, const char *options, struct pool_error *
 	return r;
 }
 
+/* A part that is missing is never made again: it may be on a disk that is not there today. */
+static int check_directories(struct pool *pool, struct pool_error *err)
+{
+	const char *wal_dir = pool->config.wal_dir;
+	struct stat st;
+	for (size_t i = 0; pool_directories[i]; i++) {
+		const char *name = pool_directories[i];
+		if (*wal_dir && !strcmp(name, "wal"))
+			continue;
+		if (!fstatat(pool->dirfd, name, &st, 0) && S_ISDIR(st.st_mode))
+			continue;
+		pool_say(err, "%s: its directory %s is missing; the pool was left as it is",
+			 pool->path, name);
+		return -ENOENT;
+	}
+	if (*wal_dir && (stat(wal_dir, &st) || !S_ISDIR(st.st_mode))) {
+		pool_say(err, "%s: its log directory %.300s (wal_dir) is missing", pool->path,
+			 wal_dir);
+		return -ENOENT;
+	}
+	return 0;
+}
+
 static int open_parts(struct pool *pool, const char *options, bool ro, unsigned wait_ms,
 		      struct pool_error *err)
 {
 	int r = read_super(pool, ro, err);
 	if (r == 0)
 		r = configure(pool, options, err);
+	if (r == 0)
+		r = check_directories(pool, err);
 	if (r == 0)
 		r = take_lock(pool, ro, wait_ms, err);
 	if (r == 0)
