@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from commands import Failed, run, run_json, say, until
+from commands import Failed, run, run_json, until
 
 
 class Device:
@@ -259,15 +259,20 @@ class ZfsFuse(Filesystem):
                 return Path(settings.zfs_fuse) / place / name
         return shutil.which(name)
 
+    def environ(self):
+        """Libraries may have been unpacked beside the programs."""
+        found = Path(self.settings.zfs_fuse or "/").glob("lib/*/libfuse.so.2")
+        return {**os.environ, "LD_LIBRARY_PATH": os.fspath(next(found, Path("/none")).parent)}
+
     def tool(self, name, *words):
-        return run(self.find(self.settings, name), *words)
+        return run(self.find(self.settings, name), *words, env=self.environ())
 
     def format(self):
         Path("/var/run/zfs").mkdir(parents=True, exist_ok=True)
         with open(self.dir.parent / "zfs-fuse.log", "ab") as log:
             self.daemon = subprocess.Popen(
                 [self.find(self.settings, "zfs-fuse"), "--no-daemon", "--no-kstat-mount"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environ())
         time.sleep(3)
         self.tool("zpool", "create", "-f", "-m", self.dir, self.pool, self.device.path)
         self.tool("zfs", "set", "dedup=on", self.pool)
@@ -280,17 +285,20 @@ class ZfsFuse(Filesystem):
 
     def unmount(self):
         if os.path.ismount(self.dir):
+            until(self.export, "the pool could be exported")
+
+    def export(self):
+        try:
             self.tool("zpool", "export", self.pool)
+        except Failed:  # busy for a moment after use
+            time.sleep(1)
+        return not os.path.ismount(self.dir)
 
     def settle(self):
         os.sync()
 
     def destroy(self):
-        super().unmount()
-        try:
-            self.tool("zpool", "destroy", "-f", self.pool)
-        except Failed as reason:
-            say(str(reason))
+        self.unmount()
         self.daemon.terminate()
         self.daemon.wait(timeout=60)
         self.device.detach()
