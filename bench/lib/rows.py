@@ -173,20 +173,24 @@ def copy_stored(b):
     return timed("cp", "--reflink=auto", b.dir / "read-raw", b.dir / "read-raw.copy") * 1000
 
 
-def destage(b, name, seed):
-    """Bytes per second and core that `sync --destage` gets through."""
-    size = b.settings.size << 20
-    run(probe(b.settings.build, "stream"), "write", b.dir / name, size, 50, seed)
+def destage(b, name):
+    """Bytes per second and core that `sync --destage` gets through: one file a core, of one kind."""
+    b.fs.settle()
+    cores = os.cpu_count()
+    each = (b.settings.size << 20) // cores
+    for number in range(cores):
+        run(probe(b.settings.build, "stream"), "write", b.dir / f"{name}-{number}", each, 50,
+            2010 + number)
     seconds = timed(b.fs.program("foldfs"), "sync", "--destage", b.dir)
-    return size / seconds / 1e9 / os.cpu_count()
+    return each / seconds / 1e9
 
 
 def destage_new(b):
-    return destage(b, "destage-1", 2002)
+    return destage(b, "new")
 
 
 def destage_known(b):
-    return destage(b, "destage-2", 2002)
+    return destage(b, "known")
 
 
 def zstd_alone(b):
