@@ -188,13 +188,13 @@ static void random_lives(const struct chunker_params *chunker, uint64_t seed, un
 static void files_come_and_go(void **state)
 {
 	(void)state;
-	random_lives(&small, 2, 30);
+	random_lives(&small, 2, 16);
 }
 
 static void long_chunks_come_and_go(void **state)
 {
 	(void)state;
-	random_lives(&large, 3, 15);
+	random_lives(&large, 3, 12);
 }
 
 /* Between any two steps of a pass somebody stores the bytes that are being collected. */
@@ -409,7 +409,7 @@ static void a_crash_at_any_write_loses_nothing(void **state)
 	(void)state;
 	bool crashed = true;
 	unsigned crashes = 0;
-	for (unsigned n = 1; crashed && n < 400; n += 1 + n / 3) {
+	for (unsigned n = 1; crashed && n < 400; n += 1 + n / 2) {
 		struct model m;
 		struct gc_result r;
 		model_make(&m, 40 + n);
