@@ -250,22 +250,32 @@ static int explain(const struct option *o, const char *value, struct config_erro
 			 value);
 	else if (is_kind(o, "path"))
 		snprintf(err->text, sizeof err->text,
-			 "option %s=%.200s: an absolute path is wanted, of less than %zu bytes",
+			 "option %s=%.200s: an absolute path is wanted, of less than %zu bytes and "
+			 "without control characters",
 			 name, value, o->size);
 	else if (is_kind(o, "text"))
-		snprintf(err->text, sizeof err->text, "option %s=%.64s: at most %zu bytes", name,
-			 value, o->size - 1);
+		snprintf(err->text, sizeof err->text,
+			 "option %s=%.64s: at most %zu bytes, no control characters", name, value,
+			 o->size - 1);
 	else
 		snprintf(err->text, sizeof err->text, "option %s=%.64s: a %s within %s is wanted",
 			 name, value, o->pub.kind, range);
 	return -EINVAL;
 }
 
+/* A line break would make more than one line of foldfs.conf. */
+static bool has_control(const char *value)
+{
+	while (*value && (unsigned char)*value >= ' ')
+		value++;
+	return *value;
+}
+
 static int set_text(struct config *c, const struct option *o, const char *value,
 		    struct config_error *err)
 {
 	size_t n = strlen(value);
-	if (n >= o->size || (is_kind(o, "path") && n && *value != '/'))
+	if (n >= o->size || (is_kind(o, "path") && n && *value != '/') || has_control(value))
 		return explain(o, value, err);
 	memset((char *)c + o->at, 0, o->size);
 	memcpy((char *)c + o->at, value, n);

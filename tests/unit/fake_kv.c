@@ -307,7 +307,8 @@ struct kv_iter *kv_iter_new(struct kv *kv, enum kv_table t, const void *from, si
 	it->down = down;
 	it->inclusive = true;
 	it->at_len = len;
-	memcpy(it->at, from, len);
+	if (len)
+		memcpy(it->at, from, len);
 	SCOPED_LOCK(&kv->lock);
 	kv->iters++;
 	return it;
