@@ -69,14 +69,16 @@ int pack_footer_write(int fd, uint64_t pack, uint64_t end, struct footer_entry *
 	CLEANUP_FREE uint8_t *bytes = malloc(len);
 	if (!bytes)
 		return -ENOMEM;
-	qsort(entries, n, sizeof *entries, entry_order);
 	struct footer_tail tail = {
 		.magic = PACK_FOOTER_MAGIC,
 		.pack = pack,
 		.frames = n,
 		.last_chunk = last_chunk,
 	};
-	memcpy(bytes, entries, n * sizeof *entries);
+	if (n) { /* none: all the frames that the index names have lost their heads */
+		qsort(entries, n, sizeof *entries, entry_order);
+		memcpy(bytes, entries, n * sizeof *entries);
+	}
 	memcpy(bytes + n * sizeof *entries, &tail, sizeof tail);
 	put_le64(bytes + len - sizeof tail.sum, checksum64(bytes, len - sizeof tail.sum));
 	int r = io_write(fd, bytes, len, (off_t)end);
