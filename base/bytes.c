@@ -57,7 +57,7 @@ void *buf_extend(struct buf *b, size_t len)
 {
 	if (b->failed)
 		return NULL;
-	if (len > b->cap - b->len) {
+	if (len > b->cap - b->len || !b->data) { /* NULL means failure: room for nothing is room */
 		size_t cap = b->cap ? b->cap : 256;
 		while (cap - b->len < len)
 			cap *= 2;
