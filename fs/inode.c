@@ -305,6 +305,8 @@ int inode_commit(struct inode *inode, struct change *c)
 
 int inode_commit_row(struct fs *fs, struct inode *inode)
 {
+	if (inode->gone)
+		return 0; /* a row put now would outlive its inode */
 	struct change *c = change_new(fs->pool->extents);
 	if (!c)
 		return -ENOMEM;

@@ -50,6 +50,8 @@ int inode_drop_privileges(fuse_req_t req, struct inode *inode)
 		return -ENOMEM;
 	inode_kill_privileges(req, inode, change_batch(c));
 	inode_stage(inode, c);
+	/* after a write the kernel asks again for sizes and times, not for the mode */
+	fuse_lowlevel_notify_inval_inode(fs->session, inode->ino, -1, 0);
 	return inode_commit(inode, c);
 }
 

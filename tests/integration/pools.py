@@ -112,6 +112,7 @@ class Mount:
             assert not died, f"the daemon died: {describe_status(status)}{self.evidence()}"
             assert status in (0, None), (
                 f"the daemon ended badly: {describe_status(status)}{self.evidence()}")
+            self.check_pool()
         self.check_log()
 
     def unmount(self):
@@ -153,6 +154,11 @@ class Mount:
 
     def gc(self):
         self.foldfs("gc", self.dir, timeout=600)
+
+    def check_pool(self):
+        """Whatever a test did, every row must agree with every other afterwards."""
+        done = self.pool.run("fsck.foldfs", "-n", self.pool.path, code=None, timeout=300)
+        assert done.returncode == 0, f"fsck.foldfs -n: {done.stdout}{done.stderr}"
 
     def expect_log(self, pattern):
         """From here on lines matching PATTERN are no failure."""

@@ -230,6 +230,17 @@ def test_suid_and_sgid_go_when_a_stranger_writes(open_work, settle, way, before,
     assert mode_of(path) == after
 
 
+def test_the_mode_alone_is_fresh_after_a_stranger_wrote(open_work):
+    """stat(1) asks for the mode only, which the kernel thinks it knows."""
+    path = open_work / "f"
+    path.write_bytes(b"x")
+    os.chown(path, *ALICE)
+    path.chmod(0o6777)
+    assert env.run("stat", "-c", "%A", path).stdout.strip() == "-rwsrwsrwx"
+    as_user(BOB, "sh", "-c", f"echo > {path}")
+    assert env.run("stat", "-c", "%A", path).stdout.strip() == "-rwxrwxrwx"
+
+
 def test_suid_stays_when_root_writes(open_work, settle):
     path = open_work / "f"
     path.write_text("x" * 5000)

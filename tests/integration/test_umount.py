@@ -53,6 +53,20 @@ def test_mount_again_at_once(mount):
     assert (mount.dir / "turn4").read_bytes() == noise(MIB, 54)
 
 
+def test_what_was_deleted_just_before_stays_deleted(mount):
+    """Nothing that waits to be destaged or reaped brings a deleted file's row back."""
+    for number in range(20):
+        path = mount.dir / f"f{number}"
+        with open(path, "w+b" if number % 2 else "wb") as file:
+            file.write(noise(5000, number))
+        if number % 3 == 0:
+            path.chmod(0o600)
+        path.unlink()
+    mount.stop()  # fsck.foldfs -n is part of that
+    mount.start()
+    assert not list(mount.dir.iterdir()) and not list((mount.pool.path / "staging").iterdir())
+
+
 def test_umount_is_refused_while_in_use(mount):
     with open(mount.dir / "f", "wb") as file:
         file.write(b"x")
