@@ -186,22 +186,6 @@ static void timespec_of(int64_t ns, struct timespec *ret_ts)
 				     .tv_nsec = rest + (rest < 0 ? 1000000000 : 0) };
 }
 
-/* A staged inode that is not live was left by an earlier mount. If its staging file changed after
- * the row was committed, the kernel may have written it, and size and times are the file's. */
-static void note_leftover(struct fs *fs, struct inode *in)
-{
-	struct inode_row *row = &in->row;
-	struct stat st;
-	if (!row->staging_gen || row->pieces || (row->flags & INODE_MAPPED) ||
-	    row->size > FAR_OFFSET)
-		return;
-	CLEANUP_CLOSE int fd = staging_file(fs->pool->staging, in->ino, row->staging_gen, O_RDONLY);
-	if (fd < 0 || fstat(fd, &st) || clock_ns_of(&st.st_ctim) <= row->ctime)
-		return;
-	in->native_written =
-		(uint64_t)st.st_size != row->size || clock_ns_of(&st.st_mtim) != row->mtime;
-}
-
 int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 {
 	struct shard *s = shard_of(fs, ino);
@@ -216,7 +200,8 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 			inode_free(in);
 			return r == -ENOENT ? -ESTALE : r;
 		}
-		note_leftover(fs, in);
+		/* not live, so left by an earlier mount that could not absorb it */
+		in->native_written = in->row.flags & INODE_NATIVE;
 		insert_locked(s, in);
 	}
 	*ret_inode = in;
@@ -279,7 +264,7 @@ void inode_put(struct fs *fs, struct inode *inode)
 /* Content fields, as opposed to attributes. */
 static void copy_content(struct inode_row *dst, const struct inode_row *src)
 {
-	const uint32_t content_flags = INODE_MAPPED | INODE_INLINE;
+	const uint32_t content_flags = INODE_CONTENT_FLAGS;
 	dst->flags = (dst->flags & ~content_flags) | (src->flags & content_flags);
 	dst->size = src->size;
 	dst->staging_gen = src->staging_gen;
@@ -352,7 +337,7 @@ void inode_hold(struct inode *inode, bool rewrite)
 	inode->held_rewrite = rewrite;
 	inode->held_until_ms = rewrite ? clock_mono_ms() + REWRITE_HOLD_MS : 0;
 	inode->kept = inode->row;
-	inode->row.flags &= ~(uint32_t)(INODE_MAPPED | INODE_INLINE);
+	inode->row.flags &= ~INODE_CONTENT_FLAGS;
 	inode->row.pieces = 0;
 	inode->row.mapped_bytes = 0;
 	inode->row.staging_gen = 0;
@@ -431,6 +416,7 @@ void inode_begin_native(struct inode *inode)
 	if (inode->native_written)
 		return;
 	inode->native_written = true;
+	inode->row.flags |= INODE_NATIVE;
 	timespec_of(inode->row.atime, &ts[0]);
 	timespec_of(inode->row.mtime, &ts[1]);
 	inode->native_ctime = 0;
@@ -454,6 +440,16 @@ void inode_absorb_native(struct inode *inode)
 	struct stat st;
 	if (inode->fd >= 0 && fstat(inode->fd, &st) == 0)
 		take_native(inode, &st, &inode->row);
+}
+
+void inode_end_native(struct inode *inode)
+{
+	if (!inode->native_written)
+		return;
+	inode_absorb_native(inode);
+	inode->native_written = false;
+	inode->row.flags &= ~(uint32_t)INODE_NATIVE;
+	inode->row_dirty = true;
 }
 
 void inode_account_staged(struct fs *fs, struct inode *inode)

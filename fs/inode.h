@@ -112,6 +112,8 @@ void inode_accessed(struct fs *fs, struct inode *inode);
 /* Native writing begins: the staging file gets the row's times, as its own count from here on. The
  * staging file is open. Caller holds the lock. */
 void inode_begin_native(struct inode *inode);
+/* It is over, nothing can write natively any more: size and times go into the row, uncommitted. */
+void inode_end_native(struct inode *inode);
 /* Takes over size and times of a natively written staging file. Caller holds the lock. */
 void inode_absorb_native(struct inode *inode);
 /* Brings staged_blocks, and the pool's sum of them, up to date. Caller holds the lock. */

@@ -51,7 +51,7 @@ int inode_drop_privileges(fuse_req_t req, struct inode *inode)
 	inode_kill_privileges(req, inode, change_batch(c));
 	inode_stage(inode, c);
 	/* after a write the kernel asks again for sizes and times, not for the mode */
-	fuse_lowlevel_notify_inval_inode(fs->session, inode->ino, -1, 0);
+	fuse_lowlevel_notify_inval_inode(fs_of(req)->session, inode->ino, -1, 0);
 	return inode_commit(inode, c);
 }
 

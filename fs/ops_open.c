@@ -68,21 +68,36 @@ static bool register_backing(fuse_req_t req, struct inode *in)
 	return false;
 }
 
+/* The row says so from now on, in one batch with the name of a staging file just made. */
+static int begin_native_writing(struct fs *fs, struct inode *in, bool named_just_now)
+{
+	bool said = in->row.flags & INODE_NATIVE;
+	inode_begin_native(in);
+	lookups_note(fs->lookups, in->ino, LOOKUP_CACHE_STALE, 0);
+	return in->held || (said && named_just_now) ? 0 : inode_commit_row(fs, in);
+}
+
 static int begin_native(fuse_req_t req, struct inode *in, bool writes, bool created)
 {
 	struct fs *fs = fs_of(req);
+	uint64_t lsn = in->last_lsn;
+	uint32_t flags = in->row.flags;
+	if (writes && !in->native_written)
+		in->row.flags |= INODE_NATIVE;
 	int r = content_stage_all(fs, in);
-	if (r < 0)
-		return r;
-	if (!register_backing(req, in))
-		return -ENOTSUP;
+	if (r == 0 && !register_backing(req, in))
+		r = -ENOTSUP;
 	settle_disturb(in, 0,
 		       UINT64_MAX); /* what the kernel writes or keeps open is not seen here */
-	if (writes) {
-		inode_begin_native(in);
-		lookups_note(fs->lookups, in->ino, LOOKUP_CACHE_STALE, 0);
-		if (!created)
+	if (r == 0 && writes && !in->native_written) {
+		r = begin_native_writing(fs, in, in->last_lsn != lsn);
+		if (r == 0 && !created)
 			fuse_lowlevel_notify_inval_inode(fs->session, in->ino, -1, 0);
+	}
+	if (r < 0) {
+		if (!(flags & INODE_NATIVE) && !in->native_written)
+			in->row.flags &= ~(uint32_t)INODE_NATIVE;
+		return r;
 	}
 	in->native_opens++;
 	return 0;
@@ -102,8 +117,8 @@ static int decide_and_begin(fuse_req_t req, struct inode *in, int flags, bool cr
 		*ret_answer = mode_decide(&facts);
 	}
 	if (in->native_written) { /* from here on the daemon keeps the attributes */
-		inode_absorb_native(in);
-		in->native_written = false;
+		inode_end_native(in);
+		inode_mark_dirty(fs, in);
 	}
 	if (ret_answer->mode == OPEN_CACHED) {
 		in->cached_opens++;
@@ -322,7 +337,7 @@ static void last_native_close(fuse_req_t req, struct inode *in)
 		inode_absorb_native(in);
 		in->row_dirty = true;
 		if (staging_idle(in->fd, false) == 1) /* the common case: nothing maps it */
-			in->native_written = false;
+			inode_end_native(in);
 	}
 }
 

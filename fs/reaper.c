@@ -86,7 +86,7 @@ static void forget_held(struct fs *fs, struct inode *in)
 		return;
 	if (in->row.staging_gen && in->row.staging_gen != in->kept.staging_gen)
 		staging_drop(fs->pool->staging, in->ino, in->row.staging_gen);
-	const uint32_t content = INODE_MAPPED | INODE_INLINE;
+	const uint32_t content = INODE_CONTENT_FLAGS;
 	uint32_t flags = in->row.flags & ~content;
 	in->row = in->kept;
 	in->row.flags = flags | (in->kept.flags & content);

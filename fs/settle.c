@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "content.h"
+#include "far.h"
 #include "log.h"
 #include "space.h"
 #include <fcntl.h>
@@ -447,8 +448,7 @@ static int prepare_staged(struct settle *s)
 		r = staging_idle(in->fd, false);
 		if (r <= 0)
 			return r < 0 ? r : -EBUSY;
-		inode_absorb_native(in);
-		in->native_written = false;
+		inode_end_native(in);
 	}
 	r = inode_release_hold(s->fs, in, false);
 	if (r == 0)
@@ -646,7 +646,7 @@ static void give_up(struct settle *s)
 	bool lives = !in->gone && in->row.nlink;
 	int r = lives ? inode_release_hold(s->fs, in, false) : 0;
 	if (r == 0 && lives && in->native_written && content_ready(s->fs, in) == 0) {
-		inode_absorb_native(in);
+		inode_end_native(in);
 		r = inode_commit_row(s->fs, in);
 	}
 	if (lives && r == 0 && in->row.staging_gen && (r = content_ready(s->fs, in)) == 0)
@@ -699,17 +699,16 @@ void settle_get_stats(struct fs *fs, struct settle_stats *ret_stats)
 	*ret_stats = (struct settle_stats){ t->waiting, t->active, t->failed };
 }
 
-/* Native writes are not in the log: after a crash the staging file is ahead of the row (or behind,
- * where nothing was synced), and what it says of size and times is the truth. */
+/* A staging file that is all of the content is as long as the file; if it is not, power went before
+ * the end of it reached the disk. (What the kernel may have written is marked INODE_NATIVE.) */
 static void take_over_staged(struct fs *fs, struct inode *in)
 {
 	struct stat st;
 	if (!in->row.staging_gen || content_ready(fs, in) < 0)
 		return; /* it has been logged; readers get an error */
-	if (in->staging_whole && fstat(in->fd, &st) == 0 &&
-	    ((uint64_t)st.st_size != in->row.size ||
-	     (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec > in->row.ctime)) {
-		inode_absorb_native(in);
+	if (in->staging_whole && !in->native_written && fstat(in->fd, &st) == 0 &&
+	    (uint64_t)st.st_size != in->row.size && in->row.size <= FAR_OFFSET) {
+		in->row.size = (uint64_t)st.st_size;
 		inode_mark_dirty(fs, in);
 	}
 	content_rest(fs, in);

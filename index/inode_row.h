@@ -23,7 +23,12 @@ enum inode_flags {
 	INODE_XATTRS = 4, /* has rows in KV_XATTR: without it getxattr answers at once */
 	INODE_ACL = 8,	  /* one of them is a POSIX ACL */
 	INODE_CAPS = 16,  /* one of them is security.capability */
+	INODE_NATIVE =
+		32, /* the kernel may have written the staging file since: size, mtime and atime
+			      are the staging file's */
 };
+/* Those that describe content, not attributes. */
+#define INODE_CONTENT_FLAGS ((uint32_t)(INODE_MAPPED | INODE_INLINE | INODE_NATIVE))
 
 /* A slice of a chunk, `repeat` times over; chunk 0 is a run of zeros (offset 0, repeat 1). */
 struct piece {
