@@ -40,7 +40,8 @@ struct inode {
 	uint64_t staged_blocks; /* 512-byte blocks, as of the last release */
 	bool staging_whole;	/* the staging file has all of the content, whatever the map says */
 	bool native_written;	/* was open for native writing, and a mapping may still write */
-	int64_t native_ctime;	/* of the staging file when that began: later ones are writes */
+	/* times of the staging file when that began: others are the doing of writers and readers */
+	int64_t native_ctime, native_mtime, native_atime;
 	bool held;
 	bool held_rewrite; /* it replaces content: bring data to disk before the row */
 	struct inode_row kept;

@@ -17,12 +17,16 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#define CLOSE_WAIT_MS 30000u
+
 struct staging {
 	int dirfd;
 	struct kv *kv;
 	struct ids *generations;
 	struct workers *removers;
 	atomic_llong bytes;
+	atomic_ullong
+		awaited; /* removals whose batch is not durable yet: their callbacks need us */
 	atomic_ullong created;
 	pthread_mutex_t sync_lock;
 	unsigned long long synced; /* under sync_lock: creations up to this are durable */
@@ -52,6 +56,15 @@ void staging_close(struct staging *s)
 {
 	if (!s)
 		return;
+	/* the log's waiters are called after those who sync it have been let go */
+	for (unsigned ms = 0; atomic_load(&s->awaited); ms++) {
+		if (ms == CLOSE_WAIT_MS) {
+			log_error("staging: %llu removals were never answered by the log",
+				  atomic_load(&s->awaited));
+			return; /* what they lead to has to stay */
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
 	workers_stop(s->removers);
 	if (s->generations)
 		ids_close(s->generations);
@@ -175,10 +188,12 @@ static void remove_now(struct job *job)
 static void remove_later(void *arg, int err)
 {
 	struct removal *rm = arg;
+	struct staging *s = rm->staging;
 	if (err < 0)
 		free(rm); /* the batch is not durable: the file is still the truth */
 	else
-		workers_queue(rm->staging->removers, &rm->job);
+		workers_queue(s->removers, &rm->job);
+	atomic_fetch_sub(&s->awaited, 1);
 }
 
 void staging_drop_after(struct staging *s, uint64_t ino, uint64_t gen, uint64_t lsn)
@@ -187,6 +202,7 @@ void staging_drop_after(struct staging *s, uint64_t ino, uint64_t gen, uint64_t 
 	if (!rm)
 		return; /* swept at the next mount */
 	*rm = (struct removal){ .job.run = remove_now, .staging = s, .ino = ino, .gen = gen };
+	atomic_fetch_add(&s->awaited, 1);
 	kv_when_durable(s->kv, lsn, remove_later, rm);
 }
 
