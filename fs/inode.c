@@ -311,6 +311,34 @@ void inode_mark_dirty(struct fs *fs, struct inode *inode)
 	fs->inodes->dirty = inode;
 }
 
+/* Any inode of the shard with a number above `after`, referenced; the least of them. */
+static struct inode *next_live(struct shard *s, uint64_t after)
+{
+	struct inode *next = NULL;
+	SCOPED_LOCK(&s->lock);
+	for (size_t b = 0; b < s->n_buckets; b++)
+		for (struct inode *in = s->buckets[b]; in; in = in->hash_next)
+			if (in->ino > after && (!next || in->ino < next->ino))
+				next = in;
+	if (next && next->refs++ == 0)
+		lru_remove_locked(s, next);
+	return next;
+}
+
+void inode_each_live(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inode))
+{
+	for (unsigned i = 0; i < SHARDS; i++) {
+		struct inode *in;
+		for (uint64_t after = 0; (in = next_live(&fs->inodes->shards[i], after));) {
+			after = in->ino;
+			pthread_rwlock_wrlock(&in->lock);
+			fn(fs, in);
+			pthread_rwlock_unlock(&in->lock);
+			inode_put(fs, in);
+		}
+	}
+}
+
 void inode_each_dirty(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inode))
 {
 	pthread_mutex_lock(&fs->inodes->dirty_lock);

@@ -123,6 +123,9 @@ void inode_account_staged(struct fs *fs, struct inode *inode);
 /* Takes every inode off the dirty list and calls fn for each with its lock held. */
 void inode_each_dirty(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inode));
 
+/* Calls fn for every live inode with its lock held; for the way out. */
+void inode_each_live(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inode));
+
 struct membuf *membuf_new(struct fs *fs, size_t cap);
 /* Makes room and makes it the caller's own (a copy when shared). -ENOMEM. */
 int membuf_own(struct fs *fs, struct membuf **mem, size_t cap);

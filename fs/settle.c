@@ -638,24 +638,33 @@ void settle_all(struct fs *fs, bool wait)
 }
 
 /* On the way out: small content is committed as it is, staged files wait for the next mount. */
+static void finish_inode(struct fs *fs, struct inode *in)
+{
+	if (in->gone || in->row.nlink == 0 || !S_ISREG(in->row.mode))
+		return;
+	int r = inode_release_hold(fs, in, false);
+	bool native = in->native_written;
+	if (r == 0 && in->row.staging_gen)
+		r = content_ready(fs, in);
+	if (r == 0 && native) {
+		inode_end_native(in); /* unmounted: nothing can write any more */
+		r = inode_commit_row(fs, in);
+	}
+	if (r == 0 && in->fd >= 0)
+		r = io_fdatasync(in->fd); /* an unmount leaves nothing unsynced */
+	if (r < 0)
+		log_error("inode %lu: its last changes could not be committed: %s", in->ino,
+			  strerror(-r));
+	content_rest(fs, in);
+}
+
 static void give_up(struct settle *s)
 {
 	struct fs *fs = s->fs;
 	struct inode *in = s->inode;
 	pthread_rwlock_wrlock(&in->lock);
-	bool lives = !in->gone && in->row.nlink;
-	int r = lives ? inode_release_hold(s->fs, in, false) : 0;
-	if (r == 0 && lives && in->native_written && content_ready(s->fs, in) == 0) {
-		inode_end_native(in);
-		r = inode_commit_row(s->fs, in);
-	}
-	if (lives && r == 0 && in->row.staging_gen && (r = content_ready(s->fs, in)) == 0)
-		r = io_fdatasync(in->fd); /* an unmount leaves nothing unsynced */
-	if (r < 0)
-		log_error("inode %lu: its last changes could not be committed: %s", in->ino,
-			  strerror(-r));
+	finish_inode(fs, in);
 	retire_locked(s);
-	content_rest(fs, in);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
 }
@@ -685,6 +694,7 @@ void settler_stop(struct fs *fs)
 			wait_quiet_locked(t);
 	}
 	pthread_mutex_unlock(&t->lock);
+	inode_each_live(fs, finish_inode);
 	free(t);
 	fs->settler = NULL;
 }

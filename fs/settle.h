@@ -12,7 +12,8 @@
 struct settler;
 
 int settler_start(struct fs *fs);
-/* Commits what is in memory, leaves staged files for the next mount, stops. */
+/* The mount is gone. Commits what inodes hold, also those whose release never came (a signal ended
+ * the session), leaves staged files, synced, for the next mount; stops. */
 void settler_stop(struct fs *fs);
 
 /* The inode may be destaged from now on. Caller holds its lock; nothing happens when it is waiting
