@@ -169,7 +169,8 @@ static int move_locked(struct move *m)
 /* Directories first, the others by number: see fs.h. */
 static void lock_two(struct inode *a, struct inode *b)
 {
-	if (b && a->ino > b->ino) {
+	bool kinds_differ = b && inode_is_dir(&a->row) != inode_is_dir(&b->row);
+	if (b && (kinds_differ ? inode_is_dir(&b->row) : a->ino > b->ino)) {
 		pthread_rwlock_wrlock(&b->lock);
 		pthread_rwlock_wrlock(&a->lock);
 		return;
