@@ -437,7 +437,33 @@ struct load {
 	struct config *config;
 	struct config_error err;
 	bool failed;
+	const char *at;	     /* of the text, where the next line begins */
+	int line, long_line; /* 1-based; long_line: the first that does not fit, 0 if none */
 };
+
+/* The library cuts lines that do not fit its buffer, and takes the rest for a line of its own. Long
+ * comments are left out instead; any other long line ends the reading, and is complained of. */
+static char *next_line(char *out, int size, void *stream)
+{
+	struct load *load = stream;
+	size_t len = strcspn(load->at, "\n");
+	if (!*load->at)
+		return NULL;
+	const char *from = load->at;
+	size_t blank = strspn(from, " \t");
+	bool comment = from[blank] == '#' || from[blank] == ';';
+	load->at += len + (load->at[len] == '\n');
+	load->line++;
+	if (comment)
+		len = 0;
+	if (len + 2 > (size_t)size) {
+		load->long_line = load->line;
+		return NULL;
+	}
+	memcpy(out, from, len);
+	memcpy(out + len, "\n", 2);
+	return out;
+}
 
 static int take_line(void *user, const char *section, const char *name, const char *value)
 {
@@ -482,10 +508,18 @@ int config_load(struct config *c, int dirfd, const char *name, struct config_err
 	}
 	memcpy(text, data, len);
 	text[len] = 0;
-	r = ini_parse_string(text, take_line, &load);
+	load.at = text;
+	r = ini_parse_stream(next_line, &load, take_line, &load);
 	if (r < 0) {
 		snprintf(err->text, sizeof err->text, "%s: not enough memory", name);
 		return -ENOMEM;
+	}
+	if (r == 0 && load.long_line) {
+		snprintf(err->text, sizeof err->text,
+			 "%s, line %d: it is too long (at most 197 bytes); give a shorter path, or "
+			 "the option with -o",
+			 name, load.long_line);
+		return -EINVAL;
 	}
 	return r ? bad_line(name, r, &load, err) : 0;
 }

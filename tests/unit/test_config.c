@@ -174,6 +174,20 @@ static int load_text(const char *text, size_t len)
 	return r;
 }
 
+/* The library would take the rest of a long line for a line of its own. */
+static void long_lines(void **state)
+{
+	(void)state;
+	char text[1024];
+	snprintf(text, sizeof text, "# %0200d ro = yes\nmode = native\n", 7);
+	assert_int_equal(load_text(text, strlen(text)), 0);
+	assert_int_equal(conf.mode, IO_MODE_NATIVE);
+	assert_false(conf.read_only);
+	snprintf(text, sizeof text, "\nlog = /%0300d\nmode = native\n", 7);
+	assert_int_equal(load_text(text, strlen(text)), -EINVAL);
+	assert_non_null(strstr(err.text, "foldfs.conf, line 2: it is too long"));
+}
+
 static void test_the_file(void **state)
 {
 	(void)state;
@@ -224,6 +238,7 @@ static void test_what_is_printed_is_read_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(long_lines),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_every_kind_of_value),
 		cmocka_unit_test(test_what_is_refused),
