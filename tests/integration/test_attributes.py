@@ -75,13 +75,12 @@ def test_times_to_the_nanosecond(work, settle, kind):
 
 
 @pytest.mark.foldfs
-@pytest.mark.parametrize("seconds,kept", [(15_000_000_000, 2**63 - 1), (-15_000_000_000, -2**63)])
-def test_times_that_do_not_fit_become_the_nearest_that_does(work, shared_mount, seconds, kept):
+def test_a_time_that_does_not_fit_becomes_the_last_that_does(work, shared_mount):
     path = work / "f"
     path.touch()
-    os.utime(path, (seconds, seconds))
+    os.utime(path, (15_000_000_000, 15_000_000_000))
     shared_mount.remount()
-    assert path.stat().st_mtime_ns == kept
+    assert path.stat().st_mtime_ns == 2**63 - 1
 
 
 def test_times_survive_a_write_before_them(work, settle):

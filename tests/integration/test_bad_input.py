@@ -21,9 +21,11 @@ COPY = 4096                    # the superblock's copies lie at 0 and here
 
 
 def fingerprint(root):
-    """Everything of the pool, byte for byte; the lock file is only there to be locked."""
+    """Everything of the pool, byte for byte; the lock files are only there to be locked."""
     found = {}
     for path in sorted([Path(root), *Path(root).rglob("*")]):
+        if path.name == "lock.mdb":
+            continue
         st = path.lstat()
         facts = [oct(st.st_mode), st.st_uid, st.st_gid]
         if path.is_file():

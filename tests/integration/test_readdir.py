@@ -99,7 +99,8 @@ def test_cookies_stay_valid_while_entries_go(work, settle):
             os.unlink(os.fsencode(work) + b"/" + name)
         stream.seek(seen[-1][0])
         left = stream.names()
-    assert left == [name for index, name in enumerate(rest) if index % 3]
+    gone = set(rest[::3])      # whether these still show in a stream already open is up to the cache
+    assert [name for name in left if name not in gone] == [n for n in rest if n not in gone]
     assert len(names) == 1200
 
 
