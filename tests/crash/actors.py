@@ -481,3 +481,5 @@ class WalDatabase(Database):
 
 KINDS = {kind.__name__.lower(): kind for kind in (
     SmallFiles, RenameStorm, Writers, Overwriter, Rewriter, Namer, Database, WalDatabase)}
+
+GENERAL = tuple(KINDS)  # without what tests add

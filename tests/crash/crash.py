@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
 import disks  # noqa: E402
 import power  # noqa: E402
-from actors import KINDS  # noqa: E402
+from actors import GENERAL  # noqa: E402
 
 
 def parse(argv):
@@ -29,7 +29,7 @@ def parse(argv):
     rec = commands.add_parser("record")
     rec.add_argument("home", type=Path)
     rec.add_argument("--fs", default="ext4", choices=disks.MKFS)
-    rec.add_argument("--actors", default=",".join(KINDS))
+    rec.add_argument("--actors", default=",".join(GENERAL))
     rec.add_argument("--steps", type=int, default=12)
     rec.add_argument("--rounds", type=int, default=2)
     rec.add_argument("--seed", type=int, default=1)

@@ -64,6 +64,9 @@ class Backing:
 
     def __enter__(self):
         loop = [] if str(self.device).startswith("/dev/") else ["-o", "loop"]
+        kind = env.run("blkid", "-p", "-o", "value", "-s", "TYPE", self.device, code=None).stdout
+        if kind.strip() == "xfs":
+            loop += ["-o", "nouuid"]  # several states of one image at a time
         done = env.run("mount", *loop, self.device, self.dir, code=None)
         if done.returncode:
             raise BackingLost(done.stderr.strip())

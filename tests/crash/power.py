@@ -45,6 +45,8 @@ class Recording:
     log: Path
     workload: Workload
     actors: list
+    parallel: int = 2       # btrfs wants its images one at a time, as they have one uuid
+    begin: int = 0          # records before this one only set the scene
 
 
 @dataclass(frozen=True, order=True)
@@ -95,7 +97,8 @@ def record(image, home, workload, checked=True):
                     actor.sync_ends()
     finally:
         recorder.done()
-    recording = Recording(Path(image), home / "blocks", workload, actors)
+    parallel = 1 if Path(image).name.startswith("btrfs") else 2
+    recording = Recording(Path(image), home / "blocks", workload, actors, parallel)
     for actor in actors:
         actor.mark = None
     with open(home / "recording.pickle", "wb") as file:
@@ -129,7 +132,7 @@ def plan(recording, limit=None, seed=1, marked=False):
     MARKED: none before the first operation and after the last unmount."""
     records = read_log(recording.log)
     marks = [number for number, rec in enumerate(records) if rec.kind == MARK]
-    first, last = (marks[0], marks[-1]) if marked else (0, len(records))
+    first, last = (marks[0], marks[-1]) if marked else (recording.begin, len(records))
     chooser = random.Random(seed)
     hardest, others, pending = [], [], 0
     ends = set(boundaries(records))
@@ -232,10 +235,9 @@ def survive(image, home, workload, at_least, whole=True, marked=False):
 def judge(recording, home, at_least, whole=True, marked=False):
     """Leaves the recording in HOME when it fails."""
     everything = plan(recording, marked=marked)
-    boundaries = sum(state.mode == "none" for state in everything.states) if whole else 0
-    limit = min(max(at_least, boundaries * 4 // 3 + 1), everything.there)
+    limit = min(max(at_least, everything.flushes * 4 // 3 + 2 if whole else 0), everything.there)
     chosen = plan(recording, limit, marked=marked)
-    outcome = run_states(recording, chosen.states, home)
+    outcome = run_states(recording, chosen.states, home, recording.parallel)
     survived = outcome.tried - len(outcome.failures)
     print(f"{','.join(recording.workload.kinds)}: {survived} of {outcome.tried} states survived, "
           f"of {everything.there} there are, with {everything.flushes} flushes"
@@ -268,8 +270,9 @@ def survive_recovery(recording, state, home, at_least):
             served.unmount()
     finally:
         recorder.done()
-    judge(Recording(home / "image", home / "blocks", recording.workload, recording.actors), home,
-          at_least)
+    begin = max(n for n, rec in enumerate(read_log(home / "blocks")) if rec.kind == MARK)
+    judge(Recording(home / "image", home / "blocks", recording.workload, recording.actors,
+                    recording.parallel, begin), home, at_least)
 
 
 def forget(home):

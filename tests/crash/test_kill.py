@@ -16,10 +16,10 @@ import pytest
 
 import env
 import power
-from actors import KINDS
+from actors import GENERAL
 from disks import POOL_OPTIONS, Served, fsck
 
-ALL = tuple(KINDS)
+ALL = GENERAL
 POINTS = ("write", "fdatasync", "fsync", "fsync_dir", "rename", "wal_write", "wal_sync", "wal_allocate",
           "checkpoint", "pack_create", "pack_write", "pack_read")
 LIMIT = 100000

@@ -7,9 +7,9 @@ import os
 import pytest
 
 import power
-from actors import KINDS
+from actors import GENERAL
 
-ALL = tuple(KINDS)
+ALL = GENERAL
 FULL_STATES = int(os.environ.get("FOLDFS_CRASH_STATES", "20000"))
 MIXED = power.Workload(ALL, steps=3, rounds=2, seed=1)
 
