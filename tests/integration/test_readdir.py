@@ -106,7 +106,7 @@ def test_cookies_stay_valid_while_entries_go(work, settle):
 
 def test_deleting_while_listing_meets_everything(work, settle):
     """rm -r: unlink each entry as it is found."""
-    names = fill(work, 5000)
+    names = fill(work, 3000)
     settle()
     with DirStream(work) as stream:
         gone = []
