@@ -35,7 +35,6 @@ static void look_at_staging_name(struct check *k, const char *name)
 		check_note(k, "staging/%.80s is no file of foldfs", name);
 		return;
 	}
-	k->max_gen = gen > k->max_gen ? gen : k->max_gen;
 	if (inode_row_get(k->pool->kv, ino, &row) < 0 || row.staging_gen != gen)
 		check_note(k, "staging/%s belongs to no inode: the next mount removes it", name);
 }

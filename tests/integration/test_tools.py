@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: MIT
+"""The programs beside the mount: what du and df count, what fsck finds, logs, services, namespaces."""
+
+import json
+import os
+import socket
+import subprocess
+
+import pytest
+
+import env
+import pools
+from pattern import noise
+
+pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
+
+MIB = 1 << 20
+
+
+# ---- du
+
+
+def du(mount, *names):
+    return mount.json("du", *(mount.dir / name for name in names))
+
+
+def near(value, wanted, slack=64 << 10):
+    return abs(value - wanted) <= slack
+
+
+def test_du_tells_shared_from_exclusive(mount):
+    (mount.dir / "alone").write_bytes(noise(4 * MIB, 1))
+    (mount.dir / "twin").write_bytes(noise(4 * MIB, 2))
+    (mount.dir / "other").write_bytes(noise(4 * MIB, 2))
+    mount.destage()
+    alone, twin = du(mount, "alone", "twin")
+    assert alone["apparent"] == twin["apparent"] == alone["logical"] == 4 * MIB
+    assert near(alone["stored"], 4 * MIB) and alone["shared"] == 0
+    assert near(twin["stored"], 4 * MIB) and twin["exclusive"] == 0
+    assert alone["path"] == str(mount.dir / "alone")
+    os.unlink(mount.dir / "other")
+    mount.sync()
+    twin, = du(mount, "twin")
+    assert twin["shared"] == 0 and near(twin["exclusive"], 4 * MIB)
+
+
+def test_du_of_a_tree_counts_within_it_once(mount):
+    for name in ("a/x", "a/b/y", "c"):
+        (mount.dir / name).parent.mkdir(exist_ok=True, parents=True)
+        (mount.dir / name).write_bytes(noise(2 * MIB, 7 if name != "c" else 8))
+    os.link(mount.dir / "a/x", mount.dir / "a/link")
+    mount.destage()
+    tree, = du(mount, "a")
+    assert tree["files"] == 2 and tree["directories"] == 2
+    assert tree["apparent"] == 4 * MIB
+    assert near(tree["stored"], 2 * MIB) and tree["shared"] == 0
+    everything, = du(mount, ".")
+    assert near(everything["exclusive"], 4 * MIB)
+
+
+def test_du_of_a_clone_and_of_holes(mount):
+    (mount.dir / "one").write_bytes(noise(3 * MIB))
+    with open(mount.dir / "sparse", "wb") as file:
+        file.truncate(1 << 40)
+        file.seek(1 << 39)
+        file.write(noise(MIB, 3))
+    mount.destage()
+    env.run("cp", mount.dir / "one", mount.dir / "two")
+    mount.destage()
+    one, two, sparse = du(mount, "one", "two", "sparse")
+    assert one["exclusive"] == two["exclusive"] == 0 and near(two["shared"], 3 * MIB)
+    assert sparse["apparent"] == 1 << 40 and near(sparse["logical"], MIB)
+
+
+def test_du_wants_paths_of_one_mount(mount, home):
+    (mount.dir / "f").write_text("x")
+    done = mount.foldfs("du", mount.dir / "f", home, code=1)
+    assert str(home) in done.stderr
+    done = mount.foldfs("du", mount.dir / "nothing", code=1)
+    assert "nothing" in done.stderr
+
+
+def test_df_adds_up(mount):
+    (mount.dir / "f").write_bytes(noise(4 * MIB))
+    (mount.dir / "g").write_bytes(noise(4 * MIB))
+    (mount.dir / "z").write_bytes(b"text " * MIB)
+    mount.destage()
+    df = mount.json("df")
+    assert df["files"] == 3 and df["directories"] == 1 and df["inodes"] == 4
+    assert df["destaged"] == df["logical"] == 13 * MIB == df["apparent"]
+    assert df["unique"] < 9 * MIB + MIB and df["compressed"] < df["unique"]
+    assert df["ratios"]["dedup"] == pytest.approx(df["destaged"] / df["unique"])
+    parts = sum(df[part] for part in ("packs", "index", "log", "staging", "cache", "reserve"))
+    assert df["used"] == parts and df["damaged_rows"] == 0
+
+
+# ---- fsck
+
+
+@pytest.fixture
+def filled(pool):
+    mount = pools.Mount(pool).start()
+    for number in range(5):
+        (mount.dir / f"f{number}").write_bytes(noise(700_000, number))
+    mount.destage()
+    mount.stop()
+    return pool
+
+
+def test_fsck_names_a_damaged_frame(filled):
+    pack = next((filled.path / "packs").iterdir())
+    with open(pack, "r+b") as file:
+        file.seek(80)
+        file.write(b"\xff" * 8)
+    done = filled.fsck("-n", code=4)
+    assert "is damaged" in done.stdout and "error" in done.stdout and done.stderr == ""
+    tree = json.loads(filled.fsck("-n", "--json", code=4).stdout)
+    assert tree["clean"] is False and tree["errors"] == len(tree["found"]) > 0
+
+
+def test_fsck_names_a_missing_pack(filled):
+    pack = next((filled.path / "packs").iterdir())
+    pack.rename(filled.home / "away")
+    done = filled.fsck("-n", code=4)
+    assert "is missing" in done.stdout
+
+
+def test_fsck_after_a_crash_finds_nothing(mount):
+    for number in range(30):
+        (mount.dir / f"f{number}").write_bytes(noise(200_000, number))
+    mount.kill()
+    done = mount.pool.fsck("-n", "-f", "-v")
+    assert "clean" in done.stdout
+    mount.start()
+
+
+def test_fsck_cannot_repair_and_says_so(filled):
+    for option in ("-p", "-y", "-a"):
+        done = filled.fsck(option, code=16)
+        assert option in done.stderr and "repair" in done.stderr
+
+
+# ---- the daemon's surroundings
+
+
+def test_the_log_lands_in_the_pool(pool):
+    mount = pools.Mount(pool)
+    environ = {k: v for k, v in pool.environ.items() if k != "JOURNAL_STREAM"}
+    env.run(env.binary("mount.foldfs"), pool.path, mount.dir, "-o", "log_level=debug",
+            env=environ)
+    mount.pid = pool.owner()
+    try:
+        assert (pool.path / "foldfs.log").exists()
+        assert os.readlink(f"/proc/{mount.pid}/fd/2") == str(pool.path / "foldfs.log")
+        assert os.readlink(f"/proc/{mount.pid}/cwd") == "/"
+    finally:
+        mount.stop()
+    pool.fsck()
+
+
+def test_the_daemon_keeps_no_descriptor_of_its_caller(pool):
+    """A pipe from mount.foldfs ends with it: whoever reads it does not wait for the daemon."""
+    mount = pools.Mount(pool)
+    done = subprocess.run([env.binary("mount.foldfs"), "-v", pool.path, mount.dir],
+                          env=pool.environ, capture_output=True, timeout=60 * env.SLOW)
+    mount.pid = pool.owner()
+    assert done.returncode == 0
+    mount.stop()
+
+
+def test_systemd_is_told(pool, home):
+    mount = pools.Mount(pool)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(home / "notify"))
+        server.settimeout(60)
+        env.run(env.binary("mount.foldfs"), pool.path, mount.dir, "-o", f"log={mount.log}",
+                env={**pool.environ, "NOTIFY_SOCKET": str(home / "notify")})
+        text = server.recv(4096).decode()
+    mount.pid = pool.owner()
+    assert "READY=1" in text.splitlines() and f"MAINPID={mount.pid}" in text.splitlines()
+    mount.stop()
+
+
+def test_foreground(pool):
+    mount = pools.Mount(pool)
+    daemon = subprocess.Popen([env.binary("mount.foldfs"), "--foreground", pool.path, mount.dir],
+                              env=pool.environ, stderr=subprocess.PIPE, text=True)
+    env.until(lambda: os.path.ismount(mount.dir), "mounted")
+    (mount.dir / "f").write_text("x")
+    pool.run("umount.foldfs", mount.dir)
+    assert daemon.wait(60) == 0
+
+
+def test_a_pool_with_an_odd_name(home):
+    place = home / "a, b\\c d"
+    place.mkdir()
+    mount = pools.Mount(pools.Pool(place), log=None).start()
+    (mount.dir / "f").write_text("x")
+    assert mount.stats()["pool"] == str(mount.pool.path)
+    mount.pool.run("umount.foldfs", mount.pool.path)
+    assert not os.path.ismount(mount.dir)
+    mount.start()
+    assert (mount.dir / "f").read_text() == "x"
+    mount.stop()
+
+
+def test_a_very_long_pool_path(home):
+    """Longer than the address of a socket may be."""
+    place = home
+    for _ in range(4):
+        place = place / ("long" * 20)
+    place.mkdir(parents=True)
+    mount = pools.Mount(pools.Pool(place), directory=home / "mnt").start()
+    assert mount.stats()["mounted"] is True
+    mount.stop()
+
+
+def test_a_copy_in_another_namespace_does_not_hold_umount(mount):
+    """Everything is synced, the sentence says who goes on, and the daemon ends with the copy."""
+    env.need_tool("unshare")
+    copy = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c",
+                             "echo; exec sleep 600"], stdout=subprocess.PIPE)
+    copy.stdout.readline()
+    try:
+        (mount.dir / "f").write_bytes(noise(MIB))
+        done = mount.pool.run("umount.foldfs", mount.dir)
+        assert "namespace" in done.stderr and not os.path.ismount(mount.dir)
+        assert pools.alive(mount.pid)
+    finally:
+        copy.kill()
+        copy.wait()
+    pid, mount.pid = mount.pid, None
+    env.until(lambda: not pools.alive(pid), "the daemon has ended", timeout=60)
+    pools.reap(pid)
+    mount.start()
+    assert (mount.dir / "f").read_bytes() == noise(MIB)
+
+
+def test_options_of_mkfs_stay_with_the_pool(home):
+    pool = pools.Pool(home, destage_delay="7s", cache_size="32M", label="my pool")
+    text = (pool.path / "foldfs.conf").read_text()
+    assert "destage_delay = 7000ms" in text and "cache_size = 32M" in text and "label" not in text
+    mount = pools.Mount(pool).start()
+    stats = mount.stats()
+    assert stats["label"] == "my pool" and stats["cache"]["region_bytes"] == 32 * MIB
+    mount.stop()
+
+
+def test_strangers_may_not_ask(mount):
+    """The socket is for root and the pool's owner."""
+    env.need_tool("setpriv")
+    done = subprocess.run(["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups",
+                           env.binary("foldfs"), "stats", mount.dir],
+                          env=mount.pool.environ, capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
