@@ -232,10 +232,9 @@ static int take_lock(struct pool *pool, bool read_only, unsigned wait_ms, struct
 	return 0;
 }
 
-static int read_super(struct pool *pool, bool read_only, struct pool_error *err)
+static int read_super(struct pool *pool, bool read_only, bool *ret_damaged, struct pool_error *err)
 {
-	bool damaged = false;
-	int r = super_read(pool->dirfd, &pool->super, &damaged);
+	int r = super_read(pool->dirfd, &pool->super, ret_damaged);
 	if (r == -ENOENT)
 		pool_say(err,
 			 "%s is not a foldfs pool (it has no superblock); mkfs.foldfs makes one",
@@ -256,9 +255,18 @@ static int read_super(struct pool *pool, bool read_only, struct pool_error *err)
 			 "%s uses features that this foldfs can only read: mount it with -o ro",
 			 pool->path);
 	}
-	if (r == 0 && damaged)
-		log_warn("%s: one of two copies of the superblock is damaged", pool->path);
 	return r;
+}
+
+/* Who holds the lock and may write makes the damaged copy good again. */
+static void mend_super(struct pool *pool, bool read_only)
+{
+	int r = read_only ? 0 : super_write(pool->dirfd, &pool->super);
+	log_warn("%s: one of two copies of the superblock was damaged%s%s", pool->path,
+		 read_only ? ""
+		 : r < 0   ? " and cannot be written: "
+			   : " and has been written anew",
+		 r < 0 ? strerror(-r) : "");
 }
 
 static int configure(struct pool *pool, const char *options, struct pool_error *err)
@@ -301,13 +309,16 @@ static int check_directories(struct pool *pool, struct pool_error *err)
 static int open_parts(struct pool *pool, const char *options, bool ro, unsigned wait_ms,
 		      struct pool_error *err)
 {
-	int r = read_super(pool, ro, err);
+	bool damaged = false;
+	int r = read_super(pool, ro, &damaged, err);
 	if (r == 0)
 		r = configure(pool, options, err);
 	if (r == 0)
 		r = check_directories(pool, err);
 	if (r == 0)
 		r = take_lock(pool, ro, wait_ms, err);
+	if (r == 0 && damaged)
+		mend_super(pool, ro);
 	if (r == 0)
 		r = open_kv(pool, ro, err);
 	if (r < 0)

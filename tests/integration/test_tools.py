@@ -191,13 +191,14 @@ def test_foreground(pool):
     assert daemon.wait(60) == 0
 
 
-def test_a_pool_with_an_odd_name(home):
-    place = home / "a, b\\c d"
-    place.mkdir()
-    mount = pools.Mount(pools.Pool(place), log=None).start()
+def test_a_pool_with_an_odd_name(pool):
+    odd = pool.home / "a, b\\c d"
+    pool.path.rename(odd)
+    pool.path = odd
+    mount = pools.Mount(pool, directory=pool.home / "m, n\\o p").start()
     (mount.dir / "f").write_text("x")
-    assert mount.stats()["pool"] == str(mount.pool.path)
-    mount.pool.run("umount.foldfs", mount.pool.path)
+    assert mount.stats()["pool"] == str(odd)
+    pool.run("umount.foldfs", odd)
     assert not os.path.ismount(mount.dir)
     mount.start()
     assert (mount.dir / "f").read_text() == "x"
