@@ -18,6 +18,7 @@ struct fuse_session;
 struct fs_counters {
 	atomic_ullong creates, lookups, unlinks, renames, opens_native, opens_cached, opens_direct;
 	atomic_ullong read_bytes, written_bytes, reads_waited, fsyncs, clones, clone_bytes;
+	atomic_ullong reaped;
 	atomic_ullong destaged_files, destaged_bytes, destage_cancelled;
 };
 
@@ -42,7 +43,8 @@ struct fs {
 	struct reaper *reaper;
 	struct ticker *ticker;
 	struct collector *collector;
-	atomic_int space; /* enum space_level */
+	uint64_t inodes_before; /* in the index when the mount began */
+	atomic_int space;	/* enum space_level */
 	uint64_t staging_limit;
 	pthread_mutex_t space_lock; /* of the next */
 	bool reserve_held;

@@ -115,6 +115,9 @@ static int fs_start(struct fs *fs)
 	pthread_rwlock_init(&fs->names, NULL);
 	fs->pool->on_failure = metadata_failed;
 	fs->pool->on_failure_arg = fs;
+	struct kv_stats rows; /* exact: the engine opens with a checkpoint */
+	kv_get_stats(fs_kv(fs), &rows);
+	fs->inodes_before = rows.rows[KV_INODE];
 	fs->lookups = lookups_new();
 	if (!fs->lookups)
 		return -ENOMEM;

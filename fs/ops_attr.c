@@ -60,6 +60,8 @@ static int set_size(struct fs *fs, struct inode *in, uint64_t size)
 	int r = content_ready(fs, in);
 	if (r < 0)
 		return r;
+	if (in->native_written && !in->native_opens && staging_idle(in->fd, false) == 1)
+		inode_end_native(in); /* sizes beyond the staging file's are possible again */
 	if (!in->native_written || in->fd < 0) {
 		r = content_truncate(fs, in, size);
 	} else {
@@ -196,13 +198,15 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino)
 		return;
 	}
 	uint64_t own = space.packs + space.index + space.wal + space.staging + space.cache;
+	uint64_t inodes = fs->inodes_before + atomic_load(&fs->count.creates) -
+			  atomic_load(&fs->count.reaped);
 	struct statvfs st = {
 		.f_bsize = 4096,
 		.f_frsize = 4096,
 		.f_blocks = (own + space.backing_free) / 4096,
 		.f_bfree = space.backing_free / 4096,
 		.f_bavail = space.backing_avail / 4096,
-		.f_files = space.inodes + space.backing_free / 4096,
+		.f_files = inodes + space.backing_free / 4096,
 		.f_ffree = space.backing_free / 4096,
 		.f_favail = space.backing_avail / 4096,
 		.f_namemax = 255,

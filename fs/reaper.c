@@ -110,6 +110,7 @@ static int reap_locked(struct fs *fs, struct inode *in)
 	if (r < 0)
 		return r;
 	in->gone = true;
+	atomic_fetch_add(&fs->count.reaped, 1);
 	in->row_dirty = false;
 	membuf_unref(fs, in->mem);
 	in->mem = NULL;

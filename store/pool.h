@@ -55,7 +55,6 @@ struct pool_space {
 	uint64_t backing_total, backing_free, backing_avail; /* bytes, statvfs */
 	uint64_t logical; /* sum of the files' mapped, inline and staged bytes */
 	uint64_t packs, index, wal, staging, cache, reserve; /* bytes allocated on disk */
-	uint64_t inodes;
 };
 int pool_space(struct pool *pool, struct pool_space *ret_space);
 /* Lets go of (or makes again) POOL/reserve, so that deletes and checkpoints work on a full disk. */

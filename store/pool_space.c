@@ -44,7 +44,6 @@ int pool_space(struct pool *pool, struct pool_space *ret_space)
 	s.staging = staging_bytes(pool->staging);
 	s.cache = allocated_in(pool->dirfd, "cache");
 	s.reserve = allocated(pool->dirfd, "reserve");
-	s.inodes = kv.rows[KV_INODE];
 	*ret_space = s;
 	return 0;
 }
