@@ -13,6 +13,7 @@
 #include "io.h"
 #include "log.h"
 #include "pool_impl.h"
+#include "wal_home.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -113,7 +114,11 @@ int pool_open_kv(struct pool *pool, bool read_only)
 		.on_failure_arg = pool,
 	};
 	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
-	return kv_open(&opt, &pool->kv, &pool->recovery);
+	int home = wal_home_check(pool->wal_fd, pool->super.uuid);
+	int r = home < 0 && home != -ENOENT ? home : kv_open(&opt, &pool->kv, &pool->recovery);
+	if (r == 0 && home < 0 && !read_only)
+		r = wal_home_claim(pool->wal_fd, pool->super.uuid);
+	return r == -ENOSPC && pool->kv ? 0 : r; /* there will be room at another time */
 }
 
 int pool_close_kv(struct pool *pool)

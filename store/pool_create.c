@@ -8,6 +8,7 @@
 #include "pool.h"
 #include "pool_impl.h"
 #include "rows_format.h"
+#include "wal_home.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -75,7 +76,7 @@ static int make_contents(struct pool *pool, const char **ret_what)
 	}
 	*ret_what = "foldfs.conf";
 	int r = write_config(pool);
-	*ret_what = "index";
+	*ret_what = "index or log";
 	if (r == 0)
 		r = make_index(pool);
 	if (r == 0) {
@@ -126,6 +127,16 @@ static int fill_super(const struct config *config, struct super *ret_super)
 	return chunker_check(&s.chunker);
 }
 
+/* A log directory that was ours for a moment is free again. */
+static void disown_log(const struct pool *pool, int err)
+{
+	const char *where = pool->config.wal_dir;
+	CLEANUP_CLOSE int fd =
+		*where && err != -ESTALE ? open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd >= 0 && wal_home_check(fd, pool->super.uuid) == 0)
+		unlinkat(fd, WAL_HOME_OWNER, 0);
+}
+
 static int create_in(struct pool *pool, struct pool_error *err)
 {
 	const char *what = "";
@@ -144,8 +155,9 @@ static int create_in(struct pool *pool, struct pool_error *err)
 	r = pool->lockfd < 0 ? -errno : make_contents(pool, &what);
 	if (r < 0) {
 		unmake(pool->dirfd);
+		disown_log(pool, r);
 		pool_say(err, "%s: no pool was made, %s could not be written: %s", pool->path, what,
-			 strerror(-r));
+			 r == -ESTALE ? "wal_dir belongs to another pool" : strerror(-r));
 	}
 	return r;
 }

@@ -254,3 +254,24 @@ def test_strangers_may_not_ask(mount):
                            env.binary("foldfs"), "stats", mount.dir],
                           env=mount.pool.environ, capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_log_on_another_device(home):
+    wal = home / "wal"
+    wal.mkdir()
+    pool = pools.Pool(home, wal_dir=wal)
+    mount = pools.Mount(pool).start()
+    (mount.dir / "f").write_bytes(noise(MIB))
+    mount.kill()
+    assert any(path.name.startswith("wal-") for path in wal.iterdir())
+    mount.start()
+    (mount.dir / "g").write_bytes(noise(MIB))
+    mount.stop()
+    second = home / "second"
+    done = pool.run("mkfs.foldfs", "-o", f"wal_dir={wal}", second, code=1)
+    assert "belongs to another pool" in done.stderr and not second.exists()
+    done = pool.run("mkfs.foldfs", "-o", f"wal_dir={home}/nowhere", second, code=1)
+    assert not second.exists()
+    mount.start()
+    assert (mount.dir / "g").read_bytes() == noise(MIB)
+    mount.stop()

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+#include "wal_home.h"
+#include "cleanup.h"
+#include "io.h"
+#include <errno.h>
+#include <stdio.h>
+
+#define TEXT_LEN 33u
+
+static void text_of(const uint8_t pool_uuid[16], char ret_text[TEXT_LEN + 1])
+{
+	for (size_t i = 0; i < 16; i++)
+		snprintf(ret_text + 2 * i, 3, "%02x", pool_uuid[i]);
+	ret_text[TEXT_LEN - 1] = '\n';
+	ret_text[TEXT_LEN] = 0;
+}
+
+int wal_home_check(int dirfd, const uint8_t pool_uuid[16])
+{
+	CLEANUP_FREE void *data = NULL;
+	char text[TEXT_LEN + 1];
+	size_t len;
+	int r = io_slurp(dirfd, WAL_HOME_OWNER, 4096, &data, &len);
+	if (r < 0)
+		return r;
+	text_of(pool_uuid, text);
+	return len == TEXT_LEN && !memcmp(data, text, len) ? 0 : -ESTALE;
+}
+
+int wal_home_claim(int dirfd, const uint8_t pool_uuid[16])
+{
+	char text[TEXT_LEN + 1];
+	text_of(pool_uuid, text);
+	return io_replace_file(dirfd, WAL_HOME_OWNER, text, TEXT_LEN, 0600);
+}
