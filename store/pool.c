@@ -76,20 +76,6 @@ static int open_wal_dir(struct pool *pool)
 	return fd < 0 ? -errno : fd;
 }
 
-/* A log directory says whose it is, since an empty one could be anybody's. One that does not say is
- * taken: it is new, or was moved by hand. */
-static int claim_wal_dir(struct pool *pool, bool read_only)
-{
-	CLEANUP_FREE void *owner = NULL;
-	size_t len;
-	int r = io_slurp(pool->wal_fd, "owner", 4096, &owner, &len);
-	if (r == 0)
-		return len == 16 && !memcmp(owner, pool->super.uuid, 16) ? 0 : -ESTALE;
-	if (r != -ENOENT || read_only)
-		return r == -ENOENT ? 0 : r;
-	return io_replace_file(pool->wal_fd, "owner", pool->super.uuid, 16, 0600);
-}
-
 int pool_open_kv(struct pool *pool, bool read_only)
 {
 	if (asprintf(&pool->index_path, "%s/index", pool->path) < 0) {
@@ -100,9 +86,6 @@ int pool_open_kv(struct pool *pool, bool read_only)
 	pool->wal_fd = open_wal_dir(pool);
 	if (pool->index_fd < 0 || pool->wal_fd < 0)
 		return pool->index_fd < 0 ? pool->index_fd : pool->wal_fd;
-	int r = claim_wal_dir(pool, read_only);
-	if (r < 0)
-		return r;
 	struct kv_options opt = {
 		.index_dirfd = pool->index_fd,
 		.wal_dirfd = pool->wal_fd,
