@@ -349,10 +349,8 @@ int content_replace(struct fs *fs, struct inode *inode)
 {
 	settle_disturb(inode, 0, UINT64_MAX);
 	/* written natively, but by nobody any more: the old content can be kept until the new is whole */
-	if (inode->native_written && !inode->native_opens && staging_idle(inode->fd, false) == 1) {
-		inode_absorb_native(inode);
-		inode->native_written = false;
-	}
+	if (inode->native_written && !inode->native_opens && staging_idle(inode->fd, false) == 1)
+		inode_end_native(inode);
 	if (inode->native_opens || inode->native_written) {
 		if (ftruncate(inode->fd, 0))
 			return -errno;
