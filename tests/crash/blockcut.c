@@ -28,6 +28,7 @@ struct cut {
 	struct blocklog log;
 	enum mode mode;
 	uint64_t random;
+	const char *path;
 	int out;
 	size_t kept;
 };
@@ -46,10 +47,20 @@ static int put(struct cut *c, const void *data, size_t len, uint64_t at)
 	return n == (ssize_t)len ? 0 : -EIO;
 }
 
+/* A new file each time: a loop device that goes late may still have blocks of the last one cached. */
+static int begin_file(struct cut *c)
+{
+	if (c->out >= 0)
+		close(c->out);
+	unlink(c->path);
+	c->out = open(c->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return c->out < 0 || ftruncate(c->out, (off_t)c->log.size) ? -errno : 0;
+}
+
 static int put_settled(struct cut *c)
 {
 	struct blocklog *l = &c->log;
-	int r = ftruncate(c->out, 0) || ftruncate(c->out, (off_t)l->size) ? -errno : 0;
+	int r = begin_file(c);
 	for (size_t at = 0; r == 0 && at < l->size; at += BLOCKLOG_PAGE) {
 		size_t len = l->size - at < BLOCKLOG_PAGE ? l->size - at : BLOCKLOG_PAGE;
 		if (l->touched[at / BLOCKLOG_PAGE])
@@ -109,7 +120,7 @@ static int parse_mode(const char *word, enum mode *ret_mode)
 
 int main(int argc, char **argv)
 {
-	struct cut c = { .out = -1 };
+	struct cut c = { .out = -1, .path = argv[argc - 1] };
 	char line[256], word[16];
 	unsigned long long number, seed;
 	if (argc != 4) {
@@ -117,9 +128,6 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	int r = blocklog_open(&c.log, argv[1], argv[2]);
-	c.out = open(argv[3], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (r == 0 && c.out < 0)
-		r = -errno;
 	while (r == 0 && fgets(line, sizeof line, stdin)) {
 		if (sscanf(line, "%llu %15s %llu", &number, word, &seed) != 3)
 			r = -EINVAL;

@@ -18,12 +18,14 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def ram(tmp_path_factory):
+def ram(request, tmp_path_factory):
+    """Stays when a test has failed, with its recording."""
     env.need_root()
     env.need_fuse()
     made = disks.Ram(tmp_path_factory.mktemp("ram"))
     yield made.path
-    made.done()
+    if not request.session.testsfailed:
+        made.done()
 
 
 @pytest.fixture(scope="session")

@@ -173,7 +173,7 @@ class Served:
             env=self.environ, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 30 * env.SLOW
         device = os.stat(self.dir.parent).st_dev
-        while self._device() == device:
+        while self._device() in (None, device):
             if self.process.poll() is not None:
                 raise AssertionError(f"the pool does not mount: {self.process.stderr.read().strip()}\n"
                                      + self.log_text())
@@ -185,7 +185,7 @@ class Served:
         try:
             return os.stat(self.dir).st_dev
         except OSError:
-            return None  # between mount and first answer, or dead
+            return None
 
     def alive(self):
         return self.process.poll() is None
