@@ -16,6 +16,7 @@
 #include "settle.h"
 #include "space.h"
 #include "ticker.h"
+#include <stdarg.h>
 #include <stdio.h>
 
 #define WAITERS_MAX 64u
@@ -226,22 +227,42 @@ static void not_ready(const struct mount_request *req, int err, const char *sent
 	req->ready(req->ready_arg, err, sentence);
 }
 
+static char fuse_said[256]; /* the library's last words; written while one thread runs */
+
+/* Until the mount is live, what the library has to say becomes part of our sentence. */
+static void note_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	(void)level;
+	vsnprintf(fuse_said, sizeof fuse_said, fmt, ap);
+	fuse_said[strcspn(fuse_said, "\n")] = 0;
+}
+
+static void log_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	char line[512];
+	vsnprintf(line, sizeof line, fmt, ap);
+	line[strcspn(line, "\n")] = 0;
+	log_line(level <= FUSE_LOG_WARNING ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", line);
+}
+
 static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 {
 	char sentence[1024];
 	struct control *control = NULL;
+	fuse_set_log_func(note_fuse);
 	fs->session = new_session(fs, req);
 	if (!fs->session) {
-		not_ready(req, -EINVAL, "an option was not understood by the FUSE library");
+		snprintf(sentence, sizeof sentence, "%s cannot be mounted on: %s", req->mountpoint,
+			 *fuse_said ? fuse_said : "an option was not understood");
+		not_ready(req, -EINVAL, sentence);
 		return -EINVAL;
 	}
 	int r = fuse_set_signal_handlers(fs->session) ? -EIO : 0;
 	if (r == 0 && fuse_session_mount(fs->session, req->mountpoint))
 		r = -EIO;
 	if (r < 0) {
-		snprintf(sentence, sizeof sentence,
-			 "%s cannot be mounted on: is /dev/fuse there, and may you mount?",
-			 req->mountpoint);
+		snprintf(sentence, sizeof sentence, "%s cannot be mounted on: %s", req->mountpoint,
+			 *fuse_said ? fuse_said : "is /dev/fuse there, and may you mount?");
 		not_ready(req, r, sentence);
 	} else {
 		r = control_start(fs, &control);
@@ -249,6 +270,7 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 			log_warn("no control socket, `foldfs` commands will not reach this mount: "
 				 "%s",
 				 strerror(-r));
+		fuse_set_log_func(log_fuse);
 		set_read_ahead(fs);
 		req->ready(req->ready_arg, 0, NULL);
 		r = serve(fs);

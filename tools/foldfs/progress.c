@@ -51,6 +51,8 @@ void progress_sync(const json_t *report)
 	    CLIENT_OK)
 		return;
 	uint64_t left = show_number(stats, "staging_bytes") + show_number(stats, "memory_bytes");
+	uint64_t pending = show_number(json_object_get(stats, "destage"), "pending_bytes");
+	left = pending && pending < left ? pending : left; /* a file counts until it is all done */
 	uint64_t spent = clock_mono_ms() - state.began_ms;
 	json_decref(stats);
 	state.most = left > state.most ? left : state.most;
