@@ -23,7 +23,8 @@
 struct connection {
 	struct control *control;
 	struct connection *next;
-	int fd;
+	pthread_t thread;
+	int fd; /* -1 when it has ended */
 };
 
 struct control {
@@ -209,16 +210,27 @@ static void *connection_main(void *arg)
 	pthread_setname_np(pthread_self(), "control");
 	receive(c);
 	pthread_mutex_lock(&control->lock);
-	struct connection **at = &control->connections;
-	while (*at != c)
-		at = &(*at)->next;
-	*at = c->next;
+	close(take_fd(&c->fd));
 	control->n--;
-	close(c->fd);
 	pthread_cond_broadcast(&control->changed);
 	pthread_mutex_unlock(&control->lock);
-	free(c);
 	return NULL;
+}
+
+/* Threads are joined, not detached: what they leave behind in the index goes when they end. */
+static void reap_locked(struct control *control)
+{
+	struct connection **at = &control->connections;
+	while (*at) {
+		struct connection *c = *at;
+		if (c->fd >= 0) {
+			at = &c->next;
+			continue;
+		}
+		*at = c->next;
+		pthread_join(c->thread, NULL);
+		free(c);
+	}
 }
 
 static bool may_connect(struct control *control, int fd)
@@ -234,24 +246,19 @@ static bool may_connect(struct control *control, int fd)
 
 static int begin_locked(struct control *control, int fd)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
+	reap_locked(control);
 	struct connection *c = calloc(1, sizeof *c);
 	if (!c)
 		return -ENOMEM;
 	*c = (struct connection){ .control = control, .next = control->connections, .fd = fd };
+	int r = pthread_create(&c->thread, NULL, connection_main, c);
+	if (r) {
+		free(c);
+		return -r;
+	}
 	control->connections = c;
 	control->n++;
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	int r = pthread_create(&thread, &attr, connection_main, c);
-	pthread_attr_destroy(&attr);
-	if (r) {
-		control->connections = c->next;
-		control->n--;
-		free(c);
-	}
-	return -r;
+	return 0;
 }
 
 static void *accept_main(void *arg)
@@ -327,7 +334,8 @@ void control_stop(struct control *c)
 	pthread_mutex_lock(&c->lock);
 	c->stopping = true;
 	for (struct connection *at = c->connections; at; at = at->next)
-		shutdown(at->fd, SHUT_RD);
+		if (at->fd >= 0)
+			shutdown(at->fd, SHUT_RD);
 	shutdown(c->fd, SHUT_RDWR); /* wakes accept */
 	pthread_cond_broadcast(&c->changed);
 	if (c->fs->pool->gc)
@@ -336,6 +344,7 @@ void control_stop(struct control *c)
 		pthread_cond_wait(&c->changed, &c->lock);
 	pthread_mutex_unlock(&c->lock);
 	pthread_join(c->thread, NULL);
+	reap_locked(c);
 	close(c->fd);
 	pthread_cond_destroy(&c->changed);
 	pthread_mutex_destroy(&c->lock);
