@@ -424,6 +424,8 @@ static int sweep_victims(struct pass *pass)
 	}
 	if (r == 0 && pass->lsn)
 		r = kv_sync(pass->gc->kv, pass->lsn);
+	if (r == 0)
+		packs_settle(pass->gc->opt.packs); /* who asked for space finds it */
 	return r;
 }
 

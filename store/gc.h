@@ -35,7 +35,8 @@ int gc_open(const struct gc_options *opt, struct gc **ret_gc);
 /* A running pass ends at the next pack, with -ECANCELED, and no other begins. Does not wait. */
 void gc_stop(struct gc *gc);
 void gc_close(struct gc *gc); /* the same, and waits for it */
-/* One pass; -EBUSY when one is running. `progress` (may be NULL) is called now and then. */
+/* One pass, whose packs are gone from the disk on return; -EBUSY when one is running. `progress` (may
+ * be NULL) is called now and then. */
 int gc_run(struct gc *gc, void (*progress)(void *arg, const struct gc_result *so_far), void *arg,
 	   struct gc_result *ret_result);
 #endif

@@ -87,9 +87,8 @@ static void remove_empty(struct packs *p)
 }
 
 /* Each waits for the log, which a removal before it may have made longer. */
-static void wait_for_dooms(struct packs *p)
+static void settle_locked(struct packs *p)
 {
-	pthread_mutex_lock(&p->lock);
 	while (p->dooms) {
 		pthread_mutex_unlock(&p->lock);
 		kv_sync(p->opt.kv, UINT64_MAX);
@@ -100,8 +99,12 @@ static void wait_for_dooms(struct packs *p)
 		if (p->dooms)
 			pthread_cond_timedwait(&p->changed, &p->lock, &until);
 	}
-	p->closed = true;
-	pthread_mutex_unlock(&p->lock);
+}
+
+void packs_settle(struct packs *p)
+{
+	SCOPED_LOCK(&p->lock);
+	settle_locked(p);
 }
 
 int packs_close(struct packs *p)
@@ -118,7 +121,10 @@ int packs_close(struct packs *p)
 		sync = pack_sync(p);
 		r = r ? r : sync;
 	}
-	wait_for_dooms(p);
+	pthread_mutex_lock(&p->lock);
+	settle_locked(p);
+	p->closed = true;
+	pthread_mutex_unlock(&p->lock);
 	workers_stop(p->remover);
 	ids_close(p->ids);
 	p->ids = NULL;

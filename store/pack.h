@@ -62,6 +62,8 @@ int pack_scan(struct packs *p, uint64_t pack, uint64_t from,
 /* Marks doomed in the batch; the file goes when that batch is durable, then the row. -EBUSY: still
  * being filled, or doomed already. -ENOENT: no such pack. */
 int pack_doom(struct packs *p, struct kv_batch *batch, uint64_t pack);
+/* Returns when the files of packs whose doom is durable are gone (or could not be removed). */
+void packs_settle(struct packs *p);
 /* Ends the packs that are being filled: each is sealed as soon as nobody writes to it. First error. */
 int packs_retire(struct packs *p);
 /* Calls fn for every pack, as rows. Damaged rows are passed over and reported at the end: -EUCLEAN. */

@@ -5,6 +5,10 @@
  * split over two new ones, so that every row put replaces whole rows and the batch may be committed
  * after any of them, as it is when the disk gets full halfway.
  *
+ * Readers may see a batch while it goes in, row by row. The new row is put before the rows it
+ * replaces are deleted: until its old row is gone a chunk is found there (that one has the greater
+ * key, or the same), from then on in the new one.
+ *
  * Joined frames must not enclose the ids of a row that stays (chunk_row.h): only frames whose rows
  * stand next to each other in KV_CHUNK are joined, and a frame that has to stay, because it can't
  * be read, ends the run. Dead frames between them don't: their rows go in the same batch.
@@ -88,9 +92,10 @@ static int flush_out(struct sweep *s)
 		r = pack_append(s->opt.gc->packs, PACK_STREAM_GC, s->out, s->batch, chunks, &row);
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < s->n_sources; i++)
-		chunk_delete_frame(s->batch, s->sources[i].first_id, s->sources[i].part);
 	chunk_put_frame(s->batch, &row);
+	for (unsigned i = 0; i < s->n_sources; i++)
+		if (s->sources[i].first_id != row.chunks[0].id || s->sources[i].part != row.part)
+			chunk_delete_frame(s->batch, s->sources[i].first_id, s->sources[i].part);
 	s->moved += row.stored_len;
 	s->n_sources = 0;
 	frame_builder_reset(s->out);
