@@ -24,6 +24,18 @@ static int read_cb(struct destage_source *s, void *buf, size_t len, uint64_t at)
 	return 0;
 }
 
+/* The content below has to be committed, as maps are: nothing held, nothing in memory. */
+static int make_mapped_locked(struct fs *fs, struct inode *in)
+{
+	settle_disturb(in, 0, UINT64_MAX);
+	int r = in->gone ? -ESTALE : in->mem && in->mem->len ? content_spill(fs, in) : 0;
+	if (r == 0 && in->mem) {
+		membuf_unref(fs, in->mem);
+		in->mem = NULL;
+	}
+	return r < 0 ? r : inode_release_hold(fs, in, false);
+}
+
 static int commit_cb(struct destage_source *s, uint64_t at, uint64_t len,
 		     const struct piece *pieces, size_t n)
 {
@@ -33,8 +45,8 @@ static int commit_cb(struct destage_source *s, uint64_t at, uint64_t len,
 	if (!c)
 		return -ENOMEM;
 	pthread_rwlock_wrlock(&in->lock);
+	int r = make_mapped_locked(f->fs, in);
 	struct inode_row before = in->row;
-	int r = in->gone || in->held ? -ECANCELED : 0;
 	if (r == 0)
 		r = extents_replace(c, &in->row, at, len, pieces, n);
 	if (r == 0) {
@@ -61,30 +73,11 @@ static void done_cb(struct destage_source *s, int err)
 	pthread_cond_signal(&f->cond);
 }
 
-/* The content below has to be committed, as maps are: nothing held, nothing in memory. */
-static int make_mapped(struct fs *fs, struct inode *in)
-{
-	pthread_rwlock_wrlock(&in->lock);
-	settle_disturb(in, 0, UINT64_MAX);
-	int r = in->gone ? -ESTALE : in->mem && in->mem->len ? content_spill(fs, in) : 0;
-	if (r == 0 && in->mem) {
-		membuf_unref(fs, in->mem);
-		in->mem = NULL;
-	}
-	if (r == 0)
-		r = inode_release_hold(fs, in, false);
-	pthread_rwlock_unlock(&in->lock);
-	return r;
-}
-
 int far_write(struct fs *fs, struct inode *in, const void *buf, size_t len, uint64_t at)
 {
 	struct far f = { .fs = fs, .inode = in, .buf = buf, .at = at };
 	if (at > (uint64_t)INT64_MAX - len)
 		return -EFBIG;
-	int r = make_mapped(fs, in);
-	if (r < 0)
-		return r;
 	f.source.at = at;
 	f.source.len = len;
 	f.source.read = read_cb;

@@ -3,6 +3,7 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -259,6 +260,27 @@ def test_exabytes(work, settle, shared_mount, at):
     with open(path, "rb", buffering=0) as file:
         assert os.pread(file.fileno(), 5, at // 2) == b"inner"
         assert os.pread(file.fileno(), 5, at) == b"final"
+
+
+@pytest.mark.foldfs
+def test_near_and_far_at_once(work, shared_mount):
+    """The kernel may send both at the same time; neither must fail because of the other."""
+    if shared_mount.mode == "native":
+        return     # a natively open file ends where the backing's does
+
+    def write(number):
+        for attempt in range(400):
+            with open(work / f"{number}", "wb", buffering=0) as file:
+                file.write(b"start")
+                os.pwrite(file.fileno(), b"final", EIB)
+                os.fsync(file.fileno())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    for path in work.iterdir():
+        fd = os.open(path, os.O_RDONLY)
+        assert (os.pread(fd, 5, 0), os.pread(fd, 5, EIB)) == (b"start", b"final")
+        os.close(fd)
 
 
 @pytest.mark.foldfs
