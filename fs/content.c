@@ -171,22 +171,43 @@ static int complete_block(struct fs *fs, struct inode *inode, uint64_t at)
 	return r < 0 ? r : io_write(inode->fd, block, len, (off_t)start);
 }
 
-/* Makes [at, end) of the map a hole, committed with the row. The part of a held inode's map that
- * is already given up does not count: its map is empty. */
-static int cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t len)
+/* The map is empty now, so the staging file is all of the content: it has to be as long, and durably so
+ * before the row that says it. */
+static int staging_becomes_whole(struct fs *fs, struct inode *inode, struct kv_batch *batch)
+{
+	if (ftruncate(inode->fd, (off_t)inode->row.size))
+		return -errno;
+	struct kv_barrier *b = staging_barrier(fs->pool->staging, inode->fd);
+	if (!b)
+		return -ENOMEM;
+	kv_batch_barrier(batch, b);
+	inode->staging_whole = true;
+	return 0;
+}
+
+/* The part of a held inode's map that is already given up does not count: its map is empty. */
+int content_cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t len)
 {
 	if (!content_has_map(&inode->row))
 		return 0;
 	struct change *c = change_new(fs->pool->extents);
 	if (!c)
 		return -ENOMEM;
+	struct inode_row before = inode->row;
 	int r = extents_replace(c, &inode->row, at, len, NULL, 0);
+	if (r >= 0 && !content_has_map(&inode->row) && inode->fd >= 0 && !inode->staging_whole &&
+	    inode->row.size <= FAR_OFFSET)
+		r = staging_becomes_whole(fs, inode, change_batch(c));
 	if (r < 0) {
+		inode->row = before;
 		change_drop(c);
 		return r;
 	}
 	inode_stage(inode, c);
-	return inode_commit(inode, c);
+	r = inode_commit(inode, c);
+	if (r < 0)
+		inode->row = before;
+	return r;
 }
 
 /* A new staging file for the inode, empty, but as long as the file if it is to be all of it. */
@@ -241,7 +262,7 @@ int content_stage_all(struct fs *fs, struct inode *inode)
 		inode->mem = NULL;
 	}
 	if (inode->fd >= 0 && inode->staging_whole)
-		return cut_map(fs, inode, 0, UINT64_MAX); /* a destage had got some way */
+		return content_cut_map(fs, inode, 0, UINT64_MAX); /* a destage had got some way */
 	if (content_has_map(&inode->row))
 		return -EINVAL;
 	int r = begin_staging(fs, inode);
@@ -405,7 +426,7 @@ int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 		r = truncate_staged(inode, size);
 		inode->row.size = size;
 		if (r == 0 && size < old)
-			r = cut_map(fs, inode, size, UINT64_MAX);
+			r = content_cut_map(fs, inode, size, UINT64_MAX);
 	}
 	if (r < 0) {
 		inode->row.size = old;

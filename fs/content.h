@@ -23,6 +23,8 @@ int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t le
 int content_truncate(struct fs *fs, struct inode *inode, uint64_t size);
 /* Empties the file as an O_TRUNC open does: the old content is kept until the new is committed. */
 int content_replace(struct fs *fs, struct inode *inode);
+/* Makes [at, at+len) of the map a hole, committed with the row. Not durable. */
+int content_cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t len);
 /* fallocate(2) with mode 0, KEEP_SIZE, PUNCH_HOLE or ZERO_RANGE; -EOPNOTSUPP for others. */
 int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, uint64_t len);
 /* SEEK_DATA / SEEK_HOLE; -ENXIO at or past the end. */

@@ -42,20 +42,9 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
 	settle_disturb(inode, at, end);
 	if (inode->mem)
 		return zero_memory(fs, inode, at, end);
-	if (content_has_map(&inode->row)) {
-		struct change *c = change_new(fs->pool->extents);
-		if (!c)
-			return -ENOMEM;
-		int r = extents_replace(c, &inode->row, at, end - at, NULL, 0);
-		if (r < 0) {
-			change_drop(c);
-			return r;
-		}
-		inode_stage(inode, c);
-		r = inode_commit(inode, c);
-		if (r < 0)
-			return r;
-	}
+	int r = content_cut_map(fs, inode, at, end - at);
+	if (r < 0)
+		return r;
 	if (inode->fd >= 0 && fallocate(inode->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					(off_t)at, (off_t)(end - at)))
 		return -errno;

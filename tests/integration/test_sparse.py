@@ -111,6 +111,33 @@ def test_punch_hole(work, settle, start, length):
     assert path.stat().st_size == MIB
 
 
+@pytest.mark.parametrize("cut", ["zero", "punch", "shorten"])
+def test_nothing_left_below_new_data(work, shared_mount, cut):
+    """What a file had stored is cut away while newer bytes are not destaged yet: its size stays."""
+    path, size = work / "f", 600_000
+    sparse_file(path, size, at500000=noise(100_000))
+    if not shared_mount.reference:
+        shared_mount.destage()
+    with open(path, "r+b", buffering=0) as file:
+        file.write(noise(16384, 2))
+        if cut == "zero":
+            size = 1_500_000
+            fallocate(file.fileno(), FALLOC_ZERO_RANGE, 450_000, size - 450_000)
+        elif cut == "punch":
+            fallocate(file.fileno(), PUNCH, 450_000, size - 450_000)
+        else:
+            size = 450_000
+            file.truncate(size)
+    shadow = Shadow(noise(16384, 2))
+    shadow.truncate(size)
+    if not shared_mount.reference:
+        shared_mount.remount()
+    fd = os.open(path, os.O_WRONLY)
+    assert os.fstat(fd).st_size == size
+    os.close(fd)
+    assert path.read_bytes() == shadow.data
+
+
 def test_punched_holes_are_holes(work, settle):
     (work / "f").write_bytes(noise(4 * MIB))
     settle()
