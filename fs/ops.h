@@ -7,9 +7,12 @@
 #include "inode.h"
 #include "mode.h"
 #include "namespace.h"
+#include <assert.h>
 #include <fuse_lowlevel.h>
+#include <stdalign.h>
 
-/* What an open file description leads to: fuse_file_info.fh. Holds a reference. */
+/* What an open file description leads to. Holds a reference. It lives in fuse_file_info.fh, in the bits
+ * that an inode's address leaves free: nothing to allocate, nor to leak when RELEASE never comes. */
 struct handle {
 	struct inode *inode;
 	enum open_mode mode;
@@ -20,9 +23,18 @@ static inline struct fs *fs_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
 }
-static inline struct handle *handle_of(const struct fuse_file_info *fi)
+static inline struct handle handle_of(const struct fuse_file_info *fi)
 {
-	return (struct handle *)(uintptr_t)fi->fh;
+	return (struct handle){
+		.inode = (struct inode *)(uintptr_t)(fi->fh & ~(uint64_t)7),
+		.mode = (enum open_mode)(fi->fh & 3),
+		.writes = fi->fh & 4,
+	};
+}
+static inline uint64_t handle_pack(const struct handle *h)
+{
+	static_assert(OPEN_DIRECT < 4 && alignof(struct inode) >= 8, "no bits are free");
+	return (uintptr_t)h->inode | h->mode | (h->writes ? 4 : 0);
 }
 /* Replies with an error given as -errno (0: success). */
 static inline void reply_result(fuse_req_t req, int r)
@@ -48,7 +60,7 @@ bool caller_in_group(fuse_req_t req, gid_t gid);
  * by the handle on success. */
 int open_inode(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi, bool created);
 /* req NULL: the open was never answered, so the kernel has no backing file to be told of. */
-void close_handle(struct fs *fs, fuse_req_t req, struct handle *h);
+void close_handle(struct fs *fs, fuse_req_t req, struct handle h);
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n);

@@ -90,7 +90,7 @@ static void read_waiting(struct job *job)
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct inode *in = handle_of(fi)->inode;
+	struct inode *in = handle_of(fi).inode;
 	(void)ino;
 	if (size > REPLY_MAX)
 		size = REPLY_MAX;
@@ -224,10 +224,10 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	      struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct inode *in = handle_of(fi)->inode;
+	struct inode *in = handle_of(fi).inode;
 	(void)ino;
 	bool kill = kills_privileges(req, fi);
-	bool sync = (fi->flags & O_DSYNC) && handle_of(fi)->mode == OPEN_DIRECT;
+	bool sync = (fi->flags & O_DSYNC) && handle_of(fi).mode == OPEN_DIRECT;
 	int r = fs_may_write(fs);
 	if (r == 0 && space_level(fs) == SPACE_FULL)
 		r = -ENOSPC;
@@ -275,7 +275,7 @@ static void fsync_waiting(struct job *job)
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct io_job *j = io_job_new(req, handle_of(fi)->inode, 0, fsync_waiting);
+	struct io_job *j = io_job_new(req, handle_of(fi).inode, 0, fsync_waiting);
 	(void)ino;
 	(void)datasync;
 	atomic_fetch_add(&fs->count.fsyncs, 1);
@@ -289,7 +289,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 		  struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct inode *in = handle_of(fi)->inode;
+	struct inode *in = handle_of(fi).inode;
 	(void)ino;
 	int r = fs_may_write(fs);
 	if (r == 0) {
@@ -329,7 +329,7 @@ static void lseek_waiting(struct job *job)
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct inode *in = handle_of(fi)->inode;
+	struct inode *in = handle_of(fi).inode;
 	(void)ino;
 	if ((whence != SEEK_DATA && whence != SEEK_HOLE) || off < 0) {
 		fuse_reply_err(req, off < 0 ? ENXIO : EINVAL);
@@ -396,8 +396,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	}
 	*j = (struct copy_job){ .job.run = copy_waiting,
 				.req = req,
-				.src = inode_ref(fs, handle_of(fi_in)->inode),
-				.dst = inode_ref(fs, handle_of(fi_out)->inode),
+				.src = inode_ref(fs, handle_of(fi_in).inode),
+				.dst = inode_ref(fs, handle_of(fi_out).inode),
 				.src_at = (uint64_t)off_in,
 				.dst_at = (uint64_t)off_out,
 				.len = len < 0x7ffff000u ? len : 0x7ffff000u };

@@ -166,7 +166,7 @@ int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool
 {
 	struct fs *fs = fs_of(req);
 	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
-	struct open_answer answer;
+	struct open_answer answer = { 0 };
 	int r = in->gone ? -ESTALE : writes || (fi->flags & O_TRUNC) ? fs_may_write(fs) : 0;
 	if (r == 0 && !S_ISREG(in->row.mode))
 		r = inode_is_dir(&in->row) ? -EISDIR : -EINVAL;
@@ -174,21 +174,17 @@ int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool
 		r = content_ready(fs, in);
 	if (r == 0 && (fi->flags & O_TRUNC) && !created)
 		r = empty_for_open(req, in, wants_kill(req, fi));
-	struct handle *h = r == 0 ? malloc(sizeof *h) : NULL;
-	if (r == 0 && !h)
-		r = -ENOMEM;
 	if (r == 0)
 		r = decide_and_begin(req, in, fi->flags, created, &answer);
 	if (r < 0) {
-		free(h);
 		if (!in->opens)
 			settle_schedule(fs, in);
 		return r;
 	}
 	in->opens++;
 	in->writers += writes;
-	*h = (struct handle){ .inode = in, .mode = answer.mode, .writes = writes };
-	fi->fh = (uintptr_t)h;
+	fi->fh =
+		handle_pack(&(struct handle){ .inode = in, .mode = answer.mode, .writes = writes });
 	fill_open(fs, &answer, in, fi);
 	return 0;
 }
@@ -238,7 +234,7 @@ static void answer_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_e
 	*so = (struct sync_open){ .req = req, .fi = *fi, .created = e != NULL };
 	if (e)
 		so->e = *e;
-	struct inode *in = handle_of(fi)->inode;
+	struct inode *in = handle_of(fi).inode;
 	pthread_rwlock_wrlock(&in->lock); /* the kernel may write and never ask for an fsync */
 	int r = inode_release_hold(fs, in, true);
 	pthread_rwlock_unlock(&in->lock);
@@ -341,13 +337,13 @@ static void last_native_close(fuse_req_t req, struct inode *in)
 	}
 }
 
-static void release_locked(struct fs *fs, fuse_req_t req, struct handle *h)
+static void release_locked(struct fs *fs, fuse_req_t req, struct handle h)
 {
-	struct inode *in = h->inode;
+	struct inode *in = h.inode;
 	in->opens--;
-	in->writers -= h->writes;
-	in->cached_opens -= h->mode == OPEN_CACHED;
-	if (h->mode == OPEN_NATIVE && --in->native_opens == 0)
+	in->writers -= h.writes;
+	in->cached_opens -= h.mode == OPEN_CACHED;
+	if (h.mode == OPEN_NATIVE && --in->native_opens == 0)
 		last_native_close(req, in);
 	if (in->row.nlink == 0) {
 		if (!in->opens && !lookups_count(fs->lookups, in->ino))
@@ -363,14 +359,13 @@ static void release_locked(struct fs *fs, fuse_req_t req, struct handle *h)
 	content_rest(fs, in);
 }
 
-void close_handle(struct fs *fs, fuse_req_t req, struct handle *h)
+void close_handle(struct fs *fs, fuse_req_t req, struct handle h)
 {
-	struct inode *in = h->inode;
+	struct inode *in = h.inode;
 	pthread_rwlock_wrlock(&in->lock);
 	release_locked(fs, req, h);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
-	free(h);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
