@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "workers.h"
+#include "cond.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -32,14 +33,12 @@ struct workers {
 /* Waits for a job; NULL when this thread should leave. */
 static struct job *next_job_locked(struct workers *w)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += IDLE_SECONDS;
+	uint64_t until = clock_mono_ns() + IDLE_SECONDS * 1000000000ull;
 	while (!w->head) {
 		if (w->stopping)
 			return NULL;
 		w->sleeping++;
-		int r = pthread_cond_timedwait(&w->wake, &w->lock, &until);
+		int r = cond_wait_until(&w->wake, &w->lock, until);
 		w->sleeping--;
 		if (r == ETIMEDOUT && !w->head)
 			return NULL;
@@ -80,13 +79,9 @@ int workers_start(const char *name, unsigned max_threads, struct workers **ret_w
 	struct workers *w = calloc(1, sizeof *w);
 	if (!w)
 		return -ENOMEM;
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->wake, &attr);
-	pthread_cond_init(&w->idle, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&w->wake);
+	cond_init(&w->idle);
 	w->tail = &w->head;
 	w->max_threads = max_threads;
 	snprintf(w->name, sizeof w->name, "%s", name);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "collector.h"
 #include "cleanup.h"
-#include "clock.h"
+#include "cond.h"
 #include "log.h"
 #include "reaper.h"
 
@@ -51,10 +51,7 @@ static void *collector_main(void *arg)
 	pthread_mutex_lock(&c->lock);
 	while (!c->stopping) {
 		if (!due_locked(fs, c)) {
-			uint64_t until = clock_mono_ms() + 1000;
-			struct timespec ts = { .tv_sec = (time_t)(until / 1000),
-					       .tv_nsec = (long)(until % 1000) * 1000000 };
-			pthread_cond_timedwait(&c->wake, &c->lock, &ts);
+			cond_wait_until(&c->wake, &c->lock, clock_mono_ns() + 1000000000);
 			continue;
 		}
 		c->asked = false;
@@ -73,12 +70,8 @@ int collector_start(struct fs *fs)
 	struct collector *c = calloc(1, sizeof *c);
 	if (!c)
 		return -ENOMEM;
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&c->wake);
 	c->last_ms = clock_mono_ms();
 	fs->collector = c;
 	int r = pthread_create(&c->thread, NULL, collector_main, fs);

@@ -10,7 +10,7 @@
  */
 #include "settle.h"
 #include "cleanup.h"
-#include "clock.h"
+#include "cond.h"
 #include "content.h"
 #include "far.h"
 #include "log.h"
@@ -529,9 +529,7 @@ static void *settler_main(void *arg)
 		uint64_t now = clock_mono_ms();
 		if (!t->head || t->head->due_ms > now) {
 			uint64_t until = t->head ? t->head->due_ms : now + 60000;
-			struct timespec ts = { .tv_sec = (time_t)(until / 1000),
-					       .tv_nsec = (long)(until % 1000) * 1000000 };
-			pthread_cond_timedwait(&t->wake, &t->lock, &ts);
+			cond_wait_until(&t->wake, &t->lock, until * 1000000);
 			continue;
 		}
 		struct settle *s = t->head;
@@ -550,13 +548,9 @@ int settler_start(struct fs *fs)
 	struct settler *t = calloc(1, sizeof *t);
 	if (!t)
 		return -ENOMEM;
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_cond_init(&t->wake, &attr);
-	pthread_cond_init(&t->quiet, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&t->wake);
+	cond_init(&t->quiet);
 	fs->settler = t;
 	int r = pthread_create(&t->thread, NULL, settler_main, fs);
 	if (r) {
@@ -577,10 +571,7 @@ static void hurry_locked(struct settler *t)
 
 static void wait_quiet_locked(struct settler *t)
 {
-	uint64_t until = clock_mono_ns() + 20000000;
-	struct timespec ts = { .tv_sec = (time_t)(until / 1000000000),
-			       .tv_nsec = (long)(until % 1000000000) };
-	pthread_cond_timedwait(&t->quiet, &t->lock, &ts);
+	cond_wait_until(&t->quiet, &t->lock, clock_mono_ns() + 20000000);
 }
 
 void settle_behind(struct fs *fs, struct inode *inode, uint64_t at)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ticker.h"
 #include "cleanup.h"
-#include "clock.h"
+#include "cond.h"
 #include "log.h"
 #include "settle.h"
 #include "space.h"
@@ -66,10 +66,8 @@ static void *ticker_main(void *arg)
 	pthread_setname_np(pthread_self(), "ticker");
 	pthread_mutex_lock(&t->lock);
 	while (!t->stopping) {
-		uint64_t until = clock_mono_ns() + (interval ? interval : 1) * 1000000;
-		struct timespec ts = { .tv_sec = (time_t)(until / 1000000000),
-				       .tv_nsec = (long)(until % 1000000000) };
-		pthread_cond_timedwait(&t->wake, &t->lock, &ts);
+		cond_wait_until(&t->wake, &t->lock,
+				clock_mono_ns() + (interval ? interval : 1) * 1000000);
 		if (t->stopping)
 			break;
 		pthread_mutex_unlock(&t->lock);
@@ -87,12 +85,8 @@ int ticker_start(struct fs *fs)
 	struct ticker *t = calloc(1, sizeof *t);
 	if (!t)
 		return -ENOMEM;
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_cond_init(&t->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&t->wake);
 	fs->ticker = t;
 	int r = pthread_create(&t->thread, NULL, ticker_main, fs);
 	if (r) {

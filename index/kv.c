@@ -17,7 +17,7 @@
  */
 #include "kv_internal.h"
 #include "cleanup.h"
-#include "clock.h"
+#include "cond.h"
 #include "kv_batch.h"
 #include "log.h"
 #include "wal_replay.h"
@@ -354,7 +354,6 @@ static struct kv *kv_new(const struct kv_options *opt)
 	static _Atomic uint64_t last_id;
 	struct kv *kv = calloc(1, sizeof *kv);
 	struct layers *l = calloc(1, sizeof *l);
-	pthread_condattr_t attr;
 	size_t full = opt->memtable_bytes ? opt->memtable_bytes : MEMTABLE_DEFAULT;
 	if (!kv || !l || !(l->active = memtable_new(full)) || readers_init(&kv->readers) < 0) {
 		if (l)
@@ -369,13 +368,10 @@ static struct kv *kv_new(const struct kv_options *opt)
 	if (!kv->opt.checkpoint_interval_s)
 		kv->opt.checkpoint_interval_s = CHECKPOINT_INTERVAL_DEFAULT;
 	atomic_init(&kv->layers, l);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_mutex_init(&kv->lock, NULL);
 	pthread_mutex_init(&kv->base_lock, NULL);
-	pthread_cond_init(&kv->changed, &attr);
-	pthread_cond_init(&kv->keeper_wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&kv->changed);
+	cond_init(&kv->keeper_wake);
 	kv->last_try_ms = clock_mono_ms();
 	return kv;
 }

@@ -17,7 +17,7 @@
  */
 #include "kv_internal.h"
 #include "cleanup.h"
-#include "clock.h"
+#include "cond.h"
 #include "log.h"
 #include <errno.h>
 
@@ -215,17 +215,14 @@ static bool wait_until_due_locked(struct kv *kv)
 {
 	while (!kv->stopping && !kv->failed) {
 		uint64_t at = due_at_locked(kv);
-		struct timespec until = { .tv_sec = (time_t)(at / 1000),
-					  .tv_nsec = (long)(at % 1000) * 1000000 };
-		if (at <= clock_mono_ms())
+		uint64_t now = clock_mono_ms();
+		if (at <= now)
 			return true;
 		/* An idle engine becomes due with its first commit, which wakes nobody: so it
 		 * looks again after an interval. */
-		if (at == UINT64_MAX) {
-			clock_gettime(CLOCK_MONOTONIC, &until);
-			until.tv_sec += kv->opt.checkpoint_interval_s;
-		}
-		pthread_cond_timedwait(&kv->keeper_wake, &kv->lock, &until);
+		if (at == UINT64_MAX)
+			at = now + kv->opt.checkpoint_interval_s * 1000ull;
+		cond_wait_until(&kv->keeper_wake, &kv->lock, at * 1000000);
 	}
 	return false;
 }

@@ -56,7 +56,7 @@
  * Locks: kv's commit lock, then wal.lock. Callbacks, barriers and I/O run without either.
  */
 #include "wal.h"
-#include "clock.h"
+#include "cond.h"
 #include "io.h"
 #include "wal_internal.h"
 #include <errno.h>
@@ -79,17 +79,13 @@ static size_t segment_size(size_t wanted)
 
 static void wal_init(struct wal *w, const struct wal_options *opt)
 {
-	pthread_condattr_t attr;
 	w->opt = *opt;
 	w->opt.segment_bytes = segment_size(opt->segment_bytes);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->writer_wake, &attr);
-	pthread_cond_init(&w->maker_wake, &attr);
-	pthread_cond_init(&w->made, &attr);
-	pthread_cond_init(&w->advanced, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&w->writer_wake);
+	cond_init(&w->maker_wake);
+	cond_init(&w->made);
+	cond_init(&w->advanced);
 	w->spares_wanted = WAL_SPARES;
 	w->waiters_tail = &w->waiters;
 	w->queue.barriers_tail = &w->queue.barriers;

@@ -5,7 +5,7 @@
  * headers and checksums, file. The order of these steps is specified in wal.c.
  */
 #include "wal_internal.h"
-#include "clock.h"
+#include "cond.h"
 #include "io.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -240,9 +240,7 @@ static void wait_for_work_locked(struct wal *w)
 			continue;
 		}
 		uint64_t at = w->queue.since_ms + w->opt.sync_interval_ms;
-		struct timespec until = { .tv_sec = (time_t)(at / 1000),
-					  .tv_nsec = (long)(at % 1000) * 1000000 };
-		pthread_cond_timedwait(&w->writer_wake, &w->lock, &until);
+		cond_wait_until(&w->writer_wake, &w->lock, at * 1000000);
 	}
 }
 

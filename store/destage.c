@@ -21,7 +21,7 @@
  */
 #include "destage.h"
 #include "cleanup.h"
-#include "clock.h"
+#include "cond.h"
 #include "slicer.h"
 #include <errno.h>
 
@@ -396,16 +396,6 @@ static void run_nudge(struct job *job)
 	packer_flush(d->packer, UINT64_MAX);
 }
 
-static void init_locks(struct destage *d)
-{
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&d->progress, &attr);
-	pthread_condattr_destroy(&attr);
-	pthread_mutex_init(&d->lock, NULL);
-}
-
 static void destage_free(struct destage *d)
 {
 	workers_stop(d->workers);
@@ -424,7 +414,8 @@ int destage_open(const struct destage_options *opt, struct destage **ret_d)
 	struct destage *d = calloc(1, sizeof *d);
 	if (!d)
 		return -ENOMEM;
-	init_locks(d);
+	cond_init(&d->progress);
+	pthread_mutex_init(&d->lock, NULL);
 	d->packer = opt->packer;
 	d->nudge.run = run_nudge;
 	d->n_workers = opt->workers;
@@ -490,12 +481,8 @@ static void wait_until_gone(struct destage *d, bool (*left_locked)(struct destag
 		pthread_mutex_lock(&d->lock);
 		if (!left_locked(d, number))
 			break;
-		struct timespec until;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += FLUSH_POLL_MS * 1000000;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&d->progress, &d->lock, &until);
+		cond_wait_until(&d->progress, &d->lock,
+				clock_mono_ns() + FLUSH_POLL_MS * 1000000ull);
 	}
 	d->hurried--;
 	pthread_mutex_unlock(&d->lock);

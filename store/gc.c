@@ -25,7 +25,7 @@
  */
 #include "gc.h"
 #include "cleanup.h"
-#include "clock.h"
+#include "cond.h"
 #include "log.h"
 #include "marks.h"
 #include "sweep.h"
@@ -75,11 +75,7 @@ int gc_open(const struct gc_options *opt, struct gc **ret_gc)
 	gc->kv = extents_kv(opt->extents);
 	if (!gc->opt.min_live_percent)
 		gc->opt.min_live_percent = MIN_LIVE_PERCENT;
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&gc->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&gc->changed);
 	pthread_mutex_init(&gc->lock, NULL);
 	*ret_gc = gc;
 	return 0;
@@ -129,11 +125,9 @@ static void pace(void *arg, uint64_t bytes)
 		return;
 	uint64_t due = pass->started_ns + (uint64_t)((double)pass->paced_bytes * 1e9 /
 						     (double)gc->opt.rate_bytes_per_s);
-	struct timespec until = { .tv_sec = (time_t)(due / 1000000000u),
-				  .tv_nsec = (long)(due % 1000000000u) };
 	SCOPED_LOCK(&gc->lock);
 	while (!gc->stopping && clock_mono_ns() < due)
-		pthread_cond_timedwait(&gc->changed, &gc->lock, &until);
+		cond_wait_until(&gc->changed, &gc->lock, due);
 }
 
 /* ---- marking ---- */

@@ -11,6 +11,7 @@
  * doomed (in the caller's batch); when that is durable, the file is removed; then the row.
  */
 #include "pack_set.h"
+#include "cond.h"
 #include "log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +58,7 @@ int packs_open(const struct packs_options *opt, struct packs **ret_p)
 	if (!p->opt.max_open)
 		p->opt.max_open = MAX_OPEN_DEFAULT;
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->changed, NULL);
+	cond_init(&p->changed);
 	int r = 0;
 	p->opt.dirfd = fcntl(opt->dirfd, F_DUPFD_CLOEXEC, 0);
 	if (p->opt.dirfd < 0)
@@ -93,11 +94,8 @@ static void settle_locked(struct packs *p)
 		pthread_mutex_unlock(&p->lock);
 		kv_sync(p->opt.kv, UINT64_MAX);
 		pthread_mutex_lock(&p->lock);
-		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec++;
 		if (p->dooms)
-			pthread_cond_timedwait(&p->changed, &p->lock, &until);
+			cond_wait_until(&p->changed, &p->lock, clock_mono_ns() + 1000000000);
 	}
 }
 
