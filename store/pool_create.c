@@ -137,10 +137,30 @@ static void disown_log(const struct pool *pool, int err)
 		unlinkat(fd, WAL_HOME_OWNER, 0);
 }
 
+/* The one thing of a pool that lies elsewhere is there before anything is made. */
+static int check_log_dir(const struct pool *pool, struct pool_error *err)
+{
+	const char *where = pool->config.wal_dir;
+	if (!*where)
+		return 0;
+	CLEANUP_CLOSE int fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 || faccessat(fd, ".", W_OK | X_OK, 0) ? -errno : 0;
+	if (r == 0 && (r = wal_home_check(fd, pool->super.uuid)) == -ENOENT)
+		r = 0;
+	if (r < 0)
+		pool_say(err, "%s: no pool was made, its log directory %.300s (wal_dir) %s%s",
+			 pool->path, where, r == -ESTALE ? "" : "cannot be used: ",
+			 r == -ESTALE ? "belongs to another pool" : strerror(-r));
+	return r;
+}
+
 static int create_in(struct pool *pool, struct pool_error *err)
 {
 	const char *what = "";
-	int r = staging_probe(pool->dirfd);
+	int r = check_log_dir(pool, err);
+	if (r < 0)
+		return r;
+	r = staging_probe(pool->dirfd);
 	if (r == -EOPNOTSUPP)
 		pool_say(
 			err,

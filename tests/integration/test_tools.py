@@ -270,8 +270,11 @@ def test_the_log_on_another_device(home):
     second = home / "second"
     done = pool.run("mkfs.foldfs", "-o", f"wal_dir={wal}", second, code=1)
     assert "belongs to another pool" in done.stderr and not second.exists()
-    done = pool.run("mkfs.foldfs", "-o", f"wal_dir={home}/nowhere", second, code=1)
-    assert not second.exists()
+    (home / "file").touch()
+    for name, why in (("nowhere", "No such file"), ("file", "Not a directory")):
+        done = pool.run("mkfs.foldfs", "-o", f"wal_dir={home}/{name}", second, code=1)
+        assert f"{home}/{name} (wal_dir)" in done.stderr and why in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1 and not second.exists()
     mount.start()
     assert (mount.dir / "g").read_bytes() == noise(MIB)
     mount.stop()
