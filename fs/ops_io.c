@@ -82,6 +82,7 @@ static void read_waiting(struct job *job)
 		n = content_read(fs, j->inode, buf, j->size, (uint64_t)j->at, true);
 		pthread_rwlock_unlock(&j->inode->lock);
 	}
+	atomic_fetch_add(&fs->count.read_bytes, n > 0 ? (uint64_t)n : 0);
 	inode_accessed(fs, j->inode);
 	reply_read(j->req, buf, n);
 	io_job_done(fs, j);
@@ -303,26 +304,59 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 	reply_result(req, r);
 }
 
-static void do_lseek(fuse_req_t req, struct inode *in, off_t off, bool data)
+static int seek_now(struct fs *fs, struct inode *in, uint64_t from, bool data, uint64_t *ret_at)
 {
-	uint64_t at = 0;
 	pthread_rwlock_rdlock(&in->lock);
-	int r = content_seek(fs_of(req), in, (uint64_t)off, data, &at);
+	int r = content_seek(fs, in, from, data, ret_at);
 	pthread_rwlock_unlock(&in->lock);
+	return r;
+}
+
+static void reply_seek(fuse_req_t req, int r, uint64_t at)
+{
 	if (r < 0)
 		reply_result(req, r);
 	else
 		fuse_reply_lseek(req, (off_t)at);
 }
 
+/* Makes the kernel send what it has in these pages, and forget them; `to` 0: up to the end. */
+static void send_cached(struct fs *fs, const struct inode *in, uint64_t from, uint64_t to)
+{
+	fuse_lowlevel_notify_inval_inode(fs->session, in->ino, (off_t)from,
+					 to > from ? (off_t)(to - from) : 0);
+}
+
 /* The page cache may have data that the daemon has not seen (stores to mappings, all writes with the
- * writeback cache), and sends none of it before it asks where data is: so it is told to. */
+ * writeback cache), and sends none of it before it asks where data is. What is unseen can only turn a
+ * hole into data: so the hole that would be the answer is sent, and data stays cached. */
+static int seek_cached(struct fs *fs, struct inode *in, uint64_t from, bool data, uint64_t *ret_at)
+{
+	uint64_t at = 0, end = 0, before;
+	int r = seek_now(fs, in, from, data, &at);
+	if (r == -ENXIO || (r == 0 && data && at > from)) {
+		send_cached(fs, in, from, r == 0 ? at : 0);
+		r = seek_now(fs, in, from, data, &at);
+	}
+	while (r == 0 && !data) {
+		before = at;
+		send_cached(fs, in, at, seek_now(fs, in, at, true, &end) == 0 ? end : 0);
+		r = seek_now(fs, in, from, false, &at);
+		if (at <= before)
+			break;
+	}
+	if (r == 0)
+		*ret_at = at;
+	return r;
+}
+
 static void lseek_waiting(struct job *job)
 {
 	struct io_job *j = (struct io_job *)job;
 	struct fs *fs = fs_of(j->req);
-	fuse_lowlevel_notify_inval_inode(fs->session, j->inode->ino, j->at, 0);
-	do_lseek(j->req, j->inode, j->at, j->data_wanted);
+	uint64_t at = 0;
+	int r = seek_cached(fs, j->inode, (uint64_t)j->at, j->data_wanted, &at);
+	reply_seek(j->req, r, at);
 	io_job_done(fs, j);
 }
 
@@ -340,7 +374,9 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
 	pthread_rwlock_unlock(&in->lock);
 	struct io_job *j = unseen ? io_job_new(req, in, 0, lseek_waiting) : NULL;
 	if (!j) {
-		do_lseek(req, in, off, whence == SEEK_DATA);
+		uint64_t at = 0;
+		int r = seek_now(fs, in, (uint64_t)off, whence == SEEK_DATA, &at);
+		reply_seek(req, r, at);
 		return;
 	}
 	j->at = off;

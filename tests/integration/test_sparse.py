@@ -76,6 +76,31 @@ def test_seek_sees_what_was_stored_in_a_mapping(work, settle):
     assert touches(ranges_of(work / "f"), 5 * MIB, 5 * MIB + 6)
 
 
+@pytest.mark.foldfs
+def test_seek_leaves_data_in_the_page_cache(new_mount):
+    """A file open for writing and cached: asking where its data is costs no second read of it."""
+    mount = new_mount(mode="mediated")
+    sparse_file(mount.dir / "f", 12 * MIB, at0=noise(4 * MIB), at6291456=noise(4 * MIB))
+    mount.destage()
+    mount.remount()
+    with open(mount.dir / "f", "r+b", buffering=0) as file:
+        before = os.pread(file.fileno(), 12 * MIB, 0)
+        read = mount.stats()["counters"]["read_bytes"]
+        assert read >= 8 * MIB
+        for _ in range(3):
+            assert data_ranges(file.fileno()) == [(0, 4 * MIB), (6 * MIB, 10 * MIB)]
+            assert os.lseek(file.fileno(), MIB, os.SEEK_DATA) == MIB
+            assert os.lseek(file.fileno(), MIB, os.SEEK_HOLE) == 4 * MIB
+            assert os.pread(file.fileno(), 4 * MIB, 0) == before[:4 * MIB]
+            assert os.pread(file.fileno(), 4 * MIB, 6 * MIB) == before[6 * MIB:10 * MIB]
+        assert mount.stats()["counters"]["read_bytes"] - read < MIB
+        os.pwrite(file.fileno(), b"x", 5 * MIB)
+        assert touches(data_ranges(file.fileno()), 5 * MIB, 5 * MIB + 1)
+        os.ftruncate(file.fileno(), 16 * MIB)
+        os.pwrite(file.fileno(), b"x", 14 * MIB)
+        assert touches(data_ranges(file.fileno()), 14 * MIB, 14 * MIB + 1)
+
+
 def test_seek_at_the_ends(work, settle):
     (work / "f").write_bytes(b"x" * 5000)
     (work / "empty").touch()
