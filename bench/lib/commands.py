@@ -51,10 +51,28 @@ def until(condition, what, seconds=60):
 
 def probe(build, name):
     """Path of a program of bench/probes, built if it is not there yet."""
-    path = Path(build) / "bench" / "probes" / f"probe_{name}"
-    if not path.exists():
-        run("ninja", "-C", build, f"bench/probes/probe_{name}")
-    return path
+    return built(build, f"bench/probes/probe_{name}")
+
+
+def micro(build, name):
+    """The same of bench/micro."""
+    return built(build, f"bench/micro/bench_{name}")
+
+
+def built(build, target):
+    if not (Path(build) / target).exists():
+        run("ninja", "-C", build, target)
+    return Path(build) / target
+
+
+def peak_memory(*argv):
+    """Runs a command, which must succeed; the most bytes it had resident."""
+    child = subprocess.Popen([os.fspath(word) for word in argv], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise Failed(f"{argv[0]} ended with status {child.returncode}")
+    return usage.ru_maxrss * 1024
 
 
 def disk_usage(*paths):
