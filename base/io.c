@@ -107,10 +107,12 @@ int io_replace_file(int dirfd, const char *name, const void *data, size_t len, m
 
 int io_slurp(int dirfd, const char *name, size_t limit, void **ret_data, size_t *ret_len)
 {
-	CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+	CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 	if (fd < 0 || fstat(fd, &st))
 		return -errno;
+	if (!S_ISREG(st.st_mode)) /* a fifo would have us wait for ever */
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
 	if (st.st_size < 0 || (uint64_t)st.st_size > limit)
 		return -EFBIG;
 	CLEANUP_FREE char *data = malloc((size_t)st.st_size + 1);

@@ -271,10 +271,26 @@ static bool has_control(const char *value)
 	return *value;
 }
 
+/* foldfs.conf would give it back cut short: a blank and a semicolon begin a comment there. */
+static bool survives_the_file(const char *value)
+{
+	size_t n = strlen(value);
+	bool ends = n && (strchr(" \t", value[0]) || strchr(" \t", value[n - 1]));
+	return !ends && *value != ';' && !strstr(value, " ;") && !strstr(value, "\t;");
+}
+
 static int set_text(struct config *c, const struct option *o, const char *value,
 		    struct config_error *err)
 {
 	size_t n = strlen(value);
+	if (!survives_the_file(value)) {
+		snprintf(err->text, sizeof err->text,
+			 "option %s=%.200s: a value has no blanks at its ends, and no blank before "
+			 "a "
+			 "semicolon",
+			 o->pub.name, value);
+		return -EINVAL;
+	}
 	if (n >= o->size || (is_kind(o, "path") && n && *value != '/') || has_control(value))
 		return explain(o, value, err);
 	memset((char *)c + o->at, 0, o->size);

@@ -38,23 +38,26 @@ static int open_dir(struct pool *pool, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+int pool_reserve_release(struct pool *pool)
+{
+	return unlinkat(pool->dirfd, "reserve", 0) && errno != ENOENT ? -errno : 0;
+}
+
 int pool_reserve_make(struct pool *pool)
 {
 	uint64_t size = pool->config.reserve_size;
+	struct stat st;
 	if (!size)
-		return 0;
+		return pool_reserve_release(pool);
 	CLEANUP_CLOSE int fd = openat(pool->dirfd, "reserve", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) || (st.st_size > (off_t)size && ftruncate(fd, (off_t)size)))
 		return -errno;
 	int r = posix_fallocate(fd, 0, (off_t)size);
 	if (r)
 		unlinkat(pool->dirfd, "reserve", 0);
 	return -r;
-}
-
-int pool_reserve_release(struct pool *pool)
-{
-	return unlinkat(pool->dirfd, "reserve", 0) && errno != ENOENT ? -errno : 0;
 }
 
 static void kv_failed(void *arg, int err, const char *what)
@@ -124,12 +127,22 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 			 strerror(-r));
 		return r;
 	}
-	if (r == -ESTALE)
-		pool_say(
-			err,
-			"%s: the write-ahead log in %.300s belongs to another pool; give the right "
-			"wal_dir",
-			pool->path, *pool->config.wal_dir ? pool->config.wal_dir : "wal");
+	const char *wal_dir = pool->config.wal_dir;
+	if (r == -ESTALE && *wal_dir)
+		pool_say(err,
+			 "%s: the write-ahead log in %.300s belongs to another pool; give the "
+			 "right wal_dir",
+			 pool->path, wal_dir);
+	else if (r == -ESTALE)
+		pool_say(err,
+			 "%s: wal/owner is damaged, or another pool has been given this wal "
+			 "directory as its wal_dir",
+			 pool->path);
+	else if (r == -ENOTEMPTY)
+		pool_say(err,
+			 "%s: its log directory %.300s (wal_dir) has other files in it; give an "
+			 "empty directory, for this pool alone",
+			 pool->path, *wal_dir ? wal_dir : "wal");
 	else if (r == -ENOENT)
 		pool_say(err,
 			 "%s: write-ahead log segments are missing that the index needs; put them "
@@ -281,13 +294,26 @@ static int configure(struct pool *pool, const char *options, struct pool_error *
 	struct config_error cerr = { 0 };
 	config_defaults(&pool->config);
 	int r = config_load(&pool->config, pool->dirfd, "foldfs.conf", &cerr);
-	if (r == -ENOENT)
-		r = 0;
-	if (r == 0 && options)
-		r = config_apply(&pool->config, options, CONFIG_MOUNT, &cerr);
+	if (r < 0) {
+		pool_say(err, "%s: %s", pool->path, cerr.text);
+		return r;
+	}
+	r = options ? config_apply(&pool->config, options, CONFIG_MOUNT, &cerr) : 0;
 	if (r < 0)
 		pool_say(err, "%s", cerr.text);
 	return r;
+}
+
+/* mkfs.foldfs has made it, so an index without it has lost everything: no new one is begun here. */
+static int check_index(struct pool *pool, struct pool_error *err)
+{
+	struct stat st;
+	if (!fstatat(pool->dirfd, "index/data.mdb", &st, 0) && S_ISREG(st.st_mode) && st.st_size)
+		return 0;
+	pool_say(err,
+		 "%s: index/data.mdb, which names every file, is missing or empty; run fsck.foldfs",
+		 pool->path);
+	return -EUCLEAN;
 }
 
 /* A part that is missing is never made again: it may be on a disk that is not there today. */
@@ -327,6 +353,8 @@ static int open_parts(struct pool *pool, const char *options, bool ro, unsigned 
 	if (r == 0 && damaged)
 		mend_super(pool, ro);
 	if (r == 0)
+		r = check_index(pool, err);
+	if (r == 0)
 		r = open_kv(pool, ro, err);
 	if (r < 0)
 		return r;
@@ -334,7 +362,10 @@ static int open_parts(struct pool *pool, const char *options, bool ro, unsigned 
 	if (r == 0)
 		r = open_writing(pool, ro);
 	if (r == -EUCLEAN)
-		pool_say(err, "%s: packs or index rows are damaged; run fsck.foldfs", pool->path);
+		pool_say(err,
+			 "%s: packs or index rows are damaged: mount it with -o ro to read what is "
+			 "whole, and run fsck.foldfs",
+			 pool->path);
 	else if (r < 0)
 		pool_say(err, "%s cannot be opened: %s", pool->path, strerror(-r));
 	if (r == 0 && !ro && pool_reserve_make(pool) < 0)

@@ -147,10 +147,13 @@ static int check_log_dir(const struct pool *pool, struct pool_error *err)
 	int r = fd < 0 || faccessat(fd, ".", W_OK | X_OK, 0) ? -errno : 0;
 	if (r == 0 && (r = wal_home_check(fd, pool->super.uuid)) == -ENOENT)
 		r = 0;
+	const char *why = r == -ESTALE	    ? "belongs to another pool"
+			  : r == -ENOTEMPTY ? "has other files in it"
+					    : strerror(-r);
 	if (r < 0)
 		pool_say(err, "%s: no pool was made, its log directory %.300s (wal_dir) %s%s",
-			 pool->path, where, r == -ESTALE ? "" : "cannot be used: ",
-			 r == -ESTALE ? "belongs to another pool" : strerror(-r));
+			 pool->path, where,
+			 r == -ESTALE || r == -ENOTEMPTY ? "" : "cannot be used: ", why);
 	return r;
 }
 
@@ -190,7 +193,8 @@ int pool_create(const char *path, const struct config *config, struct pool_error
 	bool made = mkdir(path, 0755) == 0;
 	if (!made && errno != EEXIST) {
 		int r = -errno;
-		pool_say(err, "%s cannot be made: %s", path, strerror(-r));
+		pool_say(err, "%s cannot be made: %s", *path ? path : "a pool without a name",
+			 strerror(-r));
 		return r;
 	}
 	int r = fill_super(config, &pool.super);
@@ -198,9 +202,14 @@ int pool_create(const char *path, const struct config *config, struct pool_error
 		pool_say(err, "chunk sizes are not usable: 1K <= min < avg < max <= 16M, and avg a "
 			      "power of two");
 	pool.dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int open_error = pool.dirfd < 0 ? -errno : 0;
 	pool.path = realpath(path, NULL);
-	if (r == 0 && (pool.dirfd < 0 || !pool.path)) {
+	if (r == 0 && !pool.path && !open_error) {
 		r = -errno;
+		pool_say(err, "%s cannot be used: %s", path, strerror(-r));
+	}
+	if (r == 0 && pool.dirfd < 0) {
+		r = open_error;
 		pool_say(err, "%s cannot be used: %s", path, strerror(-r));
 	}
 	if (r == 0 && faccessat(pool.dirfd, "super", F_OK, 0) == 0) {

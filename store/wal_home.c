@@ -3,6 +3,8 @@
 #include "cleanup.h"
 #include "io.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #define TEXT_LEN 33u
@@ -15,14 +17,28 @@ static void text_of(const uint8_t pool_uuid[16], char ret_text[TEXT_LEN + 1])
 	ret_text[TEXT_LEN] = 0;
 }
 
+/* Nothing but a log, or what mkfs of a filesystem leaves, is in there. */
+static bool holds_only_log(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	bool only = true;
+	for (struct dirent *e; d && only && (e = readdir(d));)
+		only = e->d_name[0] == '.' || !strncmp(e->d_name, "wal-", 4) ||
+		       !strcmp(e->d_name, "lost+found");
+	return only;
+}
+
 int wal_home_check(int dirfd, const uint8_t pool_uuid[16])
 {
 	CLEANUP_FREE void *data = NULL;
 	char text[TEXT_LEN + 1];
 	size_t len;
-	int r = io_slurp(dirfd, WAL_HOME_OWNER, 4096, &data, &len);
+	int r = io_slurp(dirfd, WAL_HOME_OWNER, TEXT_LEN, &data, &len);
+	if (r == -ENOENT)
+		return holds_only_log(dirfd) ? -ENOENT : -ENOTEMPTY;
 	if (r < 0)
-		return r;
+		return r == -EFBIG ? -ESTALE : r;
 	text_of(pool_uuid, text);
 	return len == TEXT_LEN && !memcmp(data, text, len) ? 0 : -ESTALE;
 }

@@ -8,7 +8,8 @@
 
 #define WAL_HOME_OWNER "owner"
 
-/* 0: this pool's. -ENOENT: nobody's yet. -ESTALE: another pool's, or not to be understood. */
+/* 0: this pool's. -ENOENT: nobody's yet. -ENOTEMPTY: nobody's log, but somebody's files.
+ * -ESTALE: another pool's, or not to be understood. */
 int wal_home_check(int dirfd, const uint8_t pool_uuid[16]);
 int wal_home_claim(int dirfd, const uint8_t pool_uuid[16]); /* durable on return */
 #endif

@@ -238,6 +238,54 @@ def test_wal_of_another_place(filled, kind):
     still_mounts(filled)
 
 
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_a_lost_index_is_not_begun_anew(filled, kind):
+    file = filled.path / "index" / "data.mdb"
+    if kind == "missing":
+        file.unlink()
+    else:
+        os.truncate(file, 0)
+    filled.before = fingerprint(filled.path)
+    refuse_mount(filled, filled.path, "data.mdb", "fsck")
+    unchanged(filled)
+
+
+def test_wal_dir_with_other_files(filled, home):
+    """A directory that others use is not taken for the log."""
+    place = home / "downloads"
+    place.mkdir()
+    (place / "letter").write_text("mine")
+    refuse_mount(filled, place, "other files", options=f"wal_dir={place}")
+    assert [path.name for path in place.iterdir()] == ["letter"]
+    unchanged(filled)
+
+
+def test_a_damaged_owner_of_the_log(filled):
+    with open(filled.path / "wal" / "owner", "a") as file:
+        file.write("more")
+    filled.before = fingerprint(filled.path)
+    refuse_mount(filled, filled.path, "wal/owner")
+    unchanged(filled)
+
+
+def test_a_configuration_that_is_no_file(filled):
+    (filled.path / "foldfs.conf").unlink()
+    os.mkfifo(filled.path / "foldfs.conf")
+    refuse_mount(filled, filled.path, "foldfs.conf")
+
+
+def test_a_value_that_the_configuration_could_not_hold(home):
+    done = env.run(env.binary("mkfs.foldfs"), "-o", "log=/tmp/x ;y", home / "p", code=None)
+    assert done.returncode == USAGE
+    one_sentence(done.stderr, "log", "/tmp/x ;y")
+    assert not (home / "p").exists()
+
+
+def test_remounting_what_is_not_mounted(filled):
+    refuse_mount(filled, "not mounted by foldfs", options="remount,ro")
+    unchanged(filled)
+
+
 def test_missing_mount_point(filled):
     refuse_mount(filled, filled.home / "nowhere", directory=filled.home / "nowhere")
     assert not (filled.home / "nowhere").exists()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -216,6 +217,41 @@ def test_the_dead_mount_point_recovers(mount):
     assert caught.value.errno == errno.ENOTCONN
     mount.start()
     check(mount, 2)
+
+
+def test_a_dead_mount_point_whose_attributes_are_cached(mount):
+    """The kernel answers stat() of its root by itself, for as long as attributes live."""
+    os.stat(mount.dir)
+    pid, mount.pid = mount.pid, None
+    os.kill(pid, signal.SIGKILL)
+    env.until(lambda: not pools.alive(pid), "the daemon is dead")
+    pools.reap(pid)
+    mount.start()
+    assert Path("/proc/self/mounts").read_text().count(f" {mount.dir} ") == 1
+    mount.stop()
+    assert not os.path.ismount(mount.dir)
+    mount.start()
+
+
+def test_umount_by_pool_spares_what_lies_on_top(mount, home):
+    (home / "second").mkdir()
+    other = pools.Mount(pools.Pool(home / "second"))
+    other.pool.run("mount.foldfs", other.pool.path, mount.dir)
+    done = mount.pool.run("umount.foldfs", mount.pool.path, code=32)
+    assert str(other.pool.path) in done.stderr
+    other.pool.run("umount.foldfs", other.pool.path)
+    mount.pool.run("umount.foldfs", mount.pool.path)
+    mount.start()
+
+
+def test_the_reserve_follows_its_option(mount):
+    reserve = mount.pool.path / "reserve"
+    sizes = []
+    for size in ["32M", "8M", "0"]:
+        mount.stop()
+        mount.start(reserve_size=size)
+        sizes.append(reserve.stat().st_blocks * 512 if reserve.exists() else 0)
+    assert sizes == [32 << 20, 8 << 20, 0]
 
 
 def test_sync_makes_durable_without_fsync(new_mount):

@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define STATUS_USAGE 1
 #define STATUS_SYSTEM 2
@@ -130,12 +131,13 @@ static int read_pools_options(struct arguments *a)
 	return 0;
 }
 
-/* Detaches mounts whose daemon is dead, so that what is below can be used again. */
+/* Detaches mounts whose daemon is dead, so that what is below can be used again. The kernel may have the
+ * attributes of their root, but what statfs() answers is always asked for. */
 static int clear_dead_mounts(const char *dir)
 {
 	struct mountinfo m;
-	struct stat st;
-	while (stat(dir, &st) && errno == ENOTCONN) {
+	struct statfs fs;
+	while (statfs(dir, &fs) && errno == ENOTCONN) {
 		if (!mountinfo_at(dir, &m) || strncmp(m.type, "fuse", 4))
 			return -ENOTCONN;
 		if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW))
@@ -244,7 +246,13 @@ static int run(struct arguments *a)
  * they hold until the next mount. */
 static int change_flags(struct arguments *a)
 {
-	int r = a->fake ? 0 : remount(a->dir_given, &a->options);
+	struct mountinfo m;
+	int r = resolve_path(a->dir_given, a->dir);
+	if (r < 0 || !mountinfo_at(a->dir, &m) || strcmp(m.type, MOUNTINFO_TYPE)) {
+		complain("%s is not mounted by foldfs", a->dir_given);
+		return STATUS_FAILED;
+	}
+	r = a->fake ? 0 : remount(a->dir, &a->options);
 	if (r < 0)
 		complain("%s: the kernel refuses to change the mount: %s", a->dir_given,
 			 strerror(-r));

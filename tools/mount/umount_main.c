@@ -66,6 +66,17 @@ static int parse(struct request *q, int argc, char **argv)
 	return 0;
 }
 
+/* What is unmounted is what was mounted last on a directory. */
+static int check_on_top(const struct request *q)
+{
+	struct mountinfo top;
+	if (!mountinfo_at(q->mount.dir, &top) || !strcmp(top.source, q->mount.source))
+		return 0;
+	complain("%s is mounted at %s, and %s lies on top of it: unmount that first", q->given,
+		 q->mount.dir, top.source);
+	return STATUS_FAILED;
+}
+
 /* DIR is the mount point, or the pool. */
 static int find_mount(struct request *q)
 {
@@ -77,7 +88,7 @@ static int find_mount(struct request *q)
 	}
 	if (mountinfo_at(path, &q->mount) ? !strcmp(q->mount.type, MOUNTINFO_TYPE)
 					  : mountinfo_of_pool(path, &q->mount))
-		return 0;
+		return check_on_top(q);
 	complain("%s is not mounted by foldfs", q->given);
 	return STATUS_FAILED;
 }
