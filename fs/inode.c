@@ -285,7 +285,10 @@ void inode_stage(struct inode *inode, struct change *c)
 
 int inode_commit(struct inode *inode, struct change *c)
 {
-	return change_commit(c, &inode->last_lsn);
+	int r = change_commit(c, &inode->last_lsn);
+	if (r < 0)
+		inode->row_dirty = true; /* an fsync that comes later must not find it in order */
+	return r;
 }
 
 int inode_commit_row(struct fs *fs, struct inode *inode)

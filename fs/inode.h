@@ -39,7 +39,8 @@ struct inode {
 	int fd;			/* staging file while open or needed, else -1 */
 	uint64_t staged_blocks; /* 512-byte blocks, as of the last release */
 	bool staging_whole;	/* the staging file has all of the content, whatever the map says */
-	bool native_written;	/* was open for native writing, and a mapping may still write */
+	uint64_t failed_gen; /* staging file of which a sync has failed: no later one is believed */
+	bool native_written; /* was open for native writing, and a mapping may still write */
 	/* times of the staging file when that began: others are the doing of writers and readers */
 	int64_t native_ctime, native_mtime, native_atime;
 	bool held;

@@ -41,6 +41,8 @@ static inline void reply_result(fuse_req_t req, int r)
 {
 	fuse_reply_err(req, r < 0 ? -r : 0);
 }
+/* The log has the cause when the disk is to blame for an error that the caller gets. */
+void log_refusal(uint64_t ino, const char *what, int err);
 struct caller caller_of(fuse_req_t req);
 /* Fills an entry and counts the lookup; call entry_undo() when the reply was not taken. */
 int entry_fill(struct fs *fs, const struct attributes *attr, struct fuse_entry_param *ret_e);

@@ -183,6 +183,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 	out.is_volatile = inode_volatile(in);
 	content_rest(fs, in);
 	pthread_rwlock_unlock(&in->lock);
+	log_refusal(ino, "change of attributes", r);
 	inode_put(fs, in);
 	reply_attr(req, fs, r, &out);
 }

@@ -120,6 +120,12 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	reply_read(req, buf, n);
 }
 
+void log_refusal(uint64_t ino, const char *what, int err)
+{
+	if (err == -EIO || err == -EDQUOT)
+		log_error("inode %lu: %s refused: %s", ino, what, strerror(-err));
+}
+
 static int write_now(fuse_req_t req, struct inode *in, const void *buf, size_t size, uint64_t at,
 		     bool kill)
 {
@@ -137,6 +143,19 @@ static int write_now(fuse_req_t req, struct inode *in, const void *buf, size_t s
 	pthread_rwlock_unlock(&in->lock);
 	if (r == -ENOSPC)
 		space_was_short(fs);
+	log_refusal(in->ino, "write", r);
+	return r;
+}
+
+/* The kernel tells of a page that could not be written once, and takes it for clean from then on. */
+static int sync_staged(struct inode *in, int fd, uint64_t gen)
+{
+	int r = io_fdatasync(fd);
+	if (r < 0) {
+		pthread_rwlock_wrlock(&in->lock);
+		in->failed_gen = gen;
+		pthread_rwlock_unlock(&in->lock);
+	}
 	return r;
 }
 
@@ -146,17 +165,20 @@ static int sync_inode(struct fs *fs, struct inode *in)
 	CLEANUP_CLOSE int fd = -1;
 	int r = 0;
 	pthread_rwlock_wrlock(&in->lock);
-	if (in->held)
+	uint64_t gen = in->row.staging_gen;
+	if (gen && gen == in->failed_gen)
+		r = -EIO;
+	else if (in->held)
 		r = inode_release_hold(fs, in, true); /* the barrier syncs a staging file */
 	else if (in->fd >= 0 && in->row.staging_gen)
-		fd = dup(in->fd);
+		r = (fd = fcntl(in->fd, F_DUPFD_CLOEXEC, 0)) < 0 ? -errno : 0;
 	if (r == 0 && in->row_dirty && !in->native_written)
 		r = inode_commit_row(fs, in);
 	uint64_t lsn = in->last_lsn, moved = atomic_load(&fs->moved_lsn);
 	lsn = moved > lsn ? moved : lsn;
 	pthread_rwlock_unlock(&in->lock);
 	if (r == 0 && fd >= 0)
-		r = io_fdatasync(fd);
+		r = sync_staged(in, fd, gen);
 	if (r == 0 && lsn > kv_durable_lsn(fs_kv(fs)))
 		r = kv_sync(fs_kv(fs), lsn);
 	return r;
@@ -300,6 +322,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 		if (r == 0 && fuse_req_ctx(req)->uid != 0)
 			r = inode_drop_privileges(req, in);
 		pthread_rwlock_unlock(&in->lock);
+		log_refusal(in->ino, "allocation", r);
 	}
 	reply_result(req, r);
 }
@@ -405,6 +428,7 @@ static void copy_waiting(struct job *job)
 	struct fs *fs = fs_of(j->req);
 	lock_pair(j->src, j->dst);
 	ssize_t n = content_copy(fs, j->src, j->src_at, j->dst, j->dst_at, j->len);
+	log_refusal(j->dst->ino, "copy", (int)(n < 0 ? n : 0));
 	pthread_rwlock_unlock(&j->src->lock);
 	if (j->dst != j->src)
 		pthread_rwlock_unlock(&j->dst->lock);

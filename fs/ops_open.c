@@ -110,9 +110,13 @@ static int decide_and_begin(fuse_req_t req, struct inode *in, int flags, bool cr
 	struct open_facts facts = facts_of(fs, in, flags);
 	*ret_answer = mode_decide(&facts);
 	if (ret_answer->mode == OPEN_NATIVE) {
+		bool must = in->native_opens || in->native_written;
 		int r = begin_native(req, in, facts.writes, created);
-		if (r != -ENOTSUP)
+		if (r == 0 || (must && r != -ENOTSUP))
 			return r;
+		/* No staging file could be made, say. To fail now would be too late: O_TRUNC has emptied
+		 * the file. Small content needs none, and the writer of a large one will be told. */
+		log_refusal(in->ino, "native opening", r);
 		facts.native_works = false;
 		*ret_answer = mode_decide(&facts);
 	}
@@ -253,6 +257,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		pthread_rwlock_wrlock(&in->lock);
 		r = open_inode(req, in, fi, false);
 		pthread_rwlock_unlock(&in->lock);
+		log_refusal(ino, "open", r);
 		if (r < 0)
 			inode_put(fs, in);
 	}
@@ -279,6 +284,7 @@ static void create_and_open(fuse_req_t req, const struct name_request *want,
 	inode_stat(fs, in, &attr.st);
 	attr.is_volatile = inode_volatile(in);
 	pthread_rwlock_unlock(&in->lock);
+	log_refusal(in->ino, "creation", r);
 	if (r == 0)
 		r = entry_fill(fs, &attr, &e);
 	if (r < 0) {

@@ -368,9 +368,11 @@ static int open_parts(struct pool *pool, const char *options, bool ro, unsigned 
 			 pool->path);
 	else if (r < 0)
 		pool_say(err, "%s cannot be opened: %s", pool->path, strerror(-r));
-	if (r == 0 && !ro && pool_reserve_make(pool) < 0)
-		log_warn("%s: no room for its reserve: deleting may fail on a full disk",
-			 pool->path);
+	int reserved = r == 0 && !ro ? pool_reserve_make(pool) : 0;
+	if (reserved < 0)
+		log_warn("%s: its reserve could not be made, so deleting may fail on a full disk: "
+			 "%s",
+			 pool->path, strerror(-reserved));
 	return r;
 }
 
