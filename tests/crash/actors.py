@@ -4,11 +4,16 @@ driven step by step (so that several take turns in one thread, in an order that 
 and writes down every operation before and after it happens, in its history and as a mark.
 """
 
+import contextlib
+import errno
 import os
 import random
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
+
+import env
 
 from history import History, Op, Violation, apply_names
 
@@ -19,34 +24,55 @@ class File:
     def __init__(self, actor, number, fd):
         self.actor, self.number, self.fd = actor, number, fd
         self.length = os.fstat(fd).st_size
+        actor.handles.add(self)
 
     def write(self, data, at=None):
         at = self.length if at is None else at
-        self.actor.do(Op("write", self.number, at=at, data=data),
-                      lambda: write_all(self.fd, data, at))
+        self.actor.do(Op("write", self.number, at=at, data=data), lambda: self.write_all(data, at))
         self.length = max(self.length, at + len(data))
+
+    def write_all(self, data, at):
+        while data:
+            n = os.pwrite(self.fd, data, at)
+            data, at = data[n:], at + n
+            self.actor.shortened = self.actor.shortened or bool(data)
 
     def truncate(self, size):
         self.actor.do(Op("truncate", self.number, at=size), lambda: os.ftruncate(self.fd, size))
         self.length = size
+
+    def copy_from(self, source):
+        """The whole of another open file, to our beginning: the same chunks, if it is destaged."""
+        data = read_all(source.fd)
+        self.actor.do(Op("write", self.number, data=data), lambda: copy_all(source.fd, self.fd, len(data)))
+        self.length = max(self.length, len(data))
 
     def fsync(self, how=os.fsync):
         self.actor.do(Op("fsync", self.number, files=self.actor.names(self.number)),
                       lambda: how(self.fd))
 
     def close(self):
-        fd, self.fd = self.fd, -1
-        self.actor.do(Op("close", self.number), lambda: os.close(fd))
+        self.actor.do(Op("close", self.number), self.let_go)
+
+    def let_go(self):
+        self.actor.handles.discard(self)
+        os.close(self.fd)
 
 
-def write_all(fd, data, at):
-    while data:
-        n = os.pwrite(fd, data, at)
-        data, at = data[n:], at + n
+def copy_all(source, target, length):
+    at = 0
+    while at < length:
+        at += os.copy_file_range(source, target, length - at, at, at)
 
 
 class Actor:
     """Base of all; a subclass gives steps(), a generator that yields where others may go on."""
+
+    reads_only = True       # check() does
+    tolerant = False        # the first error ends the work: what failed had begun, and no more is known
+    refusal = None
+    shortened = False       # a write took less than it was given
+    retried = False         # an fsync that failed succeeded the second time
 
     def __init__(self, name, mark, seed):
         self.name = name
@@ -55,16 +81,37 @@ class Actor:
         self.history = History(name)
         self.tree = {}
         self.files = 0
+        self.handles = set()
         self.stamp = 0
         self.round = 0
         self.root = None
 
     def start(self, mount, steps):
         """Begins a round, as there is one per mount; the caller runs the generator returned."""
+        if self.refusal:
+            return
         self.root = Path(mount) / self.name
-        self.root.mkdir(exist_ok=True)
         self.round += 1
-        return self.steps(steps)
+        try:
+            self.root.mkdir(exist_ok=True)
+            yield from self.steps(steps)
+        except (OSError, sqlite3.Error) as exc:
+            if not self.tolerant:
+                raise
+            self.refusal = exc.with_traceback(None)  # which would hold on to open files
+            self.retry()
+        for file in list(self.handles):
+            with contextlib.suppress(OSError):
+                file.let_go()
+
+    def retry(self):
+        """An fsync that has failed must go on failing."""
+        last = self.history.ops[-1] if self.history.ops else None
+        file = next((f for f in self.handles if last and last.kind == "fsync" and f.number == last.file), None)
+        if file:
+            with contextlib.suppress(OSError):
+                os.fsync(file.fd)
+                self.retried = True
 
     # ---- operations
 
@@ -409,7 +456,7 @@ class Namer(Actor):
         elif what == "fsync" and files:
             file = self.open(self.random.choice(files), os.O_RDONLY)
             file.fsync()
-            os.close(file.fd)
+            file.let_go()
 
     def rename_file(self, files, i):
         old = self.random.choice(files)
@@ -422,9 +469,13 @@ class Database(Actor):
     """SQLite with synchronous=FULL: committed transactions are there, and it is sound."""
 
     journal, synchronous = "delete", "extra"  # full leaves the removal of the journal unsynced
+    reads_only = False      # an interrupted transaction is rolled back
 
     def steps(self, n):
-        connection = self.connect(self.root)
+        with contextlib.closing(self.connect(self.root)) as connection:
+            yield from self.transactions(connection, n)
+
+    def transactions(self, connection, n):
         connection.execute(f"pragma journal_mode={self.journal}")
         connection.execute(f"pragma synchronous={self.synchronous}")
         connection.execute("create table if not exists t (id integer primary key, v blob)")
@@ -441,7 +492,6 @@ class Database(Actor):
 
             self.do(Op("row", at=length), commit)
             yield
-        connection.close()
 
     @staticmethod
     def connect(root):
@@ -479,7 +529,112 @@ class WalDatabase(Database):
     journal, synchronous = "wal", "full"
 
 
-KINDS = {kind.__name__.lower(): kind for kind in (
-    SmallFiles, RenameStorm, Writers, Overwriter, Rewriter, Namer, Database, WalDatabase)}
+class Cloner(Actor):
+    """Copies within the filesystem, which share chunks, then overwrites and removals."""
 
-GENERAL = tuple(KINDS)  # without what tests add
+    def steps(self, n):
+        for i in range(n):
+            whole = self.tree.get("origin")
+            if not whole or self.chance(0.2):
+                if whole:
+                    self.unlink("origin")
+                file = self.create("origin", self.random.choice([os.O_WRONLY, os.O_RDWR]))
+                file.write(self.bytes(self.random.choice([3000, 150000, 700000])))
+                file.close()
+                self.wait(0.3)  # destaged, or not yet
+                yield
+            source = self.open("origin", os.O_RDONLY)
+            name = f"copy{self.round}.{i}"
+            file = self.create(name)
+            file.copy_from(source)
+            source.let_go()
+            yield
+            if self.chance(0.4):
+                file.write(self.bytes(1536), self.random.randrange(0, file.length, 512))
+            if self.chance(0.3):
+                file.fsync()
+                yield
+            file.close()
+            copies = [path for path in self.tree if path.startswith("copy")]
+            if len(copies) > 4:
+                self.unlink(self.random.choice(copies))
+            yield
+
+
+class Collected(Actor):
+    """Deletes most of what has been destaged, while garbage is collected and others go on."""
+
+    def steps(self, n):
+        running = []
+        for i in range(n // 4 + 1):
+            names = [f"g{self.round}.{i}.{j}" for j in range(5)]
+            for j, name in enumerate(names):
+                file = self.create(name)
+                file.write(self.bytes(self.random.choice([20000, 140000, 300000]),
+                                      "twin-c" if j == 3 else None))
+                file.close()
+                yield
+            self.wait(0.3)  # for destage
+            kept = self.random.choice(names)
+            for name in names:
+                if name != kept:
+                    self.unlink(name)
+            running.append(subprocess.Popen([env.binary("foldfs"), "gc", self.root.parent],
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            yield
+        for command in running:
+            command.wait(60 * env.SLOW)
+
+
+class Glutton(Actor):
+    """Fills the disk to the last block, deletes, and fills it again. What fails has not happened:
+    the file in question is given up."""
+
+    refused = 0
+
+    def steps(self, n):
+        i = 0
+        while self.refused < n * self.round:
+            i += 1
+            try:
+                self.fill(f"full{self.round}.{i}")
+            except OSError as exc:
+                if exc.errno != errno.ENOSPC:
+                    raise
+                self.refused += 1
+                yield
+                for path in self.random.sample(list(self.tree), (len(self.tree) + 1) // 2):
+                    self.unlink(path)
+            yield
+
+    def fill(self, name):
+        file = self.create(name, self.random.choice([os.O_WRONLY, os.O_RDWR]))
+        try:
+            length = self.random.choice([5000, 2000000, 8000000, 12000000])
+            data = self.bytes(length)
+            for at in range(0, length, 500000):
+                file.write(data[at:at + 500000])
+            if self.chance(0.5):
+                file.fsync()
+        except OSError:
+            file.let_go()
+            self.unlink(name)
+            raise
+        file.close()
+
+    def do(self, op, action):
+        """What fails is over too, but without effect that may be relied on."""
+        try:
+            return super().do(op, action)
+        except OSError:
+            op.kind = "failed" if op.kind != "write" else op.kind
+            self.mark(f"{self.name} d {len(self.history.ops) - 1}")
+            raise
+
+
+KINDS = {kind.__name__.lower(): kind for kind in (
+    SmallFiles, RenameStorm, Writers, Overwriter, Rewriter, Namer, Database, WalDatabase, Cloner,
+    Collected)}
+
+GENERAL = tuple(KINDS)  # these get on with each other; the rest is for tests of their own
+KINDS["glutton"] = Glutton

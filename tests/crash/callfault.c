@@ -98,7 +98,8 @@ static enum verdict judge_locked(const char *call, const char *where)
 		hit = fault.sticky && fault.at && number > fault.at && !strcmp(what, fault.failed);
 	int n = snprintf(line, sizeof line, "%ld %s%s\n", number, what, hit ? " FAULT" : "");
 	if (fault.log >= 0 && n > 0)
-		syscall(SYS_write, fault.log, line, (size_t)n < sizeof line ? (size_t)n : sizeof line);
+		syscall(SYS_write, fault.log, line,
+			(size_t)n < sizeof line ? (size_t)n : sizeof line);
 	if (!hit)
 		return PASS;
 	if (fault.is_crash)

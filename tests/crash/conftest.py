@@ -10,11 +10,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
 import disks  # noqa: E402
 import env  # noqa: E402
+import power  # noqa: E402
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "asan: also run on the sanitizer build")
     config.addinivalue_line("markers", "full: takes long; left out of the quick run")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if power.TOTALS.tried:
+        terminalreporter.write_line(power.TOTALS.line())
+    for line in power.REPORT:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

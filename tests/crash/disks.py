@@ -20,7 +20,7 @@ MKFS = {
     "xfs": (320, ["mkfs.xfs", "-q", "-f", "-K"]),
     "btrfs": (256, ["mkfs.btrfs", "-q", "-f", "-K", "--mixed"]),
 }
-POOL_OPTIONS = "reserve_size=0,cache_size=1M,pack_size=4M"
+POOL_OPTIONS = "reserve_size=0,cache_size=4M,pack_size=4M"
 WRITE, DONE, FLUSH, MARK = 1, 2, 3, 4
 HEADER = struct.Struct("<IIQQII")
 MAGIC = 0x474F4C42

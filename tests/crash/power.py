@@ -7,6 +7,8 @@ plan()            the crash states there are, and a choice among them
 run_states()      builds and checks them, in several processes
 """
 
+import contextlib
+import errno
 import multiprocessing
 import os
 import pickle
@@ -25,6 +27,7 @@ from history import Violation
 MOUNT_OPTIONS = "wal_sync_interval=100ms,destage_delay=100ms,gc_interval=1s,log_level=warning"
 SYNC_INTERVAL_S = 0.1
 LATENESS_S = 2.0    # how much longer than the interval a busy machine may take
+READ_ONLY_EVERY = 5
 MODES = ("none", "all", "subset", "torn", "last")
 
 
@@ -37,6 +40,8 @@ class Workload:
     options: str = MOUNT_OPTIONS
     pause_s: float = 0.0    # idle time before each unmount, in which everything becomes durable
     environ: dict = field(default_factory=dict)
+    tolerant: bool = False  # an actor ends with its first error
+    room: int = 0           # bytes that the backing filesystem has free; 0: as it is
 
 
 @dataclass
@@ -56,6 +61,22 @@ class State:
     seed: int = 0
 
 
+class Progress:
+    """Counts the marks of all actors; at the N-th, something is done."""
+
+    def __init__(self, at=0, action=None):
+        self.count, self.at, self.action = 0, at, action
+        self.of = {}
+
+    def __call__(self, text):
+        name, what, op = text.split()
+        done, begun = self.of.get(name, (0, 0))
+        self.of[name] = (done, int(op) + 1) if what == "b" else (int(op) + 1, begun)
+        self.count += 1
+        if self.count == self.at:
+            self.action()
+
+
 def take_turns(actors, mount, workload, chooser):
     """Runs one round of all actors, in an order that the seed decides."""
     running = [actor.start(mount, workload.steps) for actor in actors]
@@ -68,7 +89,9 @@ def take_turns(actors, mount, workload, chooser):
 def make_actors(workload, mark):
     actors = []
     for kind in workload.kinds:
-        actors.append(KINDS[kind](f"{kind}{len(actors)}", mark, workload.seed))
+        actor = KINDS[kind](f"{kind}{len(actors)}", mark, workload.seed)
+        actor.tolerant = workload.tolerant
+        actors.append(actor)
     return actors
 
 
@@ -81,19 +104,22 @@ def record(image, home, workload, checked=True):
     chooser = random.Random(workload.seed)
     try:
         with Backing(recorder.device, home / "backing") as backing:
+            if workload.room:
+                leave_room(backing.dir, workload.room)
             for _ in range(workload.rounds):
                 served = Served(backing.pool, home / "live", workload.options, workload.environ).start()
                 try:
                     take_turns(actors, served.dir, workload, chooser)
                     time.sleep(workload.pause_s)
-                    for actor in actors:
+                    content = [actor for actor in actors if not actor.refusal]
+                    for actor in content:
                         actor.sync_begins()
                     served.unmount()
                 except BaseException:
                     if served.process.poll() is None:
                         served.kill()
                     raise
-                for actor in actors:
+                for actor in content:
                     actor.sync_ends()
     finally:
         recorder.done()
@@ -106,13 +132,23 @@ def record(image, home, workload, checked=True):
     return recording
 
 
+def leave_room(directory, room):
+    """Takes the rest of a filesystem's blocks, without writing them."""
+    state = os.statvfs(directory)
+    fd = os.open(directory / "filler", os.O_WRONLY | os.O_CREAT)
+    os.posix_fallocate(fd, 0, state.f_bavail * state.f_frsize - room)
+    os.fsync(fd)
+    os.close(fd)
+
+
 # ---- which states
 
 
 @dataclass
 class Plan:
     there: int      # states that differ in disk or in what was acknowledged
-    flushes: int
+    flushes: int    # of them just before a flush, with nothing left that it would have made durable
+    boundaries: int     # how many of those are chosen
     states: list
 
 
@@ -146,12 +182,12 @@ def plan(recording, limit=None, seed=1, marked=False):
             others += [State(number, mode, chooser.getrandbits(32)) for mode in MODES[1:]]
         elif not pending and rec.kind == MARK and number not in ends:
             others.append(State(number, "none"))
-    there = len(hardest) + len(others)
+    there, flushes = len(hardest) + len(others), len(hardest)
     if limit is not None and limit < there:
         most = limit - limit // 4
         hardest = hardest if len(hardest) <= most else chooser.sample(hardest, most)
         others = chooser.sample(others, limit - len(hardest))
-    return Plan(there, sum(rec.kind == FLUSH for rec in records), sorted(hardest + others))
+    return Plan(there, flushes, len(hardest), sorted(hardest + others))
 
 
 # ---- one state
@@ -177,15 +213,43 @@ def late_enough(progress, now_ns):
 
 
 def check_state(recording, records, state, pool, home):
-    """Mounts the pool, asks every actor, writes a little, unmounts, checks the pool."""
-    served = Served(pool, home / "after", recording.workload.options).start()
-    try:
-        progress = acknowledged(records, state.number)
-        for actor in recording.actors:
+    """Mounts the pool, asks every actor, writes a little, unmounts, checks the pool. Some are mounted
+    read-only before, where the same must be seen."""
+    progress = acknowledged(records, state.number)
+
+    def check(mount, actors):
+        for actor in actors:
             mine = progress.get(actor.name, {"d": [], "b": 0})
             least = late_enough(mine, records[state.number].time_ns)
-            actor.check(served.dir, len(mine["d"]), mine["b"], least)
-        (served.dir / "after the crash").write_bytes(b"it goes on")
+            actor.check(mount, len(mine["d"]), mine["b"], least)
+
+    if state.number % READ_ONLY_EVERY == 0:
+        with mounted(pool, home, recording.workload.options + ",ro") as mount:
+            check(mount, [actor for actor in recording.actors if actor.reads_only])
+    with mounted(pool, home, recording.workload.options) as mount:
+        check(mount, recording.actors)
+        go_on(mount, recording.workload)
+    fsck(pool)
+
+
+def go_on(mount, workload):
+    """The pool can be used again; a full one at least to delete."""
+    try:
+        (mount / "after the crash").write_bytes(b"it goes on")
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC or not workload.room:
+            raise
+    if workload.room:
+        for path in list(mount.glob("*/*"))[:3]:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def mounted(pool, home, options):
+    """The pool served for a while; an exception gets the daemon's log."""
+    served = Served(pool, home / "after", options).start()
+    try:
+        yield served.dir
         served.unmount()
     except BaseException as exc:
         if served.process.poll() is None:
@@ -194,7 +258,6 @@ def check_state(recording, records, state, pool, home):
             served.bury()
         exc.add_note(served.log_text()[-2000:])
         raise
-    fsck(pool)
 
 
 def try_state(recording, records, state, cutter, home):
@@ -232,12 +295,36 @@ def survive(image, home, workload, at_least, whole=True, marked=False):
     forget(home)
 
 
+class Totals:
+    """Of all recordings in this run; a line of the report."""
+
+    def __init__(self):
+        self.recordings = self.flushes = self.cut = self.tried = self.survived = self.there = 0
+
+    def add(self, chosen, outcome):
+        self.recordings += 1
+        self.flushes += chosen.flushes
+        self.cut += chosen.boundaries
+        self.tried += outcome.tried
+        self.survived += outcome.tried - len(outcome.failures)
+        self.there += chosen.there
+
+    def line(self):
+        return (f"power cuts: {self.survived} of {self.tried} states survived, of {self.there} there are; "
+                f"{self.cut} of {self.flushes} flush boundaries, {self.recordings} recordings")
+
+
+TOTALS = Totals()
+REPORT = []     # lines of other tests, for the end
+
+
 def judge(recording, home, at_least, whole=True, marked=False):
     """Leaves the recording in HOME when it fails."""
     everything = plan(recording, marked=marked)
     limit = min(max(at_least, everything.flushes * 4 // 3 + 2 if whole else 0), everything.there)
     chosen = plan(recording, limit, marked=marked)
     outcome = run_states(recording, chosen.states, home, recording.parallel)
+    TOTALS.add(chosen, outcome)
     survived = outcome.tried - len(outcome.failures)
     print(f"{','.join(recording.workload.kinds)}: {survived} of {outcome.tried} states survived, "
           f"of {everything.there} there are, with {everything.flushes} flushes"

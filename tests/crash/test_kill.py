@@ -25,22 +25,6 @@ POINTS = ("write", "fdatasync", "fsync", "fsync_dir", "rename", "wal_write", "wa
 LIMIT = 100000
 
 
-class Progress:
-    """Counts the marks of all actors; at the N-th, something is done."""
-
-    def __init__(self, at=0, action=None):
-        self.count, self.at, self.action = 0, at, action
-        self.of = {}
-
-    def __call__(self, text):
-        name, what, op = text.split()
-        done, begun = self.of.get(name, (0, 0))
-        self.of[name] = (done, int(op) + 1) if what == "b" else (int(op) + 1, begun)
-        self.count += 1
-        if self.count == self.at:
-            self.action()
-
-
 @pytest.fixture
 def pool(ram):
     home = Path(tempfile.mkdtemp(dir=ram))
@@ -97,7 +81,7 @@ def check_after(pool, actors, progress, options):
 def killed_once(pool, seed):
     chooser = random.Random(seed)
     workload = power.Workload(ALL, steps=3, seed=seed)
-    progress = Progress()
+    progress = power.Progress()
     delay = chooser.random() * 0.02
 
     def kill():
@@ -136,7 +120,7 @@ def die_at_point(ram, point, growth):
         home = Path(tempfile.mkdtemp(dir=ram))
         env.run(env.binary("mkfs.foldfs"), "-o", POOL_OPTIONS, home / "pool")
         workload = power.Workload(ALL, steps=2, seed=n, environ={"FOLDFS_FAULT": f"{point}:{n}=crash"})
-        progress = Progress()
+        progress = power.Progress()
         actors, status = live_and_die(home / "pool", workload, progress)
         try:
             check_after(home / "pool", actors, progress, workload.options)
