@@ -9,7 +9,9 @@
  *
  * Opening: LMDB says up to which LSN it holds everything, which log continues it, and whether the
  * last close was clean. After a clean close the log is empty and a new one (new wal id) is begun.
- * Otherwise the log is replayed into the memtable, and a checkpoint follows at once: what was read
+ * When the log is kept for repair (keep_log) a clean close leaves what is to be kept, and the log is
+ * continued; if it has been damaged meanwhile, it is not needed, and a new one begun.
+ * After anything but a clean close the log is replayed into the memtable, and a checkpoint follows at once: what was read
  * from the page cache may not be on the disk although a sync says so (a failed fsync before the
  * crash), and LMDB is written anew.
  *
@@ -28,6 +30,7 @@
 
 #define MEMTABLE_DEFAULT ((size_t)64 << 20)
 #define CHECKPOINT_INTERVAL_DEFAULT 60
+#define KEPT_MUCH ((size_t)1 << 20)
 
 void kv_fail(struct kv *kv, int err, const char *what)
 {
@@ -196,6 +199,17 @@ void kv_when_durable(struct kv *kv, uint64_t lsn, void (*fn)(void *arg, int err)
 		fn(arg, 0);
 }
 
+uint64_t kv_visible_lsn(struct kv *kv)
+{
+	return atomic_load(&kv->last_lsn);
+}
+
+void kv_keep_log(struct kv *kv, uint64_t keep_after, uint64_t keep_least)
+{
+	if (kv->wal && kv->opt.keep_log)
+		wal_keep(kv->wal, keep_after, keep_least);
+}
+
 uint64_t kv_id(const struct kv *kv)
 {
 	return kv->id;
@@ -268,7 +282,7 @@ static int load_state(struct kv *kv)
 	return r;
 }
 
-static int start_log(struct kv *kv, struct wal_found *found)
+static int start_log(struct kv *kv, struct wal_found *found, bool continued)
 {
 	struct wal_options opt = {
 		.dirfd = kv->opt.wal_dirfd,
@@ -276,11 +290,13 @@ static int start_log(struct kv *kv, struct wal_found *found)
 		.sync_interval_ms = kv->opt.sync_interval_ms,
 		.segment_bytes = kv->opt.wal_segment_bytes,
 		.compress = kv->opt.wal_compress,
+		.keep_after = kv->opt.keep_log ? kv->opt.keep_after : UINT64_MAX,
+		.keep_least = kv->opt.keep_log ? kv->opt.keep_least : UINT64_MAX,
 		.on_failure = wal_failed,
 		.arg = kv,
 	};
 	bool was_clean = kv->state.clean;
-	int r = was_clean ? random_wal_id(kv) : 0;
+	int r = continued ? 0 : random_wal_id(kv);
 	if (r < 0)
 		return r;
 	memcpy(opt.id.pool_uuid, kv->opt.pool_uuid, sizeof opt.id.pool_uuid);
@@ -296,8 +312,39 @@ static int start_log(struct kv *kv, struct wal_found *found)
 	return kv_write_state(kv, &kv->state);
 }
 
+/* After a clean close only a log that is kept for repair is there, if any. */
+static int take_log(struct kv *kv, const struct wal_replay *in, struct wal_found *found,
+		    bool *ret_continued)
+{
+	bool clean = kv->state.clean;
+	*ret_continued = false;
+	if (!clean || kv->opt.keep_log) {
+		int r = wal_replay(in, found);
+		if (r == 0)
+			*ret_continued = true;
+		bool useless = r == -EUCLEAN || r == -ENOENT || r == -ESTALE;
+		if (!clean || !useless)
+			return r;
+		if (r == -EUCLEAN)
+			log_warn("the log kept for repair is damaged and not needed: a new one is "
+				 "begun");
+		wal_found_done(found);
+	}
+	return wal_discard(in, found);
+}
+
+/* A log that is kept for repair only must not be what keeps a full disk from being mounted. */
+static bool kept_much(const struct wal_found *found)
+{
+	size_t sum = 0;
+	for (const struct wal_segment *s = found->segments; s; s = s->next)
+		sum += s->size;
+	return sum >= KEPT_MUCH;
+}
+
 static int recover(struct kv *kv, struct kv_recovery *rec)
 {
+	bool continued;
 	struct wal_found found;
 	struct wal_replay in = {
 		.dirfd = kv->opt.wal_dirfd,
@@ -308,7 +355,7 @@ static int recover(struct kv *kv, struct kv_recovery *rec)
 	};
 	memcpy(in.id.pool_uuid, kv->opt.pool_uuid, sizeof in.id.pool_uuid);
 	memcpy(in.id.wal_id, kv->state.wal_id, sizeof in.id.wal_id);
-	int r = kv->state.clean ? wal_discard(&in, &found) : wal_replay(&in, &found);
+	int r = take_log(kv, &in, &found, &continued);
 	*rec = (struct kv_recovery){
 		.checkpoint_lsn = in.checkpoint_lsn,
 		.last_lsn = found.last_lsn,
@@ -321,7 +368,13 @@ static int recover(struct kv *kv, struct kv_recovery *rec)
 		r = 0;
 	atomic_store(&kv->last_lsn, found.last_lsn);
 	if (r == 0 && !kv->opt.read_only)
-		r = start_log(kv, &found);
+		r = start_log(kv, &found, continued);
+	if (r == -ENOSPC && continued && !found.frames && kept_much(&found)) {
+		wal_found_done(&found);
+		r = wal_discard(&in, &found);
+		if (r == 0)
+			r = start_log(kv, &found, false);
+	}
 	wal_found_done(&found);
 	return r;
 }

@@ -57,7 +57,12 @@ struct kv_options {
 	unsigned checkpoint_interval_s;	 /* and at least this often while there is work; 0 = 60 */
 	size_t wal_segment_bytes;	 /* preallocated; 0 = 16 MiB */
 	bool wal_compress;		 /* zstd for frames above 4 KiB */
-	bool read_only;			 /* nothing on disk changes; replay into memory only */
+	/* For those who may have to make LMDB's file anew: log entries above keep_after stay in the
+	 * log although LMDB has them, also across clean closes. On a full disk only those above
+	 * keep_least do, or none: kv_stats.log_start_lsn says. */
+	bool keep_log;
+	uint64_t keep_after, keep_least;
+	bool read_only; /* nothing on disk changes; replay into memory only */
 	/* Called once, from any thread, when a write, sync or checkpoint failed: the engine refuses
 	 * all further commits with that error (reads go on). */
 	void (*on_failure)(void *arg, int err, const char *what);
@@ -117,6 +122,8 @@ int kv_sync(struct kv *kv, uint64_t lsn);
 /* The same without waiting: done() runs on the log writer's thread and must not block. */
 void kv_sync_async(struct kv *kv, uint64_t lsn, void (*done)(void *arg, int err), void *arg);
 uint64_t kv_last_lsn(struct kv *kv);
+/* Every batch up to here is seen by readers that start now. */
+uint64_t kv_visible_lsn(struct kv *kv);
 uint64_t kv_durable_lsn(struct kv *kv);
 /* Runs fn(arg, 0) once lsn is durable, (arg, -errno) if the engine failed before. On the log
  * writer's thread or the caller's; must not block; used to remove what the batch replaced.
@@ -140,6 +147,9 @@ void kv_iter_free(struct kv_iter *it);
 /* Writes the memtable into LMDB now, and trims the log. */
 int kv_checkpoint(struct kv *kv);
 
+/* Moves what kv_options.keep_log keeps. */
+void kv_keep_log(struct kv *kv, uint64_t keep_after, uint64_t keep_least);
+
 /* Puts sorted, unlogged rows straight into LMDB in one transaction together with one KV_META row
  * (`meta_key` -> `meta_val`, may be NULL): for tables that can be rebuilt (KV_DIGEST).
  * next() gives 1 and a row, 0 at the end; vlen 0 with val NULL deletes. Durable on return. */
@@ -150,6 +160,9 @@ int kv_load_sorted(struct kv *kv, enum kv_table t,
 struct kv_stats {
 	uint64_t last_lsn, durable_lsn, checkpoint_lsn;
 	uint64_t memtable_bytes, wal_bytes_on_disk, wal_bytes_written, wal_syncs, checkpoints;
+	uint64_t log_start_lsn;	   /* the log is whole above it */
+	uint64_t wal_bytes_filled; /* of wal_bytes_on_disk: in use by entries, needed or kept */
+	unsigned wal_segments;
 	uint64_t lmdb_bytes_used, lmdb_bytes_file;
 	uint64_t rows[KV_TABLES]; /* LMDB's own, without what is in memtables */
 	const char *wal_backend;  /* "standard" or "io_uring" */

@@ -12,8 +12,9 @@
  * That is safe because rows are absolute and the log holds all of them: until the last transaction
  * brings the LSN, recovery applies every row again; and readers look at the frozen table first.
  *
- * If even that finds no space, nothing is harmed: the table stays frozen, the attempt is repeated
- * after RETRY_MS or on demand. Any other failure ends the engine.
+ * If even that finds no space, the log gives up what it keeps for repair (keep_log). If there is none
+ * then, nothing is harmed: the table stays frozen, the attempt is repeated after RETRY_MS or on
+ * demand. Any other failure ends the engine.
  */
 #include "kv_internal.h"
 #include "cleanup.h"
@@ -189,8 +190,8 @@ static int checkpoint_frozen(struct kv *kv)
 	static const size_t slices[] = { WHOLE, 4096, 64 };
 	size_t n = sizeof slices / sizeof *slices, i = full ? 1 : 0;
 	do
-		r = write_memtable(kv, m, &state, slices[i]);
-	while (r == -ENOSPC && ++i < n);
+		r = write_memtable(kv, m, &state, slices[i < n ? i : n - 1]);
+	while (r == -ENOSPC && (++i < n || wal_give_room(kv->wal)));
 	if (r == 0)
 		drop_frozen(kv, &state);
 	else if (!out_of_space(r))

@@ -53,6 +53,11 @@ static const char *const table_names[KV_TABLES] = { "meta",   "inode",	 "dirent"
 						    "extent", "segment", "segref", "chunk",
 						    "digest", "pack",	 "orphan", "inline" };
 
+const char *lmdb_table_name(enum kv_table t)
+{
+	return table_names[t];
+}
+
 static int from_mdb(int rc)
 {
 	switch (rc) {

@@ -47,6 +47,8 @@ int lmdb_cursor_step(MDB_cursor *c, bool down, struct slice *ret_key, struct sli
 /* Cuts the checksum off *raw; -EUCLEAN if it is wrong. */
 int lmdb_check_value(enum kv_table t, struct slice key, struct slice *raw);
 
+const char *lmdb_table_name(enum kv_table t);
+
 struct lmdb_write;
 /* Keys of one table in increasing order make the densest pages; any order is correct. */
 int lmdb_write_begin(struct lmdb_base *b, struct lmdb_write **ret_write);

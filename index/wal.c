@@ -87,6 +87,8 @@ static void wal_init(struct wal *w, const struct wal_options *opt)
 	cond_init(&w->made);
 	cond_init(&w->advanced);
 	w->spares_wanted = WAL_SPARES;
+	w->keep_after = opt->keep_after;
+	w->keep_least = opt->keep_least;
 	w->waiters_tail = &w->waiters;
 	w->queue.barriers_tail = &w->queue.barriers;
 	w->writing.barriers_tail = &w->writing.barriers;
@@ -216,18 +218,39 @@ int wal_start(const struct wal_options *opt, uint64_t last_lsn, uint64_t last_se
 	return 0;
 }
 
-int wal_stop(struct wal *w, bool remove_files)
+/* What stays of a log whose frames are all in the base: no file has room for more. */
+static int close_kept(struct wal *w)
+{
+	struct wal_segment **at = &w->oldest;
+	int r = 0;
+	for (struct wal_segment *s; r == 0 && (s = *at) != NULL;) {
+		if (s->fd >= 0 && s->written == WAL_FRAMES_AT) {
+			*at = s->next;
+			r = wal_segment_remove(w->opt.dirfd, s);
+			continue;
+		}
+		if (s->fd >= 0 && ftruncate(s->fd, (off_t)s->written))
+			r = -errno;
+		at = &s->next;
+	}
+	return r;
+}
+
+int wal_stop(struct wal *w, bool in_base)
 {
 	int r = 0;
 	if (!w)
 		return 0;
+	bool remove_files = in_base && w->keep_after >= w->last_lsn;
 	stop_threads(w, true, true);
 	wal_call_waiters(wal_take_due_locked(w, UINT64_MAX), w->failed ? w->failed : -ESHUTDOWN);
+	if (in_base && !remove_files)
+		r = close_kept(w);
 	free_list(w, w->doomed, true, &r);
 	free_list(w, w->oldest, remove_files, &r);
 	free_list(w, w->spare, true, &r);
 	free_list(w, w->big, true, &r);
-	if (remove_files && r == 0)
+	if (in_base && r == 0)
 		r = io_fsync_dir(w->opt.dirfd);
 	wal_free(w);
 	return r;
@@ -382,9 +405,38 @@ void wal_trim(struct wal *w, uint64_t lsn)
 	pthread_mutex_unlock(&w->lock);
 }
 
+void wal_keep(struct wal *w, uint64_t after, uint64_t least)
+{
+	pthread_mutex_lock(&w->lock);
+	w->keep_after = after;
+	w->keep_least = least;
+	wal_trim_locked(w);
+	pthread_mutex_unlock(&w->lock);
+}
+
+bool wal_give_room(struct wal *w)
+{
+	pthread_mutex_lock(&w->lock);
+	bool given = wal_give_room_locked(w);
+	pthread_mutex_unlock(&w->lock);
+	return given;
+}
+
+static uint64_t filled_bytes_locked(const struct wal *w, unsigned *ret_segments)
+{
+	uint64_t sum = 0;
+	unsigned n = 0;
+	for (struct wal_segment *s = w->oldest; s; s = s->next, n++)
+		sum += s->fd >= 0 ? s->reserved : s->size;
+	*ret_segments = n;
+	return sum;
+}
+
 void wal_stats(struct wal *w, struct kv_stats *ret_stats)
 {
 	pthread_mutex_lock(&w->lock);
+	ret_stats->log_start_lsn = w->oldest->first_lsn - 1;
+	ret_stats->wal_bytes_filled = filled_bytes_locked(w, &ret_stats->wal_segments);
 	ret_stats->durable_lsn = atomic_load(&w->durable_lsn);
 	ret_stats->wal_bytes_on_disk = w->bytes_on_disk;
 	ret_stats->wal_bytes_written = w->bytes_written;

@@ -15,6 +15,7 @@ struct wal_options {
 	unsigned sync_interval_ms;
 	size_t segment_bytes;
 	bool compress;
+	uint64_t keep_after, keep_least;			  /* as wal_keep() */
 	void (*on_failure)(void *arg, int err, const char *what); /* once, no locks held */
 	void *arg;
 };
@@ -36,10 +37,16 @@ void wal_when_durable(struct wal *w, uint64_t lsn, bool hurry, void (*fn)(void *
 uint64_t wal_durable_lsn(struct wal *w);
 uint64_t wal_last_lsn(struct wal *w); /* of the last frame appended, also while its barriers run */
 
-/* Frames up to lsn are not needed any more. */
+/* Frames up to lsn are in the base. */
 void wal_trim(struct wal *w, uint64_t lsn);
+/* Frames above `after` stay even so; while room is short, only those above `least`, or none. UINT64_MAX:
+ * nothing is kept. */
+void wal_keep(struct wal *w, uint64_t after, uint64_t least);
+/* Room is short: gives up some of what is kept. False: there was nothing to give. */
+bool wal_give_room(struct wal *w);
 
-/* Ends the threads; frames not yet durable are dropped. `remove_files`: the log is not needed. */
-int wal_stop(struct wal *w, bool remove_files); /* NULL is fine */
+/* Ends the threads; frames not yet durable are dropped. `in_base`: all frames are in the base, so only
+ * what is kept stays. */
+int wal_stop(struct wal *w, bool in_base); /* NULL is fine */
 void wal_stats(struct wal *w, struct kv_stats *ret_stats);
 #endif

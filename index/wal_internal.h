@@ -55,7 +55,8 @@ struct wal {
 	size_t wanted; /* smallest segment that would do for the waiting commit; 0: nobody waits */
 	uint64_t make_tries;
 	int make_result;
-	uint64_t trimmed_lsn;
+	uint64_t trimmed_lsn;		 /* all up to here is in the base */
+	uint64_t keep_after, keep_least; /* wal_keep() */
 
 	uint64_t bytes_written, syncs;
 	size_t bytes_on_disk;
@@ -76,6 +77,7 @@ struct wal {
 int wal_place_locked(struct wal *w, size_t frame_size, bool may_use_reserve);
 void *wal_maker_main(void *arg);
 void wal_trim_locked(struct wal *w);
+bool wal_give_room_locked(struct wal *w);
 
 /* wal_writer.c */
 void *wal_writer_main(void *arg);

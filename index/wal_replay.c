@@ -206,9 +206,12 @@ static int walk_log(struct walk *w, const struct wal_dir *d, size_t first, size_
 static int seal_tail(const struct walk *w, const struct wal_file *file)
 {
 	char name[WAL_NAME_SIZE];
+	struct stat st;
 	wal_segment_name(file->seq, name);
 	CLEANUP_CLOSE int fd = openat(w->in->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || ftruncate(fd, (off_t)w->checked))
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if (st.st_size != (off_t)w->checked && ftruncate(fd, (off_t)w->checked))
 		return -errno;
 	return io_fsync(fd);
 }
@@ -331,6 +334,52 @@ int wal_discard(const struct wal_replay *in, struct wal_found *ret_found)
 	if (r == 0 && !in->read_only && d.n)
 		r = io_fsync_dir(in->dirfd);
 	free(d.files);
+	return r;
+}
+
+static int survey_file(struct walk *w, const struct wal_file *file, struct wal_survey *sv)
+{
+	CLEANUP_FREE uint8_t *data = NULL;
+	uint64_t seed = wal_segment_seed(&w->in->id, file->seq);
+	struct wal_frame f;
+	size_t len;
+	int r = slurp(w, file, &data, &len);
+	if (r < 0)
+		return r == -EUCLEAN ? 0 : r; /* longer than any segment */
+	for (size_t at = WAL_FRAMES_AT; at + sizeof(struct wal_frame_header) <= len;
+	     at += WAL_ALIGN)
+		if (wal_frame_parse(data + at, len - at, seed, &f) && f.lsn > sv->seen_lsn)
+			sv->seen_lsn = f.lsn;
+	return 0;
+}
+
+int wal_survey(int dirfd, const uint8_t pool_uuid[16], struct wal_survey *ret_survey)
+{
+	struct wal_replay in = { .dirfd = dirfd, .read_only = true };
+	struct wal_found found = { 0 };
+	struct wal_survey sv = { 0 };
+	struct wal_dir d = { 0 };
+	struct walk w = { .in = &in, .out = &found };
+	memcpy(in.id.pool_uuid, pool_uuid, sizeof in.id.pool_uuid);
+	int r = dir_list(&in, &d, &found);
+	size_t n = valid_headers(&d);
+	if (r == 0 && !n)
+		r = -ENOENT;
+	if (r == 0)
+		memcpy(sv.wal_id, d.files[n - 1].header.wal_id, sizeof sv.wal_id);
+	memcpy(in.id.wal_id, sv.wal_id, sizeof in.id.wal_id);
+	for (size_t i = 0; r == 0 && i < d.n; i++) {
+		const struct wal_segment_header *h = &d.files[i].header;
+		bool ours = i < n && !memcmp(h->wal_id, sv.wal_id, sizeof sv.wal_id);
+		if (ours && (!sv.first_lsn || h->first_lsn < sv.first_lsn))
+			sv.first_lsn = h->first_lsn;
+		if (ours && h->first_lsn > sv.seen_lsn + 1)
+			sv.seen_lsn = h->first_lsn - 1;
+		r = survey_file(&w, &d.files[i], &sv);
+	}
+	free(d.files);
+	if (r == 0)
+		*ret_survey = sv;
 	return r;
 }
 

@@ -8,6 +8,8 @@
  *
  * A commit that had to wait raises the number of spares for the rest of the run.
  *
+ * Frames that are in the base and kept only for repair (wal_keep()) give way when the disk is full.
+ *
  * A frame larger than an ordinary segment gets a segment of its own size, made for it.
  */
 #include "wal_internal.h"
@@ -87,10 +89,14 @@ static bool wants_segment_locked(const struct wal *w)
 	       (w->spares < w->spares_wanted && w->make_result == 0);
 }
 
+static bool is_full(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT;
+}
+
 static bool is_passing(int err)
 {
-	return err == -ENOSPC || err == -EDQUOT || err == -ENOMEM || err == -EMFILE ||
-	       err == -ENFILE;
+	return is_full(err) || err == -ENOMEM || err == -EMFILE || err == -ENFILE;
 }
 
 static void keep_spare_locked(struct wal *w, struct wal_segment *s)
@@ -129,6 +135,8 @@ static void make_segment(struct wal *w)
 		else
 			keep_spare_locked(w, s);
 	}
+	if (is_full(r) && wal_give_room_locked(w))
+		return; /* once that is gone, again */
 	w->wanted = 0;
 	w->make_result = r;
 	w->make_tries++;
@@ -176,7 +184,8 @@ void *wal_maker_main(void *arg)
  * before the checkpoint, and so was its segment's header. */
 void wal_trim_locked(struct wal *w)
 {
-	while (w->oldest != w->tail && w->oldest->next->first_lsn <= w->trimmed_lsn) {
+	uint64_t lsn = w->trimmed_lsn < w->keep_after ? w->trimmed_lsn : w->keep_after;
+	while (w->oldest != w->tail && w->oldest->next->first_lsn <= lsn) {
 		struct wal_segment *s = w->oldest;
 		w->oldest = s->next;
 		s->next = w->doomed;
@@ -184,4 +193,18 @@ void wal_trim_locked(struct wal *w)
 	}
 	if (w->doomed)
 		pthread_cond_signal(&w->maker_wake);
+}
+
+bool wal_give_room_locked(struct wal *w)
+{
+	struct wal_segment *before = w->oldest;
+	if (w->keep_after < w->keep_least) {
+		w->keep_after = w->keep_least;
+		wal_trim_locked(w);
+	}
+	if (w->oldest == before && w->keep_after < w->trimmed_lsn) {
+		w->keep_after = w->trimmed_lsn;
+		wal_trim_locked(w);
+	}
+	return w->oldest != before;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Opening: lock, superblock, configuration, index (with replay), extents, digests, packs, cache,
- * chunks, packer, staging, destage, gc. Each part is closed in the reverse order, and a half-opened
+ * chunks, packer, staging, destage, gc, dumper. Each part is closed in the reverse order, and a half-opened
  * pool is closed by the same function. The lock goes last.
  *
  * After a crash the digests that memory held are read again from the frames of chunks at and above
@@ -79,7 +79,24 @@ static int open_wal_dir(struct pool *pool)
 	return fd < 0 ? -errno : fd;
 }
 
-int pool_open_kv(struct pool *pool, bool read_only)
+struct dump_place pool_dump_place(const struct pool *pool)
+{
+	struct dump_place place = { .dirfd = pool->packs_fd };
+	memcpy(place.pool_uuid, pool->super.uuid, sizeof place.pool_uuid);
+	return place;
+}
+
+/* The log is kept since the older dump; while there is none, from now on. */
+static void keep_log(struct pool *pool, struct kv_options *opt)
+{
+	struct dump_info dumps[DUMPS_KEPT];
+	struct dump_place place = pool_dump_place(pool);
+	int n = dump_list(&place, dumps, DUMPS_KEPT);
+	opt->keep_log = true;
+	dumps_keep(dumps, n < 0 ? 0 : (size_t)n, &opt->keep_after, &opt->keep_least);
+}
+
+int pool_open_dirs(struct pool *pool)
 {
 	if (asprintf(&pool->index_path, "%s/index", pool->path) < 0) {
 		pool->index_path = NULL;
@@ -87,8 +104,17 @@ int pool_open_kv(struct pool *pool, bool read_only)
 	}
 	pool->index_fd = open_dir(pool, "index");
 	pool->wal_fd = open_wal_dir(pool);
+	pool->packs_fd = open_dir(pool, "packs");
 	if (pool->index_fd < 0 || pool->wal_fd < 0)
 		return pool->index_fd < 0 ? pool->index_fd : pool->wal_fd;
+	return pool->packs_fd < 0 ? pool->packs_fd : 0;
+}
+
+int pool_open_kv(struct pool *pool, bool read_only)
+{
+	int r = pool_open_dirs(pool);
+	if (r < 0)
+		return r;
 	struct kv_options opt = {
 		.index_dirfd = pool->index_fd,
 		.wal_dirfd = pool->wal_fd,
@@ -100,8 +126,9 @@ int pool_open_kv(struct pool *pool, bool read_only)
 		.on_failure_arg = pool,
 	};
 	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
+	keep_log(pool, &opt);
 	int home = wal_home_check(pool->wal_fd, pool->super.uuid);
-	int r = home < 0 && home != -ENOENT ? home : kv_open(&opt, &pool->kv, &pool->recovery);
+	r = home < 0 && home != -ENOENT ? home : kv_open(&opt, &pool->kv, &pool->recovery);
 	if (r == 0 && home < 0 && !read_only)
 		r = wal_home_claim(pool->wal_fd, pool->super.uuid);
 	return r == -ENOSPC && pool->kv ? 0 : r; /* there will be room at another time */
@@ -115,6 +142,8 @@ int pool_close_kv(struct pool *pool)
 		close(take_fd(&pool->index_fd));
 	if (pool->wal_fd >= 0)
 		close(take_fd(&pool->wal_fd));
+	if (pool->packs_fd >= 0)
+		close(take_fd(&pool->packs_fd));
 	free(TAKE_PTR(pool->index_path));
 	return r;
 }
@@ -339,8 +368,8 @@ static int check_directories(struct pool *pool, struct pool_error *err)
 	return 0;
 }
 
-static int open_parts(struct pool *pool, const char *options, bool ro, unsigned wait_ms,
-		      struct pool_error *err)
+static int open_bare(struct pool *pool, const char *options, bool ro, unsigned wait_ms,
+		     struct pool_error *err)
 {
 	bool damaged = false;
 	int r = read_super(pool, ro, &damaged, err);
@@ -352,8 +381,12 @@ static int open_parts(struct pool *pool, const char *options, bool ro, unsigned 
 		r = take_lock(pool, ro, wait_ms, err);
 	if (r == 0 && damaged)
 		mend_super(pool, ro);
-	if (r == 0)
-		r = check_index(pool, err);
+	return r;
+}
+
+static int open_parts(struct pool *pool, bool ro, struct pool_error *err)
+{
+	int r = check_index(pool, err);
 	if (r == 0)
 		r = open_kv(pool, ro, err);
 	if (r < 0)
@@ -361,6 +394,11 @@ static int open_parts(struct pool *pool, const char *options, bool ro, unsigned 
 	r = open_data(pool, ro);
 	if (r == 0)
 		r = open_writing(pool, ro);
+	struct dumper_options dumper = { .kv = pool->kv,
+					 .place = pool_dump_place(pool),
+					 .interval_s = pool->config.dump_interval_s };
+	if (r == 0 && !ro)
+		r = dumper_start(&dumper, &pool->dumper);
 	if (r == -EUCLEAN)
 		pool_say(err,
 			 "%s: packs or index rows are damaged: mount it with -o ro to read what is "
@@ -376,13 +414,13 @@ static int open_parts(struct pool *pool, const char *options, bool ro, unsigned 
 	return r;
 }
 
-int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
-	      struct pool **ret_pool, struct pool_error *err)
+int pool_open_parts(const char *path, const char *options, bool read_only, unsigned wait_ms,
+		    struct pool **ret_pool, struct pool_error *err)
 {
 	struct pool *pool = calloc(1, sizeof *pool);
 	if (!pool)
 		return -ENOMEM;
-	pool->dirfd = pool->lockfd = pool->index_fd = pool->wal_fd = -1;
+	pool->dirfd = pool->lockfd = pool->index_fd = pool->wal_fd = pool->packs_fd = -1;
 	pool->path = realpath(path, NULL);
 	if (pool->path)
 		pool->dirfd = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -392,7 +430,23 @@ int pool_open(const char *path, const char *options, bool read_only, unsigned wa
 	else if (r < 0)
 		pool_say(err, "%s cannot be opened as a pool: %s", path, strerror(-r));
 	if (r == 0)
-		r = open_parts(pool, options, read_only, wait_ms, err);
+		r = open_bare(pool, options, read_only, wait_ms, err);
+	if (r < 0) {
+		pool_close(pool);
+		return r;
+	}
+	*ret_pool = pool;
+	return 0;
+}
+
+int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
+	      struct pool **ret_pool, struct pool_error *err)
+{
+	struct pool *pool;
+	int r = pool_open_parts(path, options, read_only, wait_ms, &pool, err);
+	if (r < 0)
+		return r;
+	r = open_parts(pool, read_only, err);
 	if (r < 0) {
 		pool->failed = pool->failed ? pool->failed : r; /* touch nothing on the way out */
 		pool_close(pool);
@@ -435,6 +489,7 @@ int pool_close(struct pool *pool)
 	staging_close(pool->staging);
 	if (pool->extents)
 		extents_close(pool->extents);
+	dumper_stop(pool->dumper, pool->failed);
 	keep_first(&r, pool_close_kv(pool));
 	if (pool->lockfd >= 0)
 		close(pool->lockfd);

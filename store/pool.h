@@ -7,6 +7,7 @@
 #define FOLDFS_POOL_H
 #include "config.h"
 #include "destage.h"
+#include "dumper.h"
 #include "gc.h"
 #include "staging.h"
 #include "super.h"
@@ -30,7 +31,9 @@ struct pool {
 	struct destage *destage; /* NULL when read-only */
 	struct gc *gc;		 /* NULL when read-only */
 	struct ids *inode_ids;
-	int failed; /* set by a metadata I/O error: -errno; the mount turns read-only */
+	struct dumper *dumper; /* NULL when read-only */
+	int packs_fd;	       /* for the dumps */
+	int failed;	       /* set by a metadata I/O error: -errno; the mount turns read-only */
 	void (*on_failure)(void *arg, int err, const char *what);
 	void *on_failure_arg;
 };

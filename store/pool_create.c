@@ -54,6 +54,12 @@ static int make_index(struct pool *pool)
 	int r = pool_open_kv(pool, false);
 	if (r == 0)
 		r = write_root(pool->kv, &pool->super);
+	struct dump_place place = pool_dump_place(pool);
+	struct dump_info dump;
+	if (r == 0) /* so that there is one from the start */
+		r = dump_write(pool->kv, &place, NULL, &dump);
+	if (r == 0)
+		kv_keep_log(pool->kv, dump.start_lsn, dump.start_lsn);
 	int closed = pool_close_kv(pool);
 	return r < 0 ? r : closed;
 }
@@ -187,9 +193,12 @@ static int create_in(struct pool *pool, struct pool_error *err)
 
 int pool_create(const char *path, const struct config *config, struct pool_error *err)
 {
-	struct pool pool = {
-		.dirfd = -1, .lockfd = -1, .index_fd = -1, .wal_fd = -1, .config = *config
-	};
+	struct pool pool = { .dirfd = -1,
+			     .lockfd = -1,
+			     .index_fd = -1,
+			     .wal_fd = -1,
+			     .packs_fd = -1,
+			     .config = *config };
 	bool made = mkdir(path, 0755) == 0;
 	if (!made && errno != EEXIST) {
 		int r = -errno;

@@ -10,4 +10,10 @@ void pool_say(struct pool_error *err, const char *fmt, ...) __attribute__((forma
 /* Opens pool->kv, on descriptors and a path that the pool keeps until pool_close_kv(). */
 int pool_open_kv(struct pool *pool, bool read_only);
 int pool_close_kv(struct pool *pool);
+/* Only the descriptors and the path; closed by pool_close_kv() too. */
+int pool_open_dirs(struct pool *pool);
+/* Lock, superblock, configuration and directories; *ret_pool is to be given to pool_close(). */
+int pool_open_parts(const char *path, const char *options, bool read_only, unsigned wait_ms,
+		    struct pool **ret_pool, struct pool_error *err);
+struct dump_place pool_dump_place(const struct pool *pool);
 #endif

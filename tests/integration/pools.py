@@ -64,7 +64,7 @@ class Pool:
 
     def stored_bytes(self):
         """Bytes of packs on the backing filesystem."""
-        return sum(path.stat().st_blocks * 512 for path in (self.path / "packs").rglob("*")
+        return sum(path.stat().st_blocks * 512 for path in (self.path / "packs").rglob("*.pack")
                    if path.is_file())
 
     def sanitizer_reports(self):

@@ -108,7 +108,7 @@ def filled(pool):
 
 
 def test_fsck_names_a_damaged_frame(filled):
-    pack = next((filled.path / "packs").iterdir())
+    pack = next((filled.path / "packs").glob("*.pack"))
     with open(pack, "r+b") as file:
         file.seek(80)
         file.write(b"\xff" * 8)
@@ -119,7 +119,7 @@ def test_fsck_names_a_damaged_frame(filled):
 
 
 def test_fsck_names_a_missing_pack(filled):
-    pack = next((filled.path / "packs").iterdir())
+    pack = next((filled.path / "packs").glob("*.pack"))
     pack.rename(filled.home / "away")
     done = filled.fsck("-n", code=4)
     assert "is missing" in done.stdout
