@@ -18,12 +18,6 @@
 
 #define BLOCK 4096u
 
-static void touch(struct fs *fs, struct inode *inode)
-{
-	inode->row.mtime = inode->row.ctime = clock_wall_ns();
-	inode_mark_dirty(fs, inode);
-}
-
 int content_ready(struct fs *fs, struct inode *inode)
 {
 	if (!S_ISREG(inode->row.mode))
@@ -348,7 +342,7 @@ int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t le
 		return r;
 	if (at + len > inode->row.size)
 		inode->row.size = at + len;
-	touch(fs, inode);
+	inode_touch(fs, inode);
 	if (inode->fd >= 0)
 		settle_behind(fs, inode, at + len);
 	return 0;
@@ -392,7 +386,7 @@ int content_replace(struct fs *fs, struct inode *inode)
 			return -ENOMEM;
 	}
 	inode->row.size = 0;
-	touch(fs, inode);
+	inode_touch(fs, inode);
 	return 0;
 }
 
@@ -433,6 +427,6 @@ int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 		return r;
 	}
 	inode->row.size = size;
-	touch(fs, inode);
+	inode_touch(fs, inode);
 	return 0;
 }

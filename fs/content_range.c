@@ -15,12 +15,6 @@
 #define BLOCK 4096u
 #define COPY_CHUNK (1u << 20)
 
-static void touch(struct fs *fs, struct inode *inode)
-{
-	inode->row.mtime = inode->row.ctime = clock_wall_ns();
-	inode_mark_dirty(fs, inode);
-}
-
 static int zero_memory(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
 {
 	if (end > inode->mem->len)
@@ -83,7 +77,7 @@ int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, 
 			r = content_truncate(fs, inode, end);
 	}
 	if (r == 0)
-		touch(fs, inode);
+		inode_touch(fs, inode);
 	return r;
 }
 
@@ -185,7 +179,7 @@ static int share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode
 	}
 	if (dst_at + len > dst->row.size)
 		dst->row.size = dst_at + len;
-	dst->row.mtime = dst->row.ctime = clock_wall_ns();
+	inode_touch(fs, dst);
 	inode_stage(dst, c);
 	r = inode_commit(dst, c);
 	if (r < 0)

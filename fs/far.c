@@ -51,7 +51,7 @@ static int commit_cb(struct destage_source *s, uint64_t at, uint64_t len,
 		r = extents_replace(c, &in->row, at, len, pieces, n);
 	if (r == 0) {
 		in->row.size = at + len > in->row.size ? at + len : in->row.size;
-		in->row.mtime = in->row.ctime = clock_wall_ns();
+		inode_touch(f->fs, in);
 		in->staging_whole = false;
 		inode_stage(in, c);
 		r = inode_commit(in, c);

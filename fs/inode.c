@@ -314,6 +314,13 @@ void inode_mark_dirty(struct fs *fs, struct inode *inode)
 	fs->inodes->dirty = inode;
 }
 
+void inode_touch(struct fs *fs, struct inode *inode)
+{
+	if (!fs->writeback || !inode->cached_opens)
+		inode->row.mtime = inode->row.ctime = clock_wall_ns();
+	inode_mark_dirty(fs, inode);
+}
+
 /* Any inode of the shard with a number above `after`, referenced; the least of them. */
 static struct inode *next_live(struct shard *s, uint64_t after)
 {
@@ -450,18 +457,25 @@ void inode_begin_native(struct inode *inode)
 	inode->row.flags |= INODE_NATIVE;
 	timespec_of(inode->row.atime, &ts[0]);
 	timespec_of(inode->row.mtime, &ts[1]);
-	inode->native_ctime = 0;
-	if (futimens(inode->fd, ts) == 0 && fstat(inode->fd, &st) == 0)
+	inode->native_ctime = inode->native_mtime = inode->native_atime = INT64_MIN;
+	if (futimens(inode->fd, ts) == 0 && fstat(inode->fd, &st) == 0) {
 		inode->native_ctime = clock_ns_of(&st.st_ctim);
+		inode->native_mtime = clock_ns_of(&st.st_mtim);
+		inode->native_atime = clock_ns_of(&st.st_atim);
+	}
 }
 
 /* The row as the staging file that the kernel writes has it. */
 static void take_native(const struct inode *inode, const struct stat *st, struct inode_row *row)
 {
-	int64_t ctime = clock_ns_of(&st->st_ctim);
+	int64_t ctime = clock_ns_of(&st->st_ctim), mtime = clock_ns_of(&st->st_mtim);
+	int64_t atime = clock_ns_of(&st->st_atim);
 	row->size = (uint64_t)st->st_size;
-	row->mtime = clock_ns_of(&st->st_mtim);
-	row->atime = clock_ns_of(&st->st_atim);
+	/* what the backing filesystem made of our times (it may know no 1900) is not a change */
+	if (mtime != inode->native_mtime)
+		row->mtime = mtime;
+	if (atime != inode->native_atime)
+		row->atime = atime;
 	if (ctime > inode->native_ctime && ctime > row->ctime)
 		row->ctime = ctime;
 }

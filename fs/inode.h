@@ -81,6 +81,9 @@ int inode_commit(struct inode *inode, struct change *c);
 int inode_commit_row(struct fs *fs, struct inode *inode);
 /* Notes that times or size changed: the ticker commits within the sync interval. */
 void inode_mark_dirty(struct fs *fs, struct inode *inode);
+/* Content has changed: sets the times, unless the kernel keeps them for what it caches (it sends
+ * them), and marks the inode dirty. */
+void inode_touch(struct fs *fs, struct inode *inode);
 /* From here on content changes are not committed, until inode_release_hold(). The map fields of
  * row become empty, as the new content is about to be in memory or in a staging file of its own. */
 void inode_hold(struct inode *inode, bool rewrite);

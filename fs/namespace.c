@@ -174,7 +174,7 @@ int name_make(struct fs *fs, const struct name_request *req, struct inode **ret_
 {
 	struct inode *dir;
 	int r = fs_may_write(fs);
-	if (r == 0 && space_level(fs) == SPACE_FULL)
+	if (r == 0 && space_is_full(fs))
 		r = -ENOSPC;
 	if (r == 0 && req->target && strlen(req->target) > SYMLINK_MAX)
 		r = -ENAMETOOLONG;

@@ -252,7 +252,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	bool kill = kills_privileges(req, fi);
 	bool sync = (fi->flags & O_DSYNC) && handle_of(fi).mode == OPEN_DIRECT;
 	int r = fs_may_write(fs);
-	if (r == 0 && space_level(fs) == SPACE_FULL)
+	if (r == 0 && space_is_full(fs))
 		r = -ENOSPC;
 	if (r == 0 && (must_wait(fs) || (uint64_t)off + size > FAR_OFFSET)) {
 		struct io_job *j = io_job_new(req, in, size, write_waiting);

@@ -61,6 +61,14 @@ void space_tick(struct fs *fs)
 		settle_all(fs, false);
 }
 
+bool space_is_full(struct fs *fs)
+{
+	if (space_level(fs) != SPACE_FULL)
+		return false;
+	space_tick(fs);
+	return space_level(fs) == SPACE_FULL;
+}
+
 void space_was_short(struct fs *fs)
 {
 	settle_all(fs, false);

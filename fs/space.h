@@ -20,6 +20,8 @@ static inline enum space_level space_level(struct fs *fs)
 {
 	return (enum space_level)atomic_load_explicit(&fs->space, memory_order_relaxed);
 }
+/* Whether writes and creates are refused; that there is space again is seen at once. */
+bool space_is_full(struct fs *fs);
 /* A write failed for want of space: look again at once. */
 void space_was_short(struct fs *fs);
 #endif

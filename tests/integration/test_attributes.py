@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Mode, owner, times, size: set, seen at once, and still there after destage and remount."""
 
+import fcntl
+import mmap
 import os
 import stat
 import time
@@ -133,6 +135,66 @@ def test_destage_and_remount_leave_times_alone(work, settle):
     before = times()
     settle()
     assert times() == before
+
+
+def grown(work, fd):
+    os.ftruncate(fd, 1_000_000)
+    os.pwrite(fd, b"x", 999_999)
+
+
+def changed_between(work, fd):
+    os.write(fd, b"x" * 5000)
+    os.fchmod(fd, 0o600)
+    os.write(fd, b"y" * 200_000)
+
+
+def written_directly(work, fd):
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_DIRECT)
+    os.pwritev(fd, [mmap.mmap(-1, 8192)], 4096)
+
+
+def written_in_a_mapping(work, fd):
+    os.ftruncate(fd, 50_000)
+    with mmap.mmap(fd, 50_000) as view:
+        view[4000:5000] = b"z" * 1000
+
+
+def copied(work, fd):
+    with open(work / "f", "rb") as source:
+        os.copy_file_range(source.fileno(), fd, 300_000)
+
+
+@pytest.mark.parametrize("write", [grown, changed_between, written_directly, written_in_a_mapping,
+                                   copied])
+def test_times_of_a_closed_file_stay(work, shared_mount, write):
+    """What stat said once is what it says when the kernel has forgotten the inode."""
+    (work / "f").write_bytes(os.urandom(300_000))
+    before = {}
+    for number in range(10):
+        path = work / str(number)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        write(work, fd)
+        os.close(fd)
+        before[path] = (path.stat().st_mtime_ns, path.stat().st_ctime_ns)
+    if not shared_mount.reference:
+        shared_mount.remount()
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_ctime_ns) for p in before} == before
+
+
+@pytest.mark.foldfs
+@pytest.mark.parametrize("when", [-2_208_988_799_876_543_211, 2**62 + 1, -1, 0])
+def test_times_beyond_the_backing_filesystems(work, shared_mount, when):
+    """ext4 knows neither 1900 nor 2116 to the nanosecond where it holds them for us."""
+    path = work / "f"
+    with open(path, "w+b") as file:
+        file.write(b"x" * 200_000)
+        file.flush()
+        os.utime(file.fileno(), ns=(when, when))
+        assert os.fstat(file.fileno()).st_mtime_ns == when
+    assert path.stat().st_mtime_ns == when
+    if not shared_mount.reference:
+        shared_mount.remount()
+    assert path.stat().st_mtime_ns == when
 
 
 CHANGES = {
