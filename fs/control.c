@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* A thread accepts, and each connection gets a thread of its own, as some commands take long. They
  * are few: beyond CONNECTIONS_MAX callers wait in the socket's queue. control_stop() ends what is
- * being waited for: sockets are shut down, a gc pass stops at its next pack.
+ * being waited for: sockets are shut down, a gc pass stops at its next pack, a scrub soon.
  */
 #include "control.h"
 #include "cleanup.h"
 #include "log.h"
 #include "reaper.h"
+#include "scrubber.h"
 #include "settle.h"
 #include "status.h"
 #include "ticker.h"
@@ -17,6 +18,7 @@
 #include <sys/un.h>
 
 #define CONNECTIONS_MAX 16
+#define SCRUB_TICK_MS 300
 #define REQUEST_MAX (4u << 20)
 #define REQUEST_TIMEOUT_S 30
 
@@ -129,6 +131,70 @@ static void do_gc(struct connection *c, const json_t *request)
 		answer(c->fd, "gc", r, r ? NULL : status_gc(&result));
 }
 
+static bool is_stopping(struct control *control)
+{
+	SCOPED_LOCK(&control->lock);
+	return control->stopping;
+}
+
+/* Who asked has gone away: by their own will, unless it is we who end the connection. */
+static bool left_alone(struct connection *c)
+{
+	char byte;
+	return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 && !is_stopping(c->control);
+}
+
+static void tell_scrub(struct connection *c)
+{
+	json_t *result = NULL;
+	int r = status_scrub_damage(c->control->fs->pool, &result);
+	answer(c->fd, "scrub", r, result);
+}
+
+/* Until it is over, or they leave, which stops what they began. */
+static void follow_scrub(struct connection *c, bool progress)
+{
+	struct fs *fs = c->control->fs;
+	bool began = scrubber_ask(fs);
+	while (scrubber_wait(fs, SCRUB_TICK_MS)) {
+		struct scrub_status so_far;
+		scrub_get_status(fs->pool->scrub, &so_far);
+		if (progress)
+			send_line(c->fd, json_pack("{s:o}", "progress", status_scrub(&so_far)));
+		if (!left_alone(c))
+			continue;
+		if (began)
+			scrub_stop(fs->pool->scrub, true);
+		return;
+	}
+	if (is_stopping(c->control))
+		refuse(c->fd, "the pool is being unmounted; the scrub goes on with the next mount");
+	else
+		tell_scrub(c);
+}
+
+static void do_scrub(struct connection *c, const json_t *request)
+{
+	struct fs *fs = c->control->fs;
+	const char *action = json_string_value(json_object_get(request, "action"));
+	bool progress = json_is_true(json_object_get(request, "progress"));
+	if (fs_may_write(fs) < 0) {
+		refuse(c->fd, "the mount is read-only: what a scrub finds could not be noted");
+		return;
+	}
+	if (!action) {
+		follow_scrub(c, progress);
+		return;
+	}
+	if (!strcmp(action, "start"))
+		scrubber_ask(fs);
+	if (!strcmp(action, "stop"))
+		scrub_stop(fs->pool->scrub, true);
+	while (!strcmp(action, "stop") && scrubber_wait(fs, SCRUB_TICK_MS))
+		scrub_stop(fs->pool->scrub, true); /* it had not begun yet */
+	tell_scrub(c);
+}
+
 static void do_stats(struct connection *c, const json_t *request)
 {
 	struct fs *fs = c->control->fs;
@@ -160,7 +226,7 @@ static const struct {
 	void (*run)(struct connection *c, const json_t *request);
 } commands[] = {
 	{ "stats", do_stats }, { "df", do_df }, { "du", do_du },
-	{ "sync", do_sync },   { "gc", do_gc },
+	{ "sync", do_sync },   { "gc", do_gc }, { "scrub", do_scrub },
 };
 
 static void obey(struct connection *c, const char *line, size_t len)
@@ -340,6 +406,8 @@ void control_stop(struct control *c)
 	pthread_cond_broadcast(&c->changed);
 	if (c->fs->pool->gc)
 		gc_stop(c->fs->pool->gc);
+	if (c->fs->pool->scrub)
+		scrub_stop(c->fs->pool->scrub, false);
 	while (c->n)
 		pthread_cond_wait(&c->changed, &c->lock);
 	pthread_mutex_unlock(&c->lock);

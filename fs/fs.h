@@ -43,6 +43,7 @@ struct fs {
 	struct reaper *reaper;
 	struct ticker *ticker;
 	struct collector *collector;
+	struct scrubber *scrubber;
 	uint64_t inodes_before; /* in the index when the mount began */
 	atomic_int space;	/* enum space_level */
 	uint64_t staging_limit;

@@ -13,6 +13,7 @@
 #include "lookups.h"
 #include "ops.h"
 #include "reaper.h"
+#include "scrubber.h"
 #include "settle.h"
 #include "space.h"
 #include "ticker.h"
@@ -137,11 +138,14 @@ static int fs_start(struct fs *fs)
 	}
 	if (r == 0 && !fs->read_only)
 		r = collector_start(fs);
+	if (r == 0 && !fs->read_only)
+		r = scrubber_start(fs);
 	return r;
 }
 
 static void fs_stop(struct fs *fs)
 {
+	scrubber_stop(fs);
 	collector_stop(fs);
 	ticker_stop(fs);
 	if (fs->waiters)

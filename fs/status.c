@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "status.h"
+#include "cleanup.h"
 #include "clock.h"
 #include "du.h"
 #include "kv.h"
@@ -280,4 +281,89 @@ json_t *status_gc(const struct gc_result *result)
 	put(o, "bytes_freed", result->bytes_freed);
 	put(o, "bytes_rewritten", result->bytes_rewritten);
 	return o;
+}
+
+json_t *status_scrub(const struct scrub_status *s)
+{
+	static const char *const states[] = { "never", "running", "stopped", "interrupted",
+					      "finished" };
+	json_t *o = json_object();
+	put_text(o, "state", states[s->state]);
+	put(o, "began", (uint64_t)s->began);
+	put(o, "ended", (uint64_t)s->ended);
+	put(o, "bytes_done", s->bytes_done);
+	put(o, "bytes_total", s->bytes_total);
+	put(o, "frames", s->frames);
+	put(o, "chunks", s->chunks);
+	put(o, "bad_frames", s->bad_frames);
+	put(o, "bad_chunks", s->bad_chunks);
+	put(o, "repaired", s->repaired);
+	put(o, "bad_rows", s->bad_rows);
+	put(o, "bad_packs", s->bad_packs);
+	put(o, "rotten", s->rotten);
+	return o;
+}
+
+static json_t *damaged_frames(const struct rotten_chunk *chunks, size_t n)
+{
+	json_t *list = json_array(), *ids = NULL;
+	for (size_t i = 0; i < n; i++) {
+		const struct rotten_chunk *c = &chunks[i];
+		if (!i || c->pack != c[-1].pack || c->offset != c[-1].offset) {
+			char pack[17];
+			snprintf(pack, sizeof pack, "%016lx", c->pack);
+			ids = json_array();
+			json_array_append_new(list,
+					      json_pack("{s:s, s:I, s:o}", "pack", pack, "frame",
+							(json_int_t)c->offset, "chunks", ids));
+		}
+		json_array_append_new(ids, json_integer((json_int_t)c->id));
+	}
+	return list;
+}
+
+/* Names may hold any bytes; JSON wants UTF-8: of others each byte beyond ASCII becomes \xNN. */
+static json_t *path_text(const char *path)
+{
+	json_t *text = path ? json_string(path) : json_null();
+	CLEANUP_BUF struct buf out = { 0 };
+	if (text)
+		return text;
+	for (; *path; path++) {
+		char hex[8];
+		bool ascii = (unsigned char)*path < 0x80;
+		int n = snprintf(hex, sizeof hex, ascii ? "%c" : "\\x%02x", (unsigned char)*path);
+		buf_put(&out, hex, (size_t)n);
+	}
+	return json_stringn((const char *)out.data, out.len);
+}
+
+static json_t *damaged_files(const struct owner *files, size_t n)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list,
+				      json_pack("{s:I, s:o}", "inode", (json_int_t)files[i].ino,
+						"path", path_text(files[i].path)));
+	return list;
+}
+
+int status_scrub_damage(struct pool *pool, json_t **ret_scrub)
+{
+	struct scrub_status status;
+	struct rotten_chunk *chunks;
+	struct owner *files;
+	size_t n_chunks, n_files;
+	scrub_get_status(pool->scrub, &status);
+	int r = scrub_damage(pool->scrub, &chunks, &n_chunks, &files, &n_files);
+	if (r < 0)
+		return r;
+	status.rotten = n_chunks;
+	json_t *o = status_scrub(&status);
+	json_object_set_new(o, "damage", damaged_frames(chunks, n_chunks));
+	json_object_set_new(o, "files", damaged_files(files, n_files));
+	free(chunks);
+	owners_free(files, n_files);
+	*ret_scrub = o;
+	return 0;
 }

@@ -13,4 +13,7 @@ int status_df(struct pool *pool, struct fs *fs, json_t **ret_df);
  * -ENOENT when one has no row. */
 int status_du(struct pool *pool, const json_t *inodes, json_t **ret_du);
 json_t *status_gc(const struct gc_result *result);
+json_t *status_scrub(const struct scrub_status *status);
+/* With what is damaged now, frame by frame and file by file. For a pool opened for writing. */
+int status_scrub_damage(struct pool *pool, json_t **ret_scrub);
 #endif

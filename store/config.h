@@ -29,13 +29,15 @@ struct config {
 	int zstd_level; /* 0 = raw */
 	uint64_t pack_size;
 	uint64_t verify_age_s;
-	uint64_t cache_size;	  /* of the region; 0: none */
-	uint64_t reserve_size;	  /* POOL/reserve */
-	unsigned workers;	  /* 0 = one per core */
-	unsigned gc_min_live;	  /* percent */
-	uint64_t gc_rate;	  /* bytes per second, 0 = unlimited */
-	uint64_t gc_interval_s;	  /* automatic passes when something was deleted; 0 = never */
-	uint64_t dump_interval_s; /* between dumps of the index */
+	uint64_t cache_size;	   /* of the region; 0: none */
+	uint64_t reserve_size;	   /* POOL/reserve */
+	unsigned workers;	   /* 0 = one per core */
+	unsigned gc_min_live;	   /* percent */
+	uint64_t gc_rate;	   /* bytes per second, 0 = unlimited */
+	uint64_t gc_interval_s;	   /* automatic passes when something was deleted; 0 = never */
+	uint64_t dump_interval_s;  /* between dumps of the index */
+	uint64_t scrub_rate;	   /* bytes per second, 0 = unlimited */
+	uint64_t scrub_interval_s; /* automatic passes; 0 = never */
 	/* how it is mounted */
 	bool read_only, allow_other;
 	uint64_t attr_timeout_ms, entry_timeout_ms;

@@ -37,6 +37,9 @@ int evidence_frame(const struct evidence_source *src, uint64_t id, struct eviden
 	frame_row_done(&row);
 	if (chunks_frame_digests(src->chunks, id, &e.entries, &e.n) < 0)
 		return 0;
+	for (uint32_t i = 0; i < e.n && e.trusted_until; i++)
+		if (rotten_has(src->rotten, e.entries[i].id))
+			e.trusted_until = 0;
 	*ret_e = e;
 	return 1;
 }

@@ -7,11 +7,13 @@
 #define FOLDFS_EVIDENCE_H
 #include "chunks.h"
 #include "digests.h"
+#include "rotten.h"
 
 struct evidence_source {
 	struct kv *kv;
 	struct chunks *chunks;
 	struct digests *digests;
+	struct rotten *rotten; /* NULL: none are known */
 	unsigned verify_age_s;
 };
 
@@ -20,7 +22,7 @@ struct evidence {
 	uint64_t id;
 	struct chunk_entry *entries; /* freed by evidence_done() */
 	uint32_t n;
-	int64_t trusted_until; /* seconds since 1970 */
+	int64_t trusted_until; /* seconds since 1970; 0 when one of the frame's chunks is rotten */
 };
 void evidence_done(struct evidence *e);
 

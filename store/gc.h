@@ -21,6 +21,7 @@ struct gc_options {
 	struct packer *packer;
 	struct destage *destage;
 	struct cache *cache;
+	struct rotten *rotten; /* its lock of rows; NULL: nobody else changes them */
 	int level;
 	unsigned min_live_percent; /* packs below are rewritten; 0 = 75 */
 	uint64_t rate_bytes_per_s; /* of rewriting; 0 = unlimited */

@@ -7,8 +7,10 @@
  *
  * A duplicate is believed on its full digest, never on the 16 bytes that the index compares, and
  * only while the pack it lies in counts as verified. Otherwise its bytes are read and compared; when
- * they are not what they should be, the chunk is stored anew under a new id, which takes the old
- * one's place here and in the index: so writing bytes again heals them for all who write them later.
+ * they are not what they should be, the chunk gets those at hand, under its own id (rotten.h): so
+ * writing bytes again heals all files that have them. The same is done, before anything is decided,
+ * for chunks that scrub found. Only where that fails the chunk is stored under a new id, which takes the
+ * old one's place here and in the index.
  *
  * Nothing here waits for durability, and nothing that fails to be stored is found again: flight
  * tells us about each chunk of a lost frame before it tells those who wait for it.
@@ -49,7 +51,7 @@ struct packer {
 	uint64_t next_id;
 	bool (*mark)(void *arg, uint64_t chunk);
 	void *mark_arg;
-	uint64_t epoch; /* counts ended gc passes */
+	uint64_t epoch; /* counts ended gc passes, and times that chunks were found rotten */
 	struct packer_stats stats;
 };
 
@@ -166,6 +168,7 @@ int packer_open(const struct packer_options *opt, struct packer **ret_p)
 		.kv = p->kv,
 		.chunks = opt->chunks,
 		.digests = opt->digests,
+		.rotten = opt->rotten,
 		.verify_age_s = opt->verify_age_s,
 	};
 	pthread_mutex_init(&p->lock, NULL);
@@ -235,6 +238,22 @@ static void search(struct packer *p, struct round *round)
 	learn_locked(p, &e, round->epoch);
 }
 
+/* Gives a chunk that does not read back the bytes at hand. */
+static bool heal(struct packer *p, struct round *round, uint64_t id)
+{
+	struct rotten_chunk chunk = { .id = id, .length = round->len, .digest = *round->digest };
+	struct frame_row row = { 0 };
+	uint32_t at, left;
+	if (!p->opt.rotten || chunk_find(p->kv, id, 0, &row, &at, &left) < 0)
+		return false;
+	chunk.pack = row.pack;
+	chunk.offset = row.offset;
+	frame_row_done(&row);
+	return rotten_add(p->opt.rotten, &chunk) == 0 &&
+	       rotten_heal(p->opt.rotten, round->digest, round->data, round->len) > 0 &&
+	       !rotten_has(p->opt.rotten, id);
+}
+
 /* Reads a chunk whose pack nobody verified for long, and compares. */
 static int compare_stored(struct packer *p, struct round *round, uint64_t id)
 {
@@ -242,6 +261,10 @@ static int compare_stored(struct packer *p, struct round *round, uint64_t id)
 	int r = evidence_compare(&p->source, id, round->data, round->len, &e);
 	if (r == -ENOMEM)
 		return r;
+	if (r < 0 && r != -ENOENT && heal(p, round, id)) {
+		round->verified = id;
+		return -EAGAIN;
+	}
 	if (r < 0) {
 		log_warn("chunk %llu does not read back (%s); it is stored anew",
 			 (unsigned long long)id, r == -EAGAIN ? "other bytes" : strerror(-r));
@@ -412,6 +435,7 @@ int packer_add(struct packer *p, const struct digest *digest, const void *data, 
 		return -EINVAL;
 	struct round round = { .digest = digest, .data = data, .len = len, .ret = ret_packed };
 	int r;
+	rotten_heal(p->opt.rotten, digest, data, len);
 	while ((r = decide(p, &round)) == -EAGAIN)
 		round.rounds++;
 	return r;
@@ -457,6 +481,13 @@ void packer_set_mark(struct packer *p, bool (*mark)(void *arg, uint64_t chunk), 
 		p->epoch++;
 		neighbours_clear(p->near);
 	}
+}
+
+void packer_distrust(struct packer *p)
+{
+	SCOPED_LOCK(&p->lock);
+	p->epoch++;
+	neighbours_clear(p->near);
 }
 
 void packer_get_stats(struct packer *p, struct packer_stats *ret_stats)

@@ -13,6 +13,7 @@
 #define FOLDFS_PACKER_H
 #include "chunks.h"
 #include "digests.h"
+#include "rotten.h"
 
 /* KV_META: every id given out is below this (le64). Kept by who deletes the rows of the last ids. */
 #define PACKER_NEXT_KEY "next_chunk"
@@ -24,6 +25,7 @@ struct packer_options {
 	struct packs *packs;
 	struct chunks *chunks;
 	struct digests *digests;
+	struct rotten *rotten; /* NULL: what does not read back is stored under a new id */
 	int level;	       /* zstd */
 	unsigned verify_age_s; /* a duplicate's pack verified longer ago is read and compared */
 	enum pack_stream stream;
@@ -69,6 +71,9 @@ uint64_t packer_next_id(struct packer *p);
  * false says that it is being collected, and the bytes are stored anew. Called under the packer's
  * lock. NULL ends it. */
 void packer_set_mark(struct packer *p, bool (*mark)(void *arg, uint64_t chunk), void *arg);
+
+/* Chunks have been noted as rotten: forgets what was believed from before. */
+void packer_distrust(struct packer *p);
 
 struct packer_stats {
 	uint64_t chunks, duplicates, bytes_in, bytes_new, bytes_stored, frames;

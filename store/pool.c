@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Opening: lock, superblock, configuration, index (with replay), extents, digests, packs, cache,
- * chunks, packer, staging, destage, gc, dumper. Each part is closed in the reverse order, and a half-opened
- * pool is closed by the same function. The lock goes last.
+ * chunks, rotten chunks, packer, staging, destage, gc, scrub, dumper. Each part is closed in the reverse
+ * order, and a half-opened pool is closed by the same function. The lock goes last.
  *
  * After a crash the digests that memory held are read again from the frames of chunks at and above
  * the digests' watermark.
@@ -221,14 +221,21 @@ static int open_writing(struct pool *pool, bool ro)
 	int r = staging_open(staging_fd, pool->kv, &pool->staging);
 	if (r < 0 || ro)
 		return r;
+	struct rotten_options rotten = { .kv = pool->kv,
+					 .packs = pool->packs,
+					 .chunks = pool->chunks,
+					 .level = conf->zstd_level };
+	r = rotten_open(&rotten, &pool->rotten);
 	struct packer_options packer = { .extents = pool->extents,
 					 .packs = pool->packs,
 					 .chunks = pool->chunks,
 					 .digests = pool->digests,
+					 .rotten = pool->rotten,
 					 .level = conf->zstd_level,
 					 .verify_age_s = (unsigned)conf->verify_age_s,
 					 .stream = PACK_STREAM_NEW };
-	r = packer_open(&packer, &pool->packer);
+	if (r == 0)
+		r = packer_open(&packer, &pool->packer);
 	struct destage_options destage = { .packer = pool->packer,
 					   .chunker = pool->super.chunker,
 					   .workers = conf->workers };
@@ -241,11 +248,20 @@ static int open_writing(struct pool *pool, bool ro)
 				 .packer = pool->packer,
 				 .destage = pool->destage,
 				 .cache = pool->cache,
+				 .rotten = pool->rotten,
 				 .level = conf->zstd_level,
 				 .min_live_percent = conf->gc_min_live,
 				 .rate_bytes_per_s = conf->gc_rate };
 	if (r == 0)
 		r = gc_open(&gc, &pool->gc);
+	struct scrub_options scrub = { .kv = pool->kv,
+				       .packs = pool->packs,
+				       .packer = pool->packer,
+				       .rotten = pool->rotten,
+				       .rate_bytes_per_s = conf->scrub_rate };
+	memcpy(scrub.pool_uuid, pool->super.uuid, sizeof scrub.pool_uuid);
+	if (r == 0)
+		r = scrub_open(&scrub, &pool->scrub);
 	if (r == 0)
 		r = ids_open(pool->kv, "next_inode", INO_FIRST, &pool->inode_ids);
 	if (r == 0)
@@ -467,12 +483,14 @@ int pool_close(struct pool *pool)
 	int r = 0;
 	if (!pool)
 		return 0;
+	scrub_close(pool->scrub);
 	if (pool->gc)
 		gc_close(pool->gc);
 	if (pool->destage)
 		destage_close(pool->destage);
 	if (pool->packer)
 		keep_first(&r, packer_close(pool->packer));
+	rotten_close(pool->rotten);
 	if (pool->inode_ids)
 		ids_close(pool->inode_ids);
 	if (pool->chunks)

@@ -9,6 +9,7 @@
 #include "destage.h"
 #include "dumper.h"
 #include "gc.h"
+#include "scrub.h"
 #include "staging.h"
 #include "super.h"
 
@@ -30,6 +31,8 @@ struct pool {
 	struct staging *staging; /* NULL when read-only and nothing is staged */
 	struct destage *destage; /* NULL when read-only */
 	struct gc *gc;		 /* NULL when read-only */
+	struct rotten *rotten;	 /* NULL when read-only */
+	struct scrub *scrub;	 /* NULL when read-only */
 	struct ids *inode_ids;
 	struct dumper *dumper; /* NULL when read-only */
 	int packs_fd;	       /* for the dumps */

@@ -238,8 +238,12 @@ static int sweep_frame(struct sweep *s, const struct sweep_frame *frame)
 	uint32_t n = 0;
 	s->joined = s->joined && frame->adjacent;
 	int r = get_row(s, frame->first_id, frame->part, &row);
-	if (r == 0 && row.pack != s->pack)
-		r = -ESTALE;
+	if (r == 0 && row.pack != s->pack) { /* healed since, and so moved away */
+		frame_row_done(&row);
+		s->joined = false;
+		s->stays = true; /* other rows of it may be new; the next pass counts again */
+		return flush_out(s);
+	}
 	if (r == 0) {
 		int unread = chunks_frame_digests(s->opt.gc->chunks, frame->first_id, &entries, &n);
 		uint32_t live = keep_live(s, &row, entries, n);
@@ -282,8 +286,8 @@ static int renew_batch(struct sweep *s, uint64_t *ret_lsn)
 	return r < 0 ? r : s->batch ? 0 : -ENOMEM;
 }
 
-int sweep_pack(struct sweep *s, uint64_t pack, const struct sweep_frame *frames, size_t n,
-	       uint64_t *ret_moved, uint64_t *ret_lsn)
+static int sweep_pack_locked(struct sweep *s, uint64_t pack, const struct sweep_frame *frames,
+			     size_t n, uint64_t *ret_moved, uint64_t *ret_lsn)
 {
 	s->pack = pack;
 	s->moved = 0;
@@ -309,4 +313,13 @@ int sweep_pack(struct sweep *s, uint64_t pack, const struct sweep_frame *frames,
 		return committed < 0 ? committed : r;
 	cache_forget_pack(s->opt.gc->cache, pack);
 	return s->stays ? 0 : 1;
+}
+
+int sweep_pack(struct sweep *s, uint64_t pack, const struct sweep_frame *frames, size_t n,
+	       uint64_t *ret_moved, uint64_t *ret_lsn)
+{
+	rotten_lock_rows(s->opt.gc->rotten);
+	int r = sweep_pack_locked(s, pack, frames, n, ret_moved, ret_lsn);
+	rotten_unlock_rows(s->opt.gc->rotten);
+	return r;
 }

@@ -78,7 +78,16 @@ static int open_store(struct stack *st)
 		r = cache_open(&co, &st->cache);
 	if (r == 0)
 		r = chunks_open(st->kv, st->packs, st->cache, &st->chunks);
+	struct rotten_options ro = {
+		.kv = st->kv,
+		.packs = st->packs,
+		.chunks = st->chunks,
+		.level = st->level,
+	};
+	if (r == 0)
+		r = rotten_open(&ro, &st->rotten);
 	struct packer_options pko = {
+		.rotten = st->rotten,
 		.extents = st->x,
 		.packs = st->packs,
 		.chunks = st->chunks,
@@ -108,11 +117,22 @@ static int open_workers(struct stack *st)
 		.packer = st->packer,
 		.destage = st->destage,
 		.cache = st->cache,
+		.rotten = st->rotten,
 		.level = st->level,
 		.min_live_percent = st->min_live_percent,
 		.rate_bytes_per_s = st->gc_rate,
 	};
-	return r ? r : gc_open(&go, &st->gc);
+	struct scrub_options so = {
+		.kv = st->kv,
+		.packs = st->packs,
+		.packer = st->packer,
+		.rotten = st->rotten,
+		.pool_uuid = "stack test uuid",
+		.rate_bytes_per_s = st->scrub_rate,
+	};
+	if (r == 0)
+		r = gc_open(&go, &st->gc);
+	return r ? r : scrub_open(&so, &st->scrub);
 }
 
 int stack_try_open(struct stack *st)
@@ -130,9 +150,11 @@ void stack_open(struct stack *st)
 
 int stack_close(struct stack *st)
 {
+	scrub_close(st->scrub);
 	gc_close(st->gc);
 	destage_close(st->destage);
 	int r = packer_close(st->packer), first = r;
+	rotten_close(st->rotten);
 	r = digests_close(st->digests);
 	first = first ? first : r;
 	chunks_close(st->chunks);

@@ -15,6 +15,7 @@
 #include "fault.h"
 #include "gc.h"
 #include "prng.h"
+#include "scrub.h"
 #include <errno.h>
 #include <stdio.h>
 
@@ -26,7 +27,7 @@ struct stack {
 	/* set between stack_make() and stack_open() */
 	unsigned verify_age_s, workers, sync_interval_ms, min_live_percent;
 	int level;
-	uint64_t pack_bytes, gc_rate;
+	uint64_t pack_bytes, gc_rate, scrub_rate;
 	struct chunker_params chunker;
 	bool no_cache;
 
@@ -39,6 +40,8 @@ struct stack {
 	struct packer *packer;
 	struct destage *destage;
 	struct gc *gc;
+	struct rotten *rotten;
+	struct scrub *scrub;
 	pthread_mutex_t ino_locks[STACK_LOCKS];
 	int failures; /* of the engine */
 };

@@ -13,10 +13,12 @@
 
 #define FAILED 1
 #define USAGE 2
+#define DAMAGED 3
 
 struct call {
 	const char *name; /* of the command */
 	bool json, destage;
+	const char *action; /* of scrub; NULL: begin and wait */
 	char **paths;
 	int n_paths;
 	char pool[PATH_MAX];
@@ -30,6 +32,8 @@ static const char help[] =
 	"  stats    what the filesystem is doing, and how\n"
 	"  sync     makes everything durable; --destage: and deduplicates what waits for it\n"
 	"  gc       gives back the space of deleted data now\n"
+	"  scrub    reads and verifies everything stored, and names the files that are damaged;\n"
+	"           scrub start PATH: in the background; scrub status, scrub stop\n"
 	"  version  the version of this program\n"
 	"  help     this text\n"
 	"\n"
@@ -143,6 +147,53 @@ static int run_gc(struct call *c)
 	return result ? end(result, c, show_gc) : FAILED;
 }
 
+static void scrub_progress(void *arg, const struct scrub_status *so_far)
+{
+	json_t *report = status_scrub(so_far);
+	(void)arg;
+	progress_scrub(report);
+	json_decref(report);
+}
+
+static json_t *scrub_unmounted(const struct call *c)
+{
+	json_t *result = NULL;
+	if (c->action && strcmp(c->action, "status")) {
+		complain("%s is not mounted: nobody is there to %s a scrub", c->pool, c->action);
+		return NULL;
+	}
+	struct pool *pool = open_pool(c, false);
+	if (!pool)
+		return NULL;
+	progress_begin(c->pool);
+	int r = c->action ? 0
+			  : scrub_run(pool->scrub, progress_wanted() ? scrub_progress : NULL, NULL);
+	progress_end();
+	if (r == 0)
+		r = status_scrub_damage(pool, &result);
+	if (r < 0)
+		complain("%s: the scrub failed: %s", c->pool, strerror(-r));
+	if (close_pool(pool) == 0 && r == 0)
+		return result;
+	json_decref(result);
+	return NULL;
+}
+
+static int run_scrub(struct call *c)
+{
+	json_t *result = NULL;
+	json_t *request = json_pack("{s:s, s:s*, s:b}", "command", "scrub", "action", c->action,
+				    "progress", progress_wanted());
+	enum client_end e = ask(c, request, progress_scrub, &result);
+	if (e == CLIENT_NOBODY)
+		result = scrub_unmounted(c);
+	if (!result)
+		return FAILED;
+	bool damaged = show_is_damaged(result);
+	int r = end(result, c, show_scrub);
+	return r ? r : damaged ? DAMAGED : 0;
+}
+
 /* All paths must lie in the same mount; the daemon is told their inode numbers. */
 static json_t *inodes_of(struct call *c)
 {
@@ -190,8 +241,8 @@ static const struct command {
 	int (*run)(struct call *c);
 	bool many;
 } commands[] = {
-	{ "df", run_df, false },       { "du", run_du, true },	    { "gc", run_gc, false },
-	{ "stats", run_stats, false }, { "sync", run_sync, false },
+	{ "df", run_df, false },       { "du", run_du, true },	      { "gc", run_gc, false },
+	{ "scrub", run_scrub, false }, { "stats", run_stats, false }, { "sync", run_sync, false },
 };
 
 static const struct command *find_command(const char *name)
@@ -200,6 +251,19 @@ static const struct command *find_command(const char *name)
 		if (!strcmp(commands[i].name, name))
 			return &commands[i];
 	return NULL;
+}
+
+/* The word before the path. A path of that name is ./start. */
+static void take_action(struct call *c)
+{
+	static const char *const actions[] = { "start", "status", "stop" };
+	for (size_t i = 0; c->n_paths && i < sizeof actions / sizeof *actions; i++)
+		if (!strcmp(c->paths[0], actions[i])) {
+			c->action = actions[i];
+			c->paths++;
+			c->n_paths--;
+			return;
+		}
 }
 
 /* 0: go on; else the exit status plus one. */
@@ -224,7 +288,8 @@ static int parse(struct call *c, int argc, char **argv)
 			return complain_usage(USAGE + 1, "%s is no option", argv[optind - 1]);
 	}
 	if (optind == argc)
-		return complain_usage(USAGE + 1, "a command is wanted: df, du, stats, sync or gc");
+		return complain_usage(USAGE + 1,
+				      "a command is wanted: df, du, stats, sync, gc or scrub");
 	c->name = argv[optind];
 	c->paths = argv + optind + 1;
 	c->n_paths = argc - optind - 1;
@@ -244,6 +309,8 @@ int main(int argc, char **argv)
 	const struct command *command = find_command(c.name);
 	if (!command)
 		return complain_usage(USAGE, "there is no command %s", c.name);
+	if (command->run == run_scrub)
+		take_action(&c);
 	if (c.n_paths < 1 || (c.n_paths > 1 && !command->many))
 		return complain_usage(USAGE, "foldfs %s wants %s, a pool or a path in a mount",
 				      c.name, command->many ? "paths" : "one path");

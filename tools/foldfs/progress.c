@@ -8,7 +8,8 @@
 
 static struct {
 	const char *pool;
-	uint64_t began_ms, most; /* bytes that were left at most */
+	uint64_t began_ms, most;  /* bytes that were left at most */
+	uint64_t first_ms, first; /* the first report, and the bytes done then */
 	bool shown;
 } state;
 
@@ -60,6 +61,29 @@ void progress_sync(const json_t *report)
 		snprintf(eta, sizeof eta, ", about %llu s left",
 			 (unsigned long long)(left * spent / (state.most - left) / 1000));
 	snprintf(text, sizeof text, "%s left to destage%s", show_size(left, left_text), eta);
+	line(text);
+}
+
+void progress_scrub(const json_t *report)
+{
+	char text[200], done_text[SHOW_SIZE], total_text[SHOW_SIZE], eta[64] = "", bad[64] = "";
+	if (!report)
+		return;
+	uint64_t done = show_number(report, "bytes_done"), now = clock_mono_ms();
+	uint64_t total = show_number(report, "bytes_total");
+	if (!state.first_ms) {
+		state.first_ms = now;
+		state.first = done; /* a pass that goes on did not do this today */
+	}
+	uint64_t since = done - state.first, left = total > done ? total - done : 0;
+	if (since)
+		snprintf(eta, sizeof eta, ", about %.0f s left",
+			 (double)left * (double)(now - state.first_ms) / (double)since / 1000);
+	if (show_number(report, "bad_chunks"))
+		snprintf(bad, sizeof bad, ", %llu damaged chunks",
+			 (unsigned long long)show_number(report, "bad_chunks"));
+	snprintf(text, sizeof text, "%s of %s verified%s%s", show_size(done, done_text),
+		 show_size(total, total_text), bad, eta);
 	line(text);
 }
 

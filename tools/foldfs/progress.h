@@ -10,6 +10,8 @@ bool progress_wanted(void);
 void progress_gc(const json_t *report);
 /* For client_ask(): asks the daemon of the pool set by progress_begin() what is left to destage. */
 void progress_sync(const json_t *report);
+/* For client_ask(): how far a scrub is. */
+void progress_scrub(const json_t *report);
 void progress_begin(const char *pool);
 void progress_end(void); /* clears the line */
 #endif

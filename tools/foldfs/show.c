@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 uint64_t show_number(const json_t *o, const char *name)
 {
@@ -146,4 +147,70 @@ void show_gc(const json_t *result)
 	       show_size(show_number(result, "bytes_freed"), freed),
 	       show_number(result, "packs_dropped"), show_number(result, "packs_rewritten"),
 	       show_size(show_number(result, "bytes_rewritten"), rewritten));
+}
+
+static const char *show_time(uint64_t seconds, char out[64])
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+	if (!localtime_r(&t, &tm) || !strftime(out, 64, "%F %T", &tm))
+		snprintf(out, 64, "%" PRIu64, seconds);
+	return out;
+}
+
+static void show_damage(const json_t *result)
+{
+	size_t i;
+	json_t *v;
+	json_array_foreach(json_object_get(result, "damage"), i, v)
+	{
+		const json_t *chunks = json_object_get(v, "chunks");
+		size_t n = json_array_size(chunks);
+		printf("Damaged: pack %s, frame at %" PRIu64 ", chunk%s",
+		       json_string_value(json_object_get(v, "pack")), show_number(v, "frame"),
+		       n == 1 ? "" : "s");
+		for (size_t k = 0; k < n && k < 8; k++)
+			printf("%s %" JSON_INTEGER_FORMAT, k ? "," : "",
+			       json_integer_value(json_array_get(chunks, k)));
+		puts(n > 8 ? ", ..." : "");
+	}
+	json_array_foreach(json_object_get(result, "files"), i, v)
+	{
+		const char *path = json_string_value(json_object_get(v, "path"));
+		printf("Damaged file: %s (inode %" PRIu64 ")\n", path ? path : "without a name",
+		       show_number(v, "inode"));
+	}
+}
+
+bool show_is_damaged(const json_t *scrub)
+{
+	static const char *const bad[] = { "bad_chunks", "bad_rows", "bad_packs", "rotten" };
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		if (show_number(scrub, bad[i]))
+			return true;
+	return false;
+}
+
+void show_scrub(const json_t *result)
+{
+	char began[64], done[SHOW_SIZE], total[SHOW_SIZE];
+	const char *how = json_string_value(json_object_get(result, "state"));
+	if (!how || !strcmp(how, "never"))
+		puts("Never scrubbed");
+	else
+		printf("Scrub %s, begun %s: %s of %s verified\n", how,
+		       show_time(show_number(result, "began"), began),
+		       show_size(show_number(result, "bytes_done"), done),
+		       show_size(show_number(result, "bytes_total"), total));
+	if (!show_is_damaged(result)) {
+		puts("No damage found");
+		return;
+	}
+	printf("%" PRIu64 " damaged chunks in %" PRIu64 " frames found, %" PRIu64
+	       " of them repaired; %" PRIu64 " damaged rows, %" PRIu64 " damaged pack ends\n"
+	       "%" PRIu64 " chunks cannot be read now\n",
+	       show_number(result, "bad_chunks"), show_number(result, "bad_frames"),
+	       show_number(result, "repaired"), show_number(result, "bad_rows"),
+	       show_number(result, "bad_packs"), show_number(result, "rotten"));
+	show_damage(result);
 }

@@ -3,6 +3,7 @@
 #ifndef FOLDFS_SHOW_H
 #define FOLDFS_SHOW_H
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,6 +12,8 @@ void show_df(const json_t *df);
 void show_stats(const json_t *stats);
 void show_du(const json_t *list); /* objects that have "path", too */
 void show_gc(const json_t *result);
+void show_scrub(const json_t *result);
+bool show_is_damaged(const json_t *scrub); /* found by the last pass, or there now */
 
 /* "1.5 GiB"; `out` is returned. */
 #define SHOW_SIZE 32

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: MIT
+/* scrub over the real store: every flipped bit of a frame is found, nothing is called bad that is not,
+ * and the same bytes written once more heal the files that were there before. */
+#include "stack.h"
+#include "digests.h"
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#define KIB 1024u
+#define MIB (1024u * KIB)
+#define FILES 6u
+#define FILE_LEN (300u * KIB)
+#define INO 100u
+
+static const struct chunker_params small = { CHUNKER_FASTCDC, 1024, 4096, 16384 };
+static const struct chunker_params large = { CHUNKER_FASTCDC, 100000, 262144, 1048576 };
+
+struct bed {
+	struct stack st;
+	uint8_t *data[FILES];
+	size_t len[FILES];
+};
+
+/* Odd files are noise, stored raw; even ones can be compressed. */
+static void invent(uint8_t *out, size_t len, unsigned i, uint64_t seed)
+{
+	prng_fill(&seed, out, len);
+	for (size_t at = 0; i % 2 == 0 && at < len; at++)
+		out[at] = "etaoin s"[out[at] % 8];
+}
+
+static void bed_make(struct bed *bed, const struct chunker_params *chunker)
+{
+	stack_make(&bed->st);
+	bed->st.chunker = *chunker;
+	bed->st.pack_bytes = 512 * KIB;
+	stack_open(&bed->st);
+	for (unsigned i = 0; i < FILES; i++) {
+		bed->len[i] = FILE_LEN * (chunker == &large ? 6 : 1);
+		bed->data[i] = malloc(bed->len[i]);
+		invent(bed->data[i], bed->len[i], i, i + 1);
+		assert_int_equal(file_store(&bed->st, INO + i, bed->data[i], bed->len[i]), 0);
+	}
+}
+
+static void bed_done(struct bed *bed)
+{
+	assert_int_equal(stack_close(&bed->st), 0);
+	stack_remove(&bed->st);
+	for (unsigned i = 0; i < FILES; i++)
+		free(bed->data[i]);
+}
+
+static struct scrub_status scrub(struct bed *bed)
+{
+	struct scrub_status status;
+	assert_int_equal(scrub_run(bed->st.scrub, NULL, NULL), 0);
+	scrub_get_status(bed->st.scrub, &status);
+	assert_int_equal(status.state, SCRUB_FINISHED);
+	return status;
+}
+
+static int compare(struct bed *bed, unsigned i)
+{
+	return file_compare(&bed->st, INO + i, bed->data[i], bed->len[i]);
+}
+
+static void assert_all_read(struct bed *bed)
+{
+	for (unsigned i = 0; i < FILES; i++)
+		assert_int_equal(compare(bed, i), 0);
+}
+
+static bool damaged_file(struct bed *bed, uint64_t ino)
+{
+	struct rotten_chunk *chunks;
+	struct owner *files;
+	size_t n_chunks, n;
+	bool found = false;
+	assert_int_equal(scrub_damage(bed->st.scrub, &chunks, &n_chunks, &files, &n), 0);
+	for (size_t i = 0; i < n; i++)
+		found = found || files[i].ino == ino;
+	free(chunks);
+	owners_free(files, n);
+	return found;
+}
+
+/* The same bytes again, as another file, which goes at once. */
+static void write_again(struct bed *bed, unsigned i)
+{
+	assert_int_equal(file_store(&bed->st, INO + 50, bed->data[i], bed->len[i]), 0);
+	assert_int_equal(file_compare(&bed->st, INO + 50, bed->data[i], bed->len[i]), 0);
+	file_delete(&bed->st, INO + 50);
+}
+
+static int pack_open_rw(struct bed *bed, uint64_t pack)
+{
+	char path[160];
+	snprintf(path, sizeof path, "%s/packs/%016llx.pack", bed->st.dir, (unsigned long long)pack);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void flip(struct bed *bed, uint64_t pack, uint64_t at, unsigned bit)
+{
+	uint8_t byte;
+	int fd = pack_open_rw(bed, pack);
+	assert_int_equal(io_read_exact(fd, &byte, 1, (off_t)at), 0);
+	byte ^= (uint8_t)(1u << bit);
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+	close(fd);
+	cache_forget_pack(bed->st.cache, pack);
+}
+
+static struct frame_row frame_of(struct bed *bed, unsigned file, uint64_t at)
+{
+	struct frame_row row;
+	uint32_t pos, left;
+	uint64_t id = file_chunk(&bed->st, INO + file, at);
+	assert_int_equal(chunk_find(bed->st.kv, id, 0, &row, &pos, &left), 0);
+	frame_row_done(&row);
+	return row; /* its place */
+}
+
+/* ---- tests ---- */
+
+static int64_t oldest;
+
+static int see_verified(void *arg, const struct pack_row *row)
+{
+	(void)arg;
+	if (row->state == PACK_SEALED && row->verified < oldest)
+		oldest = row->verified;
+	return 0;
+}
+
+static void what_is_right_is_called_right(void **state)
+{
+	(void)state;
+	struct bed bed;
+	bed_make(&bed, &small);
+	assert_int_equal(packs_retire(bed.st.packs), 0);
+	assert_int_equal(stack_close(&bed.st), 0);
+	stack_open(&bed.st);
+	age_packs(&bed.st, 5000);
+	struct scrub_status s = scrub(&bed);
+	assert_int_equal(s.frames, count_rows(&bed.st, KV_CHUNK));
+	assert_int_equal(s.bytes_done, s.bytes_total);
+	assert_true(s.chunks > 100 && s.ended >= s.began);
+	assert_int_equal(s.bad_frames + s.bad_chunks + s.bad_rows + s.bad_packs + s.rotten, 0);
+	oldest = INT64_MAX; /* verified by now: nothing is read twice to be trusted */
+	assert_int_equal(packs_each(bed.st.packs, see_verified, NULL), 0);
+	assert_int_equal(oldest, s.began);
+	bed_done(&bed);
+}
+
+/* One bit after the other. What no reader gets right must be found, and be healed. */
+static void each_bit_counts(const struct chunker_params *chunker, unsigned rounds)
+{
+	struct bed bed;
+	uint64_t seed = 77;
+	unsigned lost = 0, repaired = 0, harmless = 0;
+	bed_make(&bed, chunker);
+	for (unsigned round = 0; round < rounds; round++) {
+		unsigned i = round % FILES;
+		struct frame_row row = frame_of(&bed, i, prng_below(&seed, bed.len[i]));
+		uint64_t within =
+			round % 4 ? prng_below(&seed, row.stored_len) : prng_below(&seed, 400);
+		flip(&bed, row.pack, row.offset + within, (unsigned)prng_below(&seed, 8));
+		struct scrub_status s = scrub(&bed);
+		bool reads = compare(&bed, i) == 0;
+		assert_int_equal(s.bad_chunks > s.repaired, s.rotten > 0);
+		if (!reads)
+			assert_true(s.rotten > 0 && damaged_file(&bed, INO + i));
+		lost += s.rotten > 0;
+		repaired += s.repaired > 0;
+		harmless += s.bad_chunks == 0;
+		write_again(&bed, i);
+		for (unsigned k = 0; k < FILES && rotten_count(bed.st.rotten); k++)
+			write_again(&bed, k); /* frames are shared */
+		assert_int_equal(rotten_count(bed.st.rotten), 0);
+		assert_all_read(&bed);
+		if (round % 16 == 15) {
+			struct gc_result r;
+			assert_int_equal(gc_run(bed.st.gc, NULL, NULL, &r), 0);
+			assert_int_equal(stack_close(&bed.st), 0);
+			stack_open(&bed.st);
+			assert_all_read(&bed);
+		}
+	}
+	struct scrub_status s = scrub(&bed);
+	assert_int_equal(s.bad_chunks, 0);
+	check_rows(&bed.st);
+	assert_true(lost > rounds / 4 && harmless < rounds / 4);
+	if (chunker == &small)
+		assert_true(repaired > 0);
+	bed_done(&bed);
+}
+
+static void each_bit_of_small_chunks_counts(void **state)
+{
+	(void)state;
+	each_bit_counts(&small, 96);
+}
+
+static void each_bit_of_long_chunks_counts(void **state)
+{
+	(void)state;
+	each_bit_counts(&large, 32);
+}
+
+static void a_young_rotten_chunk_is_not_believed(void **state)
+{
+	(void)state;
+	struct bed bed;
+	bed_make(&bed, &small);
+	damage_chunk(&bed.st, file_chunk(&bed.st, INO, 0));
+	damage_chunk(&bed.st, file_chunk(&bed.st, INO + 1, 100000));
+	struct scrub_status s = scrub(&bed);
+	assert_true(s.bad_frames >= 2 && s.rotten >= 2);
+	assert_true(damaged_file(&bed, INO) && damaged_file(&bed, INO + 1));
+	assert_int_equal(compare(&bed, 0), -EIO);
+	assert_int_equal(compare(&bed, 1), -EIO);
+	assert_int_equal(stack_close(&bed.st), 0);
+	stack_open(&bed.st); /* known over a remount */
+	assert_int_equal(rotten_count(bed.st.rotten), s.rotten);
+	for (unsigned i = 0; i < FILES; i++)
+		write_again(&bed, i);
+	assert_all_read(&bed);
+	assert_int_equal(stack_close(&bed.st), 0);
+	stack_open(&bed.st);
+	assert_int_equal(rotten_count(bed.st.rotten), 0);
+	assert_all_read(&bed);
+	check_rows(&bed.st);
+	bed_done(&bed);
+}
+
+static void what_reads_the_second_time_is_right(void **state)
+{
+	(void)state;
+	struct bed bed;
+	bed_make(&bed, &small);
+	for (unsigned n = 1; n < 6; n++) {
+		char spec[32];
+		snprintf(spec, sizeof spec, "scrub_read:%u=EIO", n);
+		fault_arm(spec);
+		struct scrub_status s = scrub(&bed);
+		fault_arm(NULL);
+		assert_int_equal(s.bad_chunks, 0);
+		assert_int_equal(s.frames, count_rows(&bed.st, KV_CHUNK));
+	}
+	fault_arm("scrub_read:1+=EIO"); /* and a device that is gone is not */
+	struct scrub_status s = scrub(&bed);
+	fault_arm(NULL);
+	assert_int_equal(s.bad_frames, s.frames);
+	s = scrub(&bed); /* until it is back */
+	assert_int_equal(s.bad_frames, 0);
+	assert_int_equal(s.rotten, 0);
+	assert_all_read(&bed);
+	bed_done(&bed);
+}
+
+static void a_full_disk_loses_no_note(void **state)
+{
+	(void)state;
+	struct bed bed;
+	bed_make(&bed, &small);
+	damage_chunk(&bed.st, file_chunk(&bed.st, INO, 0));
+	struct scrub_status s = scrub(&bed);
+	fault_arm("pack_write:1+=ENOSPC");
+	file_store(&bed.st, INO + 50, bed.data[0], bed.len[0]);
+	fault_arm(NULL);
+	assert_int_equal(rotten_count(bed.st.rotten), s.rotten);
+	for (unsigned i = 0; i < FILES; i++)
+		write_again(&bed, i);
+	assert_int_equal(rotten_count(bed.st.rotten), 0);
+	assert_all_read(&bed);
+	bed_done(&bed);
+}
+
+static void *run(void *arg)
+{
+	struct stack *st = arg;
+	return (void *)(intptr_t)scrub_run(st->scrub, NULL, NULL);
+}
+
+/* Until it has seen something; the rate lets it see no more. */
+static void stop_in_the_middle(struct bed *bed, bool by_user)
+{
+	struct scrub_status s;
+	pthread_t thread;
+	void *ret;
+	assert_int_equal(pthread_create(&thread, NULL, run, &bed->st), 0);
+	do {
+		usleep(1000);
+		scrub_get_status(bed->st.scrub, &s);
+	} while (s.state != SCRUB_RUNNING || !s.frames);
+	assert_int_equal(scrub_run(bed->st.scrub, NULL, NULL), -EBUSY);
+	scrub_stop(bed->st.scrub, by_user);
+	pthread_join(thread, &ret);
+	assert_int_equal((intptr_t)ret, -ECANCELED);
+}
+
+static void a_pass_goes_on_where_it_was(void **state)
+{
+	(void)state;
+	for (unsigned by_user = 0; by_user < 2; by_user++) {
+		struct bed bed;
+		struct scrub_status s, t;
+		bed_make(&bed, &small);
+		assert_int_equal(stack_close(&bed.st), 0);
+		bed.st.scrub_rate = 1;
+		stack_open(&bed.st);
+		stop_in_the_middle(&bed, by_user);
+		assert_int_equal(stack_close(&bed.st), 0);
+		bed.st.scrub_rate = 0;
+		stack_open(&bed.st);
+		scrub_get_status(bed.st.scrub, &s);
+		assert_int_equal(s.state, by_user ? SCRUB_STOPPED : SCRUB_INTERRUPTED);
+		assert_int_equal(s.frames, 1);
+		t = scrub(&bed);
+		assert_int_equal(t.began, s.began);
+		assert_int_equal(t.frames, count_rows(&bed.st, KV_CHUNK));
+		assert_int_equal(t.bytes_done, t.bytes_total);
+		bed_done(&bed);
+	}
+}
+
+static void a_footer_is_not_the_data(void **state)
+{
+	(void)state;
+	struct bed bed;
+	struct stat st;
+	bed_make(&bed, &small);
+	assert_int_equal(stack_close(&bed.st), 0);
+	stack_open(&bed.st);
+	int fd = pack_open_rw(&bed, 1);
+	assert_int_equal(fstat(fd, &st), 0);
+	close(fd);
+	flip(&bed, 1, (uint64_t)st.st_size - 3, 3);
+	struct scrub_status s = scrub(&bed);
+	assert_int_equal(s.bad_packs, 1);
+	assert_int_equal(s.bad_chunks, 0);
+	assert_all_read(&bed);
+	bed_done(&bed);
+}
+
+/* ---- beside everything else ---- */
+
+struct busy {
+	struct bed *bed;
+	bool stop;
+};
+
+static void *collect(void *arg)
+{
+	struct busy *b = arg;
+	struct gc_result r;
+	while (!__atomic_load_n(&b->stop, __ATOMIC_SEQ_CST))
+		assert_int_equal(gc_run(b->bed->st.gc, NULL, NULL, &r), 0);
+	return NULL;
+}
+
+static void *scrub_on(void *arg)
+{
+	struct busy *b = arg;
+	while (!__atomic_load_n(&b->stop, __ATOMIC_SEQ_CST))
+		assert_int_equal(scrub_run(b->bed->st.scrub, NULL, NULL), 0);
+	return NULL;
+}
+
+static void nobody_minds_a_scrub(void **state)
+{
+	(void)state;
+	struct bed bed;
+	struct busy b = { .bed = &bed };
+	pthread_t threads[2];
+	uint64_t seed = 3;
+	bed_make(&bed, &small);
+	assert_int_equal(stack_close(&bed.st), 0);
+	bed.st.min_live_percent = 100; /* move a lot */
+	bed.st.sync_interval_ms = 2;
+	stack_open(&bed.st);
+	pthread_create(&threads[0], NULL, collect, &b);
+	pthread_create(&threads[1], NULL, scrub_on, &b);
+	for (unsigned round = 0; round < 40; round++) {
+		unsigned i = round % FILES;
+		file_delete(&bed.st, INO + i);
+		invent(bed.data[i], bed.len[i], i, prng_next(&seed));
+		assert_int_equal(file_store(&bed.st, INO + i, bed.data[i], bed.len[i]), 0);
+		if (round % 10 == 5) { /* of this one, an old one reads again while they run */
+			damage_chunk(&bed.st, file_chunk(&bed.st, INO + i, 0));
+			while (!rotten_count(bed.st.rotten) && compare(&bed, i))
+				usleep(1000);
+			while (rotten_count(bed.st.rotten)) {
+				for (unsigned k = 0; k < FILES; k++)
+					assert_int_equal(file_store(&bed.st, INO + 50 + k,
+								    bed.data[k], bed.len[k]),
+							 0);
+				if (compare(&bed, i) == 0)
+					break;
+			}
+		}
+		assert_int_equal(compare(&bed, i), 0);
+	}
+	__atomic_store_n(&b.stop, true, __ATOMIC_SEQ_CST);
+	for (unsigned t = 0; t < 2; t++)
+		pthread_join(threads[t], NULL);
+	assert_all_read(&bed);
+	struct scrub_status s = scrub(&bed);
+	assert_int_equal(s.bad_chunks, 0);
+	check_rows(&bed.st);
+	bed_done(&bed);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_right_is_called_right),
+		cmocka_unit_test(each_bit_of_small_chunks_counts),
+		cmocka_unit_test(each_bit_of_long_chunks_counts),
+		cmocka_unit_test(a_young_rotten_chunk_is_not_believed),
+		cmocka_unit_test(what_reads_the_second_time_is_right),
+		cmocka_unit_test(a_full_disk_loses_no_note),
+		cmocka_unit_test(a_pass_goes_on_where_it_was),
+		cmocka_unit_test(a_footer_is_not_the_data),
+		cmocka_unit_test(nobody_minds_a_scrub),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
