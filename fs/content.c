@@ -165,16 +165,17 @@ static int complete_block(struct fs *fs, struct inode *inode, uint64_t at)
 	return r < 0 ? r : io_write(inode->fd, block, len, (off_t)start);
 }
 
-/* The map is empty now, so the staging file is all of the content: it has to be as long, and durably so
- * before the row that says it. */
-static int staging_becomes_whole(struct fs *fs, struct inode *inode, struct kv_batch *batch)
+int content_map_changed(struct fs *fs, struct inode *inode, struct change *c)
 {
+	if (inode->fd < 0 || inode->staging_whole || content_has_map(&inode->row) ||
+	    inode->row.size > FAR_OFFSET)
+		return 0;
 	if (ftruncate(inode->fd, (off_t)inode->row.size))
 		return -errno;
 	struct kv_barrier *b = staging_barrier(fs->pool->staging, inode->fd);
 	if (!b)
 		return -ENOMEM;
-	kv_batch_barrier(batch, b);
+	kv_batch_barrier(change_batch(c), b);
 	inode->staging_whole = true;
 	return 0;
 }
@@ -189,9 +190,8 @@ int content_cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t le
 		return -ENOMEM;
 	struct inode_row before = inode->row;
 	int r = extents_replace(c, &inode->row, at, len, NULL, 0);
-	if (r >= 0 && !content_has_map(&inode->row) && inode->fd >= 0 && !inode->staging_whole &&
-	    inode->row.size <= FAR_OFFSET)
-		r = staging_becomes_whole(fs, inode, change_batch(c));
+	if (r >= 0)
+		r = content_map_changed(fs, inode, c);
 	if (r < 0) {
 		inode->row = before;
 		change_drop(c);
@@ -394,11 +394,12 @@ int content_replace(struct fs *fs, struct inode *inode)
 static int truncate_staged(struct inode *inode, uint64_t size)
 {
 	struct stat st;
+	bool whole = inode->staging_whole || !content_has_map(&inode->row);
 	if (inode->fd < 0)
 		return 0;
 	if (fstat(inode->fd, &st))
 		return -errno;
-	if (size >= (uint64_t)st.st_size && !(inode->staging_whole && size <= FAR_OFFSET))
+	if (size >= (uint64_t)st.st_size && !(whole && size <= FAR_OFFSET))
 		return 0;
 	return ftruncate(inode->fd, (off_t)size) ? -errno : 0;
 }

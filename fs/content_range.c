@@ -172,13 +172,15 @@ static int share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode
 	settle_disturb(dst, dst_at, dst_at + len);
 	struct inode_row before = dst->row;
 	int r = extents_clone(c, &src->row, src_at, &dst->row, dst_at, len);
+	if (dst_at + len > dst->row.size)
+		dst->row.size = dst_at + len;
+	if (r >= 0)
+		r = content_map_changed(fs, dst, c);
 	if (r < 0) {
 		dst->row = before;
 		change_drop(c);
 		return r;
 	}
-	if (dst_at + len > dst->row.size)
-		dst->row.size = dst_at + len;
 	inode_touch(fs, dst);
 	inode_stage(dst, c);
 	r = inode_commit(dst, c);

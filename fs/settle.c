@@ -281,6 +281,8 @@ static int commit_cb(struct destage_source *src, uint64_t at, uint64_t len,
 	} else if (r == 0) {
 		struct inode_row before = in->row;
 		r = extents_replace(c, &in->row, at, len, pieces, n);
+		if (r >= 0)
+			r = content_map_changed(s->fs, in, c);
 		if (r >= 0) {
 			inode_stage(in, c);
 			committed = true;

@@ -15,7 +15,8 @@ import pytest
 import env
 import people
 from pattern import Shadow, noise
-from syscalls import O_TMPFILE, link_fd
+from syscalls import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, O_TMPFILE, fallocate,
+                      link_fd)
 
 pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
 
@@ -425,3 +426,50 @@ def test_staging_limit_makes_writers_wait_not_fail(new_mount):
         assert (mount.dir / str(number)).read_bytes() == noise(4 << 20, number)
     env.until(lambda: sum(len(data) for data in staging_files(mount).values()) <= 8 << 20,
               "staging is within its limit")
+
+
+def clone_hole(fd, at, size):
+    """Lays a destaged hole over [AT, SIZE)."""
+    hole = os.open(os.path.dirname(os.readlink(f"/proc/self/fd/{fd}")) + "/hole", os.O_RDONLY)
+    while at < size:
+        at += os.copy_file_range(hole, fd, size - at, at, at)
+    os.close(hole)
+
+
+EMPTIERS = {
+    "punch": lambda fd, at, size: fallocate(fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, at, size - at),
+    "zero": lambda fd, at, size: fallocate(fd, FALLOC_ZERO_RANGE, at, size - at),
+    "clone": clone_hole,
+}
+
+
+@pytest.mark.parametrize("then", ["reopen", "crash"])
+@pytest.mark.parametrize("how", sorted(EMPTIERS))
+def test_a_staging_file_that_is_left_alone_is_as_long_as_the_file(native, how, then):
+    """New bytes beside destaged ones, and the destaged ones made a hole: the staging file, which ends
+    where the last byte was written, becomes all of the content, and the size stays."""
+    size = 1 << 20
+    with open(native.dir / "f", "wb") as file:
+        file.seek(65536)
+        file.write(noise(SIZE))
+    with open(native.dir / "hole", "wb") as file:
+        file.truncate(size)
+    native.destage()
+    shadow = Shadow()
+    shadow.truncate(size)
+    with open(native.dir / "f", "r+b", buffering=0) as file:
+        fd = file.fileno()
+        os.pwrite(fd, b"beside", 100)
+        shadow.write(100, b"beside")
+        os.ftruncate(fd, size)
+        EMPTIERS[how](fd, 65536, size)
+        os.fsync(fd)
+        if then == "crash":
+            native.kill()
+            native.start()
+    for _ in range(2):
+        with open(native.dir / "f", "r+b", buffering=0) as file:
+            assert os.fstat(file.fileno()).st_size == size
+            assert file.read() == shadow.data
+        native.destage()
+        native.remount()
