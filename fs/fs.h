@@ -28,8 +28,10 @@ struct fs {
 	struct pool *pool;
 	struct fuse_session *session;
 	const char *mountpoint;
-	const char *native_why_not; /* NULL while native mode is possible, else a clear reason */
-	bool writeback;		    /* negotiated instead of passthrough */
+	/* NULL while native mode is possible, else a clear reason */
+	_Atomic(const char *) native_why_not;
+	atomic_bool native_probed;
+	bool writeback; /* negotiated instead of passthrough */
 	bool read_only;
 	enum atime_policy atime;
 	uint64_t started_ms;		    /* clock_mono_ms() */

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "content.h"
 #include "ops.h"
+#include "passthrough.h"
 #include "settle.h"
 #include "xattr_row.h"
 #include <sys/statvfs.h>
@@ -21,6 +22,8 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs *fs = fs_of(req);
 	struct attributes attr;
 	(void)fi;
+	if (ino == FUSE_ROOT_ID)
+		passthrough_probe(req);
 	reply_attr(req, fs, inode_stat_by_number(fs, ino, &attr), &attr);
 }
 

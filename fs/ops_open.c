@@ -6,6 +6,7 @@
 #include "log.h"
 #include "lookups.h"
 #include "ops.h"
+#include "passthrough.h"
 #include "reaper.h"
 #include "settle.h"
 #include "space.h"
@@ -48,24 +49,15 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 	};
 }
 
-/* Registers the staging file with the kernel, once per inode. 0 when that does not work, which
- * ends native mode for this mount. */
+/* Registers the staging file with the kernel, once per inode. */
 static bool register_backing(fuse_req_t req, struct inode *in)
 {
-	struct fs *fs = fs_of(req);
 	if (in->native_opens)
 		return true;
-	int id = fuse_passthrough_open(req, in->fd);
-	if (id > 0) {
+	int id = passthrough_register(req, in->fd);
+	if (id > 0)
 		in->backing_id = id;
-		return true;
-	}
-	if (!fs->native_why_not) {
-		fs->native_why_not = "the kernel refuses to register backing files (it wants "
-				     "CAP_SYS_ADMIN, and a backing filesystem that is not stacked)";
-		log_warn("native mode is off for this mount: %s", fs->native_why_not);
-	}
-	return false;
+	return id > 0;
 }
 
 /* The row says so from now on, in one batch with the name of a staging file just made. */
