@@ -14,41 +14,42 @@
 #include "content.h"
 #include "far.h"
 #include "log.h"
+#include "ranges.h"
 #include "space.h"
 #include <fcntl.h>
 #include <linux/falloc.h>
 
-#define RETRY_MS 5000u	     /* still mapped or no space */
-#define GAP_MAX (64u * 1024) /* ranges closer than this are destaged as one */
-#define WIDEN_MAX (256u * 1024)
+#define RETRY_MS 5000u	      /* still mapped or no space */
 #define BEHIND_GAP (8u << 20) /* a writer's latest bytes are left alone */
 #define BEHIND_ALIGN (1u << 20)
 #define BEHIND_LEAST (32u << 20) /* worth a turn */
 #define BEHIND_MOST (256u << 20) /* staged blocks come back in steps of this */
 
-struct range {
-	uint64_t from, to;
-};
-
 struct settle {
 	struct destage_source source; /* first: callbacks cast back */
 	struct job job;
 	struct fs *fs;
-	struct inode *inode; /* a reference */
-	struct settle *prev, *next;
+	struct inode *inode;	    /* a reference */
+	struct settle *prev, *next; /* in one of the settler's lists */
 	uint64_t due_ms;
+	uint64_t round;	      /* the settler's when there was something to destage */
+	uint64_t again_round; /* the same for what came after it became active; 0: nothing */
+	bool tried;	      /* came back busy */
 	bool active, cancelled;
 	bool behind; /* a stretch behind a writer: source.at and .len are final */
 	struct membuf *mem;
-	struct range *ranges;
-	size_t n_ranges, cap_ranges, at_range;
+	struct ranges ranges;
+	size_t at_range;
 };
 
 struct settler {
 	pthread_mutex_t lock;
 	pthread_cond_t wake, quiet;
-	struct settle *head, *tail; /* by due time */
+	struct settle *head, *tail; /* waiting, by due time */
+	struct settle *running;
 	uint64_t waiting, active, failed;
+	atomic_ullong round; /* counts those who wait for all that was there when they came */
+	atomic_bool leaving; /* what runs is called off: it waits for the next mount */
 	bool stopping;
 	pthread_t thread;
 };
@@ -75,12 +76,34 @@ static void list_remove_locked(struct settler *t, struct settle *s)
 	t->waiting--;
 }
 
-static void wait_again(struct settle *s, unsigned delay_ms)
+static void run_locked(struct settler *t, struct settle *s)
+{
+	s->prev = NULL;
+	s->next = t->running;
+	if (t->running)
+		t->running->prev = s;
+	t->running = s;
+	t->active++;
+}
+
+/* Its turn is over. `later`: it is to have another one. */
+static void turn_over(struct settle *s, int err, bool later)
 {
 	struct settler *t = s->fs->settler;
-	s->due_ms = clock_mono_ms() + delay_ms;
 	SCOPED_LOCK(&t->lock);
-	list_insert_locked(t, s);
+	*(s->prev ? &s->prev->next : &t->running) = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	t->active--;
+	if (err < 0 && err != -ECANCELED)
+		t->failed++;
+	if (later) {
+		s->tried = true;
+		s->due_ms = clock_mono_ms() + RETRY_MS;
+		list_insert_locked(t, s);
+	}
+	if (!t->active)
+		pthread_cond_broadcast(&t->quiet);
 }
 
 static struct settle *settle_new(struct fs *fs, struct inode *inode)
@@ -94,9 +117,18 @@ static struct settle *settle_new(struct fs *fs, struct inode *inode)
 	return s;
 }
 
-void settle_schedule(struct fs *fs, struct inode *inode)
+/* While it is active: there is something that the work under way does not include. */
+static void note_again(struct settle *s)
+{
+	if (s->active && !s->again_round)
+		s->again_round = atomic_load(&s->fs->settler->round);
+}
+
+static void schedule(struct fs *fs, struct inode *inode, uint64_t round)
 {
 	bool memory = inode->mem && (inode->held || (inode->row.flags & INODE_INLINE));
+	if (inode->settle)
+		note_again(inode->settle);
 	if (fs->read_only || inode->settle || inode->row.nlink == 0 || !S_ISREG(inode->row.mode))
 		return;
 	if (!memory && !inode->row.staging_gen && !(inode->row.flags & INODE_INLINE))
@@ -104,13 +136,22 @@ void settle_schedule(struct fs *fs, struct inode *inode)
 	struct settle *s = settle_new(fs, inode);
 	if (!s)
 		return;
+	struct settler *t = fs->settler;
 	uint64_t delay = fs->pool->config.destage_delay_ms;
 	uint64_t soon = fs->pool->config.wal_sync_interval_ms / 2;
 	if (!inode->row.staging_gen && soon < delay)
 		delay = soon;
 	if (space_level(fs) >= SPACE_TIGHT)
 		delay = 0;
-	wait_again(s, (unsigned)delay);
+	s->round = round ? round : atomic_load(&t->round);
+	s->due_ms = clock_mono_ms() + delay;
+	SCOPED_LOCK(&t->lock);
+	list_insert_locked(t, s);
+}
+
+void settle_schedule(struct fs *fs, struct inode *inode)
+{
+	schedule(fs, inode, 0);
 }
 
 void settle_disturb(struct inode *inode, uint64_t at, uint64_t end)
@@ -119,8 +160,10 @@ void settle_disturb(struct inode *inode, uint64_t at, uint64_t end)
 	if (!s || !s->active)
 		return;
 	/* once the staging file is dropped every byte of it counts; behind a writer only the stretch */
-	if (!s->behind || (at < s->source.at + s->source.len && s->source.at < end))
+	if (!s->behind || (at < s->source.at + s->source.len && s->source.at < end)) {
 		s->cancelled = true;
+		note_again(s);
+	}
 }
 
 bool settle_active(const struct inode *inode)
@@ -128,10 +171,15 @@ bool settle_active(const struct inode *inode)
 	return inode->settle && inode->settle->active;
 }
 
+static bool called_off(const struct settle *s)
+{
+	return s->cancelled || atomic_load(&s->fs->settler->leaving);
+}
+
 static void free_settle(struct settle *s)
 {
 	membuf_unref(s->fs, s->mem);
-	free(s->ranges);
+	ranges_done(&s->ranges);
 	free(s);
 }
 
@@ -144,87 +192,19 @@ static void retire_locked(struct settle *s)
 	free_settle(s);
 }
 
-static int add_range(struct settle *s, uint64_t from, uint64_t to)
-{
-	struct range *last = s->n_ranges ? &s->ranges[s->n_ranges - 1] : NULL;
-	if (last && from <= last->to + GAP_MAX) {
-		last->to = to > last->to ? to : last->to;
-		return 0;
-	}
-	if (s->n_ranges == s->cap_ranges) {
-		size_t cap = s->cap_ranges ? s->cap_ranges * 2 : 8;
-		struct range *p = realloc(s->ranges, cap * sizeof *p);
-		if (!p)
-			return -ENOMEM;
-		s->ranges = p;
-		s->cap_ranges = cap;
-	}
-	s->ranges[s->n_ranges++] = (struct range){ from, to };
-	return 0;
-}
-
-/* Widens a range to the boundaries of the pieces it cuts through, so that unchanged neighbours
- * are found again as the chunks they were. */
-static int widen(struct settle *s, uint64_t *from, uint64_t *to)
-{
-	struct inode_row *row = &s->inode->row;
-	if (!content_has_map(row))
-		return 0;
-	uint64_t lo = *from > WIDEN_MAX ? *from - WIDEN_MAX : 0;
-	uint64_t hi = row->size - *to > WIDEN_MAX ? *to + WIDEN_MAX : row->size;
-	struct map_vec map = { 0 };
-	int r = extents_map(s->fs->pool->extents, row, lo, *from - lo + 1, &map);
-	for (size_t i = 0; r >= 0 && i < map.n; i++)
-		if (map.v[i].at <= *from &&
-		    map.v[i].at + map.v[i].piece.length * map.v[i].piece.repeat > *from)
-			*from = map.v[i].at;
-	map.n = 0;
-	if (r >= 0 && *to < hi)
-		r = extents_map(s->fs->pool->extents, row, *to - 1, hi - *to + 1, &map);
-	if (r >= 0 && map.n && map.v[0].at < *to) {
-		uint64_t end = map.v[0].at + map.v[0].piece.length * map.v[0].piece.repeat;
-		*to = end > *to ? end : *to;
-	}
-	map_vec_done(&map);
-	return r < 0 ? r : 0;
-}
-
-static int find_ranges(struct settle *s)
-{
-	struct inode *in = s->inode;
-	uint64_t pos = 0, size = in->row.size;
-	s->n_ranges = s->at_range = 0;
-	while (pos < size) {
-		off_t from = lseek(in->fd, (off_t)pos, SEEK_DATA);
-		if (from < 0 && errno == ENXIO)
-			break;
-		off_t to = from < 0 ? from : lseek(in->fd, from, SEEK_HOLE);
-		if (to < 0)
-			return -errno;
-		if ((uint64_t)from >= size)
-			break;
-		uint64_t a = (uint64_t)from, b = (uint64_t)to < size ? (uint64_t)to : size;
-		pos = b;
-		int r = widen(s, &a, &b);
-		if (r == 0)
-			r = add_range(s, a, b);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 static int read_cb(struct destage_source *src, void *buf, size_t len, uint64_t at)
 {
 	struct settle *s = (struct settle *)src;
 	ssize_t n;
-	if (s->mem) {
+	if (s->mem && atomic_load(&s->fs->settler->leaving)) {
+		n = -ECANCELED;
+	} else if (s->mem) {
 		n = at < s->mem->len ? (ssize_t)(s->mem->len - at) : 0;
 		n = n < (ssize_t)len ? n : (ssize_t)len;
 		memcpy(buf, s->mem->data + at, (size_t)n);
 	} else {
 		pthread_rwlock_rdlock(&s->inode->lock);
-		n = s->cancelled ? -ECANCELED : content_read(s->fs, s->inode, buf, len, at, true);
+		n = called_off(s) ? -ECANCELED : content_read(s->fs, s->inode, buf, len, at, true);
 		pthread_rwlock_unlock(&s->inode->lock);
 	}
 	if (n < 0)
@@ -272,7 +252,7 @@ static int commit_cb(struct destage_source *src, uint64_t at, uint64_t len,
 	if (!c)
 		return -ENOMEM;
 	pthread_rwlock_wrlock(&in->lock);
-	int r = s->cancelled || in->gone ? -ECANCELED : 0;
+	int r = called_off(s) || in->gone ? -ECANCELED : 0;
 	bool committed = false;
 	if (r == 0 && s->mem) {
 		r = commit_memory(s, c, len, pieces, n);
@@ -299,7 +279,7 @@ static int commit_cb(struct destage_source *src, uint64_t at, uint64_t len,
 
 static void start_range(struct settle *s)
 {
-	struct range *range = &s->ranges[s->at_range];
+	struct range *range = &s->ranges.v[s->at_range];
 	s->source.at = range->from;
 	s->source.len = range->to - range->from;
 	destage_start(s->fs->pool->destage, &s->source);
@@ -329,17 +309,6 @@ static int drop_staging(struct settle *s)
 	in->staging_whole = false;
 	staging_drop_after(s->fs->pool->staging, in->ino, gen, in->last_lsn);
 	return 0;
-}
-
-static void count_end(struct fs *fs, int err)
-{
-	struct settler *t = fs->settler;
-	SCOPED_LOCK(&t->lock);
-	t->active--;
-	if (err < 0 && err != -ECANCELED)
-		t->failed++;
-	if (!t->active)
-		pthread_cond_broadcast(&t->quiet);
 }
 
 /* What lies behind the writer is in the map: gives its staged blocks back, once that is durable. */
@@ -375,10 +344,11 @@ static void finish_behind(struct settle *s, int err)
 			  strerror(-err));
 	pthread_rwlock_wrlock(&in->lock);
 	s->active = false;
-	count_end(fs, err);
+	turn_over(s, err, false);
+	uint64_t round = s->again_round;
 	retire_locked(s);
 	if (in->writers == 0)
-		settle_schedule(fs, in);
+		schedule(fs, in, round);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
 }
@@ -410,17 +380,17 @@ static void finish(struct settle *s, int err)
 	bool retry = err < 0 && err != -ECANCELED && !in->gone && in->row.nlink;
 	if (!retry) {
 		bool again = err == -ECANCELED && in->writers == 0 && in->native_opens == 0;
-		count_end(fs, err);
+		uint64_t round = s->again_round;
+		turn_over(s, err, false);
 		retire_locked(s);
 		if (again)
-			settle_schedule(fs, in);
+			schedule(fs, in, round);
 		pthread_rwlock_unlock(&in->lock);
 		inode_put(fs, in);
 		return;
 	}
 	pthread_rwlock_unlock(&in->lock);
-	wait_again(s, RETRY_MS);
-	count_end(fs, err);
+	turn_over(s, err, true);
 }
 
 static void done_cb(struct destage_source *src, int err)
@@ -431,7 +401,7 @@ static void done_cb(struct destage_source *src, int err)
 		finish_behind(s, err);
 		return;
 	}
-	if (err == 0 && !s->mem && ++s->at_range < s->n_ranges && !s->cancelled) {
+	if (err == 0 && !s->mem && ++s->at_range < s->ranges.n && !s->cancelled) {
 		s->job.run = start_next_range;
 		workers_queue(s->fs->waiters, &s->job);
 		return;
@@ -454,10 +424,11 @@ static int prepare_staged(struct settle *s)
 	}
 	r = inode_release_hold(s->fs, in, false);
 	if (r == 0)
-		r = find_ranges(s);
+		r = ranges_find(s->fs, in, &s->ranges);
+	s->at_range = 0;
 	if (r < 0)
 		return r;
-	return s->n_ranges ? 1 : drop_staging(s);
+	return s->ranges.n ? 1 : drop_staging(s);
 }
 
 /* Returns 1 when destage shall start, 0 when there is nothing to do, or -errno. */
@@ -491,6 +462,7 @@ static void begin(struct settle *s)
 	struct inode *in = s->inode;
 	pthread_rwlock_wrlock(&in->lock);
 	s->cancelled = false;
+	s->again_round = 0;
 	s->source.read = read_cb;
 	s->source.commit = commit_cb;
 	s->source.done = done_cb;
@@ -511,11 +483,10 @@ static void begin(struct settle *s)
 	if (r == -EBUSY) {
 		content_rest(s->fs, in);
 		pthread_rwlock_unlock(&in->lock);
-		wait_again(s, RETRY_MS);
-		count_end(fs, r == -EBUSY ? 0 : r);
+		turn_over(s, 0, true);
 		return;
 	}
-	count_end(fs, r);
+	turn_over(s, r, false);
 	retire_locked(s);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
@@ -536,7 +507,7 @@ static void *settler_main(void *arg)
 		}
 		struct settle *s = t->head;
 		list_remove_locked(t, s);
-		t->active++;
+		run_locked(t, s);
 		pthread_mutex_unlock(&t->lock);
 		begin(s);
 		pthread_mutex_lock(&t->lock);
@@ -553,6 +524,7 @@ int settler_start(struct fs *fs)
 	pthread_mutex_init(&t->lock, NULL);
 	cond_init(&t->wake);
 	cond_init(&t->quiet);
+	atomic_init(&t->round, 1);
 	fs->settler = t;
 	int r = pthread_create(&t->thread, NULL, settler_main, fs);
 	if (r) {
@@ -596,7 +568,8 @@ void settle_behind(struct fs *fs, struct inode *inode, uint64_t at)
 	s->source.at = (uint64_t)from;
 	s->source.len = to - (uint64_t)from < BEHIND_MOST ? to - (uint64_t)from : BEHIND_MOST;
 	pthread_mutex_lock(&fs->settler->lock);
-	fs->settler->active++;
+	s->round = atomic_load(&fs->settler->round);
+	run_locked(fs->settler, s);
 	pthread_mutex_unlock(&fs->settler->lock);
 	destage_start(fs->pool->destage, &s->source);
 }
@@ -613,21 +586,41 @@ bool settle_wait_room(struct fs *fs)
 	return true;
 }
 
+/* Something of that round or before is neither in packs nor was found busy; it is made due. */
+static bool owes_locked(struct settler *t, uint64_t round)
+{
+	for (struct settle *s = t->running; s; s = s->next)
+		if (s->round <= round)
+			return true;
+	for (struct settle *s = t->head; s; s = s->next) {
+		if (s->round > round || s->tried)
+			continue;
+		list_remove_locked(t, s);
+		s->due_ms = 0;
+		list_insert_locked(t, s);
+		return true;
+	}
+	return false;
+}
+
 void settle_all(struct fs *fs, bool wait)
 {
 	struct settler *t = fs->settler;
 	if (!t)
 		return;
-	uint64_t asked = clock_mono_ms();
-	pthread_mutex_lock(&t->lock);
+	SCOPED_LOCK(&t->lock);
 	hurry_locked(t);
-	while (wait && (t->active || (t->head && t->head->due_ms <= asked))) {
+	if (!wait)
+		return;
+	for (struct settle *s = t->head; s; s = s->next)
+		s->tried = false;
+	uint64_t round = atomic_fetch_add(&t->round, 1);
+	while (owes_locked(t, round)) {
 		pthread_mutex_unlock(&t->lock);
 		destage_nudge(fs->pool->destage);
 		pthread_mutex_lock(&t->lock);
 		wait_quiet_locked(t);
 	}
-	pthread_mutex_unlock(&t->lock);
 }
 
 /* On the way out: small content is committed as it is, staged files wait for the next mount. */
@@ -662,16 +655,9 @@ static void give_up(struct settle *s)
 	inode_put(fs, in);
 }
 
-void settler_stop(struct fs *fs)
+static void drain(struct fs *fs)
 {
 	struct settler *t = fs->settler;
-	if (!t)
-		return;
-	pthread_mutex_lock(&t->lock);
-	t->stopping = true;
-	pthread_cond_signal(&t->wake);
-	pthread_mutex_unlock(&t->lock);
-	pthread_join(t->thread, NULL);
 	pthread_mutex_lock(&t->lock);
 	while (t->active || t->head) {
 		struct settle *s = t->head;
@@ -687,7 +673,22 @@ void settler_stop(struct fs *fs)
 			wait_quiet_locked(t);
 	}
 	pthread_mutex_unlock(&t->lock);
+}
+
+void settler_stop(struct fs *fs)
+{
+	struct settler *t = fs->settler;
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->lock);
+	t->stopping = true;
+	atomic_store(&t->leaving, true);
+	pthread_cond_signal(&t->wake);
+	pthread_mutex_unlock(&t->lock);
+	pthread_join(t->thread, NULL);
+	drain(fs);
 	inode_each_live(fs, finish_inode);
+	drain(fs); /* what was called off at its very end has been put back */
 	free(t);
 	fs->settler = NULL;
 }

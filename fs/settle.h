@@ -29,8 +29,8 @@ void settle_behind(struct fs *fs, struct inode *inode, uint64_t at);
 bool settle_wait_room(struct fs *fs);
 /* It is in destage at this moment. */
 bool settle_active(const struct inode *inode);
-/* Starts all that wait now. With `wait`, returns when nothing waits or runs any more; files that
- * are open for writing or still mapped are left. */
+/* Starts all that wait now. With `wait`, returns when what was there at the call is in packs, whatever
+ * is written meanwhile; files that are open for writing, still mapped or failing are left. */
 void settle_all(struct fs *fs, bool wait);
 /* Schedules what an earlier mount left: inline content and staging files. */
 int settle_leftovers(struct fs *fs);

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -245,6 +246,34 @@ def test_options_of_mkfs_stay_with_the_pool(home):
     stats = mount.stats()
     assert stats["label"] == "my pool" and stats["cache"]["region_bytes"] == 32 * MIB
     mount.stop()
+
+
+def test_sync_destages_what_was_there_and_returns_under_constant_writing(new_mount):
+    mount = new_mount(destage_delay=0, zstd_level=19)    # slow: destage is never done
+    stop = threading.Event()
+
+    def write_on(number):
+        turn = 0
+        while not stop.is_set():
+            text = noise(300_000, 1000 * number + turn).hex().encode()
+            (mount.dir / f"again{number}").write_bytes(text)
+            (mount.dir / f"{number}.{turn % 50}").write_bytes(text[1000:])
+            turn += 1
+
+    writers = [threading.Thread(target=write_on, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    try:
+        for turn in range(2):
+            path = mount.dir / f"before{turn}"
+            path.write_bytes(noise(400_000, 7 + turn))
+            mount.foldfs("sync", "--destage", mount.dir, timeout=60)
+            file, = du(mount, path.name)
+            assert file["staged"] == 0 and near(file["stored"], 400_000), file
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
 
 
 def test_strangers_may_not_ask(mount):
