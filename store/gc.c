@@ -14,9 +14,9 @@
  * another gets live ones, and what destage commits comes from the packer.
  *
  * Which packs may go? A pack is swept by its rows, so all of them must be there: it must be
- * sealed, and the frames that were on their way into it completed. Hence the order in
- * ready_victims(): retire, drain, look at the state. A pack still being filled is retired only
- * if it is empty enough itself.
+ * sealed, and the frames that were on their way into it completed, those of chunks being healed
+ * (rotten.h) too. Hence the order in ready_victims(): retire, drain, look at the state. A pack still
+ * being filled is retired only if it is empty enough itself.
  *
  * Memory: two bits per chunk id, and 24 bytes per row of the packs at hand, at most
  * ROWS_AT_ONCE unless one pack has more.
@@ -280,6 +280,8 @@ static int ready_victims(struct pass *pass)
 			return r;
 	}
 	packer_drain(gc->opt.packer);
+	rotten_lock_rows(gc->opt.rotten); /* and what is being healed */
+	rotten_unlock_rows(gc->opt.rotten);
 	for (size_t i = 0; i < pass->n; i++) {
 		struct tally *t = &pass->packs[i];
 		if (!t->victim)

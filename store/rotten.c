@@ -453,9 +453,9 @@ unsigned rotten_heal(struct rotten *r, const struct digest *digest, const void *
 				 chunk.id, strerror(-err));
 			continue;
 		}
-		log_info("chunk %" PRIu64 " was rotten (pack %016" PRIx64 ", frame at %" PRIu64
-			 ") and has its bytes again",
-			 chunk.id, chunk.pack, chunk.offset);
+		log_debug("chunk %" PRIu64 " was rotten (pack %016" PRIx64 ", frame at %" PRIu64
+			  ") and has its bytes again",
+			  chunk.id, chunk.pack, chunk.offset);
 		healed++;
 	}
 	return healed;

@@ -4,6 +4,7 @@
 #include "stack.h"
 #include "kv_batch.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/wait.h>
 
 #define KIB 1024u
@@ -388,10 +389,26 @@ static void step_through(struct kv *kv, const struct kv_batch *b);
 int __real_kv_commit(struct kv *kv, struct kv_batch *b, uint64_t *ret_lsn);
 int __wrap_kv_commit(struct kv *kv, struct kv_batch *b, uint64_t *ret_lsn);
 
+static void (*before_commit)(void); /* called once, for a batch that changes chunks */
+
+static bool changes_chunks(const struct kv_batch *b)
+{
+	struct slice rest = slice_of(b->ops.data, b->ops.len);
+	for (struct kv_op op; kv_op_take(&rest, &op) > 0;)
+		if (op.table == KV_CHUNK)
+			return true;
+	return false;
+}
+
 int __wrap_kv_commit(struct kv *kv, struct kv_batch *b, uint64_t *ret_lsn)
 {
 	if (watch.st)
 		step_through(kv, b);
+	if (before_commit && changes_chunks(b)) {
+		void (*fn)(void) = before_commit;
+		before_commit = NULL;
+		fn();
+	}
 	return __real_kv_commit(kv, b, ret_lsn);
 }
 
@@ -441,6 +458,90 @@ static void no_chunk_is_missing_between_two_rows(void **state)
 	(void)state;
 	watch_a_pass(&small);
 	watch_a_pass(&large);
+}
+
+/* ---- beside healing ---- */
+
+static void *collect_once(void *arg)
+{
+	struct gc_result r;
+	struct stack *st = arg;
+	return (void *)(intptr_t)gc_run(st->gc, NULL, NULL, &r);
+}
+
+static struct {
+	struct stack *st;
+	pthread_t thread;
+	int ended, result;
+} beside;
+
+static void *collect_beside(void *arg)
+{
+	struct gc_result r;
+	(void)arg;
+	beside.result = gc_run(beside.st->gc, NULL, NULL, &r);
+	__atomic_store_n(&beside.ended, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* A whole pass, if it does not wait for us. */
+static void collect_now(void)
+{
+	beside.ended = 0;
+	pthread_create(&beside.thread, NULL, collect_beside, NULL);
+	for (unsigned i = 0; i < 300 && !__atomic_load_n(&beside.ended, __ATOMIC_SEQ_CST); i++)
+		usleep(1000);
+}
+
+static void damage_head(struct stack *st, uint64_t id)
+{
+	struct frame_row row;
+	uint32_t at, left;
+	char path[160];
+	assert_int_equal(chunk_find(st->kv, id, 0, &row, &at, &left), 0);
+	snprintf(path, sizeof path, "%s/packs/%016llx.pack", st->dir, (unsigned long long)row.pack);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "?", 1, (off_t)row.offset), 1); /* the magic number */
+	close(fd);
+	frame_row_done(&row);
+}
+
+/* What is healed goes into a pack of which most is garbage: it must not go with that. */
+static void healed_chunks_are_not_swept(void **state)
+{
+	(void)state;
+	struct model m;
+	struct scrub_status status;
+	model_make(&m, 6);
+	m.st.level = 0;
+	stack_open(&m.st);
+	for (unsigned i = 0; i < 2; i++) {
+		m.files[i].len = 300 * KIB;
+		block(m.files[i].data, m.files[i].len, 1000 + i);
+		assert_int_equal(file_store(&m.st, INO + i, m.files[i].data, m.files[i].len), 0);
+	}
+	assert_int_equal(stack_close(&m.st), 0);
+	stack_open(&m.st);
+	damage_chunk(&m.st, file_chunk(&m.st, INO, 150 * KIB));
+	assert_int_equal(scrub_run(m.st.scrub, NULL, NULL), 0);
+	scrub_get_status(m.st.scrub, &status);
+	assert_true(status.rotten > 0);
+	assert_int_equal(file_store(&m.st, INO + 50, m.files[0].data, m.files[0].len), 0);
+	file_delete(&m.st, INO + 50);
+	model_delete(&m, 0);
+	beside.st = &m.st;
+	damage_head(&m.st, file_chunk(&m.st, INO + 1, 150 * KIB));
+	before_commit = collect_now;
+	assert_int_equal(scrub_run(m.st.scrub, NULL, NULL), 0); /* repairs it */
+	assert_null(before_commit);
+	pthread_join(beside.thread, NULL);
+	assert_int_equal(beside.result, 0);
+	assert_int_equal(rotten_count(m.st.rotten), 0);
+	model_check(&m);
+	assert_null(collect_once(&m.st));
+	model_check(&m);
+	assert_int_equal(stack_close(&m.st), 0);
+	model_done(&m);
 }
 
 /* ---- what goes wrong ---- */
@@ -568,13 +669,6 @@ static void what_cannot_be_read_stays(void **state)
 
 /* ---- manners ---- */
 
-static void *collect_once(void *arg)
-{
-	struct gc_result r;
-	struct stack *st = arg;
-	return (void *)(intptr_t)gc_run(st->gc, NULL, NULL, &r);
-}
-
 static void the_rate_holds_and_closing_stops(void **state)
 {
 	(void)state;
@@ -621,6 +715,7 @@ int main(void)
 		cmocka_unit_test(the_dead_may_be_wanted_again),
 		cmocka_unit_test(all_at_once),
 		cmocka_unit_test(no_chunk_is_missing_between_two_rows),
+		cmocka_unit_test(healed_chunks_are_not_swept),
 		cmocka_unit_test(a_full_disk_stops_a_pass),
 		cmocka_unit_test(a_crash_at_any_write_loses_nothing),
 		cmocka_unit_test(what_cannot_be_read_stays),

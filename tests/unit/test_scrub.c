@@ -5,6 +5,7 @@
 #include "digests.h"
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define KIB 1024u
 #define MIB (1024u * KIB)
@@ -346,6 +347,108 @@ static void a_footer_is_not_the_data(void **state)
 	bed_done(&bed);
 }
 
+/* ---- healed in part ---- */
+
+/* Damages a compressed frame in the middle of file 0 and has it noted. */
+static struct frame_row break_frame(struct bed *bed)
+{
+	struct frame_row row = frame_of(bed, 0, bed->len[0] / 2);
+	assert_int_equal(row.codec, CODEC_ZSTD);
+	flip(bed, row.pack, row.offset + row.stored_len - 100, 0);
+	struct scrub_status s = scrub(bed);
+	assert_int_equal(s.bad_frames, 1);
+	assert_true(s.rotten > 8);
+	return row;
+}
+
+static void half_a_frame_survives_gc(void **state)
+{
+	(void)state;
+	struct bed bed;
+	struct gc_result r;
+	bed_make(&bed, &small);
+	assert_int_equal(stack_close(&bed.st), 0);
+	bed.st.min_live_percent = 100;
+	stack_open(&bed.st);
+	break_frame(&bed);
+	size_t before = rotten_count(bed.st.rotten), half;
+	for (unsigned part = 1; part <= 4; part++) {
+		size_t from = bed.len[0] / 4 + 30000 * part;
+		assert_int_equal(file_store(&bed.st, INO + 60, bed.data[0] + from, 30000), 0);
+		file_delete(&bed.st, INO + 60);
+		file_delete(&bed.st, INO + 5); /* so that there is something to move */
+		assert_int_equal(file_store(&bed.st, INO + 5, bed.data[5], bed.len[5]), 0);
+		assert_int_equal(gc_run(bed.st.gc, NULL, NULL, &r), 0);
+		scrub(&bed);
+		if (part % 2) {
+			assert_int_equal(stack_close(&bed.st), 0);
+			stack_open(&bed.st);
+		}
+	}
+	half = rotten_count(bed.st.rotten);
+	assert_true(half > 0 && half < before);
+	assert_true(damaged_file(&bed, INO));
+	for (unsigned i = 1; i < FILES; i++)
+		assert_int_equal(compare(&bed, i), 0);
+	write_again(&bed, 0);
+	assert_int_equal(rotten_count(bed.st.rotten), 0);
+	assert_all_read(&bed);
+	check_rows(&bed.st);
+	assert_int_equal(gc_run(bed.st.gc, NULL, NULL, &r), 0);
+	assert_all_read(&bed);
+	assert_int_equal(scrub(&bed).bad_chunks, 0);
+	bed_done(&bed);
+}
+
+/* The process ends at the n-th write, sync or rename while a file is healed. True when it got so far. */
+static bool crash_in_healing(struct bed *bed, unsigned n)
+{
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char spec[32];
+		if (stack_try_open(&bed->st))
+			_exit(1);
+		snprintf(spec, sizeof spec, "*:%u=crash", n);
+		fault_arm(spec);
+		_exit(file_store(&bed->st, INO + 50, bed->data[0], bed->len[0]) ? 2 : 0);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_true(WEXITSTATUS(status) == 99 || WEXITSTATUS(status) == 0);
+	return WEXITSTATUS(status) == 99;
+}
+
+static void a_crash_while_healing_loses_nothing(void **state)
+{
+	(void)state;
+	bool crashed = true;
+	unsigned crashes = 0;
+	for (unsigned n = 1; crashed && n < 200; n += 1 + n / 4) {
+		struct bed bed;
+		bed_make(&bed, &small);
+		assert_int_equal(stack_close(&bed.st), 0);
+		bed.st.sync_interval_ms = 1;
+		stack_open(&bed.st);
+		break_frame(&bed);
+		assert_int_equal(stack_close(&bed.st), 0);
+		crashed = crash_in_healing(&bed, n);
+		crashes += crashed;
+		stack_open(&bed.st);
+		for (unsigned i = 1; i < FILES; i++)
+			assert_int_equal(compare(&bed, i), 0);
+		/* what is not noted any more can be read */
+		assert_int_equal(compare(&bed, 0), damaged_file(&bed, INO) ? -EIO : 0);
+		write_again(&bed, 0);
+		assert_int_equal(rotten_count(bed.st.rotten), 0);
+		assert_all_read(&bed);
+		check_rows(&bed.st);
+		bed_done(&bed);
+	}
+	assert_true(crashes > 5);
+}
+
 /* ---- beside everything else ---- */
 
 struct busy {
@@ -425,6 +528,8 @@ int main(void)
 		cmocka_unit_test(a_full_disk_loses_no_note),
 		cmocka_unit_test(a_pass_goes_on_where_it_was),
 		cmocka_unit_test(a_footer_is_not_the_data),
+		cmocka_unit_test(half_a_frame_survives_gc),
+		cmocka_unit_test(a_crash_while_healing_loses_nothing),
 		cmocka_unit_test(nobody_minds_a_scrub),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
