@@ -31,6 +31,9 @@ struct fs {
 	/* NULL while native mode is possible, else a clear reason */
 	_Atomic(const char *) native_why_not;
 	atomic_bool native_probed;
+	/* inodes open natively, each of which keeps a descriptor of the daemon's, and how many may be */
+	atomic_ullong native_files;
+	uint64_t native_files_max;
 	bool writeback; /* negotiated instead of passthrough */
 	bool read_only;
 	enum atime_policy atime;

@@ -28,7 +28,7 @@ struct open_facts {
 	bool native_works; /* kernel, library and privileges, and the user did not say mediated */
 	bool writeback;	   /* the session has the writeback cache instead */
 	bool prefer_native; /* mode=native: also where mediated would be chosen for speed of destage */
-	bool space_short;
+	bool space_short; /* or descriptors are */
 	/* of the open */
 	bool reads, writes;
 	/* of the inode */

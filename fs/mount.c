@@ -19,6 +19,7 @@
 #include "ticker.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #define WAITERS_MAX 64u
 #define LOCK_WAIT_MS 30000u
@@ -109,10 +110,20 @@ static void metadata_failed(void *arg, int err, const char *what)
 	fs->pool->failed = err;
 }
 
+/* The rest is for packs, the log, staging files of mediated writers and everything else. */
+static uint64_t most_native_files(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	return limit.rlim_cur - limit.rlim_cur / 4;
+}
+
 static int fs_start(struct fs *fs)
 {
 	const struct config *conf = &fs->pool->config;
 	fs->attr_timeout = (double)conf->attr_timeout_ms / 1000;
+	fs->native_files_max = most_native_files();
 	fs->entry_timeout = (double)conf->entry_timeout_ms / 1000;
 	pthread_rwlock_init(&fs->names, NULL);
 	fs->pool->on_failure = metadata_failed;

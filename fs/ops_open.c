@@ -33,7 +33,8 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 		.native_works = !fs->native_why_not && conf->mode != IO_MODE_MEDIATED,
 		.writeback = fs->writeback,
 		.prefer_native = conf->mode == IO_MODE_NATIVE,
-		.space_short = space_level(fs) >= SPACE_SHORT,
+		.space_short = space_level(fs) >= SPACE_SHORT ||
+			       atomic_load(&fs->native_files) >= fs->native_files_max,
 		.reads = acc != O_WRONLY,
 		.writes = acc != O_RDONLY,
 		.content = where_is(in),
@@ -91,7 +92,8 @@ static int begin_native(fuse_req_t req, struct inode *in, bool writes, bool crea
 			in->row.flags &= ~(uint32_t)INODE_NATIVE;
 		return r;
 	}
-	in->native_opens++;
+	if (in->native_opens++ == 0)
+		atomic_fetch_add(&fs->native_files, 1);
 	return 0;
 }
 
@@ -322,8 +324,9 @@ static int settle_after_writers(struct fs *fs, struct inode *in)
 	return r;
 }
 
-static void last_native_close(fuse_req_t req, struct inode *in)
+static void last_native_close(struct fs *fs, fuse_req_t req, struct inode *in)
 {
+	atomic_fetch_sub(&fs->native_files, 1);
 	if (req)
 		fuse_passthrough_close(req, in->backing_id);
 	in->backing_id = 0;
@@ -342,7 +345,7 @@ static void release_locked(struct fs *fs, fuse_req_t req, struct handle h)
 	in->writers -= h.writes;
 	in->cached_opens -= h.mode == OPEN_CACHED;
 	if (h.mode == OPEN_NATIVE && --in->native_opens == 0)
-		last_native_close(req, in);
+		last_native_close(fs, req, in);
 	if (in->row.nlink == 0) {
 		if (!in->opens && !lookups_count(fs->lookups, in->ino))
 			reaper_queue(fs, in->ino);

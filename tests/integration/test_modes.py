@@ -14,6 +14,7 @@ import pytest
 
 import env
 import people
+import pools
 from pattern import Shadow, noise
 from syscalls import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, O_TMPFILE, fallocate,
                       link_fd)
@@ -109,7 +110,6 @@ def test_without_the_capability_it_falls_back(new_mount):
 
 def test_auto_on_a_stacked_backing_falls_back(home):
     """A pool inside another foldfs mount: whichever mode comes out, the bytes are right."""
-    import pools
     outer = pools.Mount(pools.Pool(mkdir(home / "outer"))).start()
     try:
         inner = pools.Mount(pools.Pool(mkdir(outer.dir / "inner")), mkdir(home / "mnt")).start()
@@ -429,6 +429,32 @@ def test_staging_limit_makes_writers_wait_not_fail(new_mount):
         assert (mount.dir / str(number)).read_bytes() == noise(4 << 20, number)
     env.until(lambda: sum(len(data) for data in staging_files(mount).values()) <= 8 << 20,
               "staging is within its limit")
+
+
+def test_more_files_open_than_the_daemon_has_descriptors(home):
+    """Native opens keep a descriptor each; they leave enough for other files and for packs."""
+    env.need_tool("prlimit")
+    pool = pools.Pool(home)
+    pool.run = lambda name, *args, **more: env.run(
+        "prlimit", "--nofile=240:240", env.binary(name), *args, env=pool.environ, **more)
+    mount = pools.Mount(pool, mode="native", destage_delay=600).start()
+    (mount.dir / "old").write_bytes(noise(SIZE))
+    mount.destage()
+    mount.remount()
+    files = [open(mount.dir / str(n), "w+b", buffering=0) for n in range(400)]
+    for number, file in enumerate(files):
+        file.write(noise(1000, number))
+    modes = mount.stats()["modes"]
+    assert 0 < modes["opens_native"] <= 240 and modes["opens_cached"] >= 160
+    assert (mount.dir / "old").read_bytes() == noise(SIZE)
+    (mount.dir / "new").write_bytes(noise(SIZE, 2))
+    for number, file in enumerate(files):
+        assert os.pread(file.fileno(), 2000, 0) == noise(1000, number)
+        file.close()
+    mount.remount()
+    assert all((mount.dir / str(n)).read_bytes() == noise(1000, n) for n in range(400))
+    assert (mount.dir / "new").read_bytes() == noise(SIZE, 2)
+    mount.stop()
 
 
 def clone_hole(fd, at, size):
