@@ -9,4 +9,7 @@
  * every row's checksum is right. -EUCLEAN and a clause for people in `why` otherwise; -ENOENT: there
  * is no file; -errno. Nobody may be writing. Takes a bit of memory per page. */
 int base_verify(int index_fd, char *why, size_t size);
+/* The same but for the checksums of tables' rows: LMDB can read the file, and each row can be judged by
+ * itself. */
+int base_verify_pages(int index_fd, char *why, size_t size);
 #endif

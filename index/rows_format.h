@@ -52,6 +52,8 @@
  * KV_META    "ids." and the name of a sequence: le64, ids from here on were never handed out
  *            "dirent_seed": le64, of the hash that makes cookies from names
  *            "dirent_collided": empty; there once two names have had the same hash
+ *            "lost." and a be64 chunk id: empty; fsck found that this chunk is gone. What refers to it
+ *            cannot be read, and that is known
  */
 #ifndef FOLDFS_ROWS_FORMAT_H
 #define FOLDFS_ROWS_FORMAT_H
@@ -72,4 +74,6 @@ enum inode_present {
 #define META_IDS_PREFIX "ids."
 #define META_DIRENT_SEED "dirent_seed"
 #define META_DIRENT_COLLIDED "dirent_collided"
+#define META_LOST_CHUNK "lost."
+#define META_LOST_CHUNK_SIZE (sizeof META_LOST_CHUNK - 1 + 8)
 #endif

@@ -22,15 +22,30 @@ static const char *const table_names[KV_TABLES] = {
 	[KV_INLINE] = "inline content",
 };
 
-void check_error(struct check *k, const char *fmt, ...)
+static void say_error(struct check *k, const char *fmt, va_list ap)
 {
 	char sentence[512];
+	vsnprintf(sentence, sizeof sentence, fmt, ap);
+	k->res.errors++;
+	k->res.areas |= k->area;
+	k->opt->error(k->opt->arg, sentence);
+}
+
+void check_error(struct check *k, const char *fmt, ...)
+{
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(sentence, sizeof sentence, fmt, ap);
+	say_error(k, fmt, ap);
 	va_end(ap);
-	k->res.errors++;
-	k->opt->error(k->opt->arg, sentence);
+}
+
+void check_error_safe(struct check *k, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	say_error(k, fmt, ap);
+	va_end(ap);
+	k->res.safe++;
 }
 
 void check_note(struct check *k, const char *fmt, ...)
@@ -74,13 +89,20 @@ int check_each(struct check *k, enum kv_table t, const char *what, check_row_fn 
 	if (!it)
 		return -ENOMEM;
 	while ((r = kv_iter_next(it, &key, &val)) > 0 || r == -EUCLEAN) {
-		if (n++ % PROGRESS_EVERY == 0)
+		if (n++ % PROGRESS_EVERY == 0) {
 			check_progress(k, what, n, stats.rows[t]);
+			if (k->opt->stopped && k->opt->stopped(k->opt->arg)) {
+				r = -EINTR;
+				break;
+			}
+		}
 		name_key(key, name, sizeof name);
+		uint64_t before = k->res.errors;
 		if (r == -EUCLEAN)
 			check_error(k, "the %s row %s has a wrong checksum", table_names[t], name);
 		else if ((r = fn(k, key, val)) == -EUCLEAN)
 			check_error(k, "the %s row %s cannot be read", table_names[t], name);
+		k->res.rotten += r == -EUCLEAN && k->res.errors > before;
 		if (r < 0 && r != -EUCLEAN)
 			break;
 	}
@@ -119,7 +141,7 @@ static void check_itself(struct check *k)
 	struct super super;
 	bool damaged = false;
 	if (super_read(k->pool->dirfd, &super, &damaged) == 0 && damaged)
-		check_error(k, "one of the two copies of the superblock is damaged");
+		check_error_safe(k, "one of the two copies of the superblock is damaged");
 	if (k->pool->recovery.damaged)
 		check_error(k, "the log is damaged after entry %lu: what was changed later is lost",
 			    k->pool->recovery.last_lsn);
@@ -127,19 +149,28 @@ static void check_itself(struct check *k)
 		check_note(k, "the log ends in an unfinished entry, as it may after a crash");
 }
 
+void check_done(struct check *k)
+{
+	free(k->inodes);
+	free(k->segments);
+	free(k->chunk_len);
+	free(k->lost);
+	*k = (struct check){ .pool = k->pool, .opt = k->opt };
+}
+
 int check_pool(struct pool *pool, const struct check_options *opt, struct check_result *ret_result)
 {
-	static int (*const parts[])(struct check *
-				    k) = { check_chunks, check_segments, check_inodes, check_names,
-					   check_maps,	 check_staging,	 check_ids };
-	struct check k = { .pool = pool, .opt = opt };
+	static int (*const parts[])(
+		struct check * k) = { check_chunks, check_segments, check_inodes, check_names,
+				      check_maps,   check_staging,  check_ids,	  check_tell_lost };
+	struct check k = { .pool = pool, .opt = opt, .area = CHECK_AREA_POOL };
 	int r = 0;
 	check_itself(&k);
-	for (size_t i = 0; r == 0 && i < sizeof parts / sizeof *parts; i++)
+	for (size_t i = 0; r == 0 && i < sizeof parts / sizeof *parts; i++) {
+		k.area = i ? CHECK_AREA_FILES : CHECK_AREA_CHUNKS;
 		r = parts[i](&k);
-	free(k.inodes);
-	free(k.segments);
-	free(k.chunk_len);
+	}
 	*ret_result = k.res;
+	check_done(&k);
 	return r;
 }

@@ -7,7 +7,10 @@
  * it names: staging files, and every frame's head in the packs. The bytes of files are not read;
  * that is scrubbing.
  *
- * Needs 40 bytes of memory per inode, 32 per segment, 4 per chunk.
+ * Chunks that an earlier repair found to be gone are known (KV_META, META_LOST_CHUNK): what refers to
+ * them is told by file and range, and is no error.
+ *
+ * Needs 40 bytes of memory per inode, 40 per segment, 4 per chunk.
  */
 #ifndef FOLDFS_CHECK_H
 #define FOLDFS_CHECK_H
@@ -19,17 +22,33 @@ struct check_options {
 	void (*error)(void *arg, const char *sentence);
 	/* What is unusual but as it may be after a crash (may be NULL). */
 	void (*note)(void *arg, const char *sentence);
+	/* Which bytes of which file cannot be read any more (may be NULL). */
+	void (*lost)(void *arg, const char *sentence);
 	/* What is being looked at, and how far that is; total 0: unknown (may be NULL). */
 	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
+	/* Asked now and then; true ends the check with -EINTR (may be NULL). */
+	bool (*stopped)(void *arg);
 	void *arg;
+};
+
+/* What errors are about: which repairs are called for. */
+enum check_area {
+	CHECK_AREA_POOL = 1,   /* superblock, log */
+	CHECK_AREA_CHUNKS = 2, /* packs, frames, references to chunks */
+	CHECK_AREA_FILES = 4,  /* everything else */
 };
 
 struct check_result {
 	uint64_t errors, notes;
+	uint64_t rotten; /* rows that cannot be read, among the errors */
+	uint64_t safe;	 /* of the errors: counters and marks that follow from other rows */
+	uint64_t lost;	 /* stretches of files that cannot be read */
+	unsigned areas;	 /* enum check_area */
 	uint64_t files, directories, others, names, orphans;
 	uint64_t extents, segments, chunks, frames, packs, digests;
 };
 
-/* 0 when all could be looked at, whatever was found; -errno when it could not go on. */
+/* 0 when all could be looked at, whatever was found; -errno when it could not go on. The pool is
+ * open in any way, pool_open_bare() at least. */
 int check_pool(struct pool *pool, const struct check_options *opt, struct check_result *ret_result);
 #endif

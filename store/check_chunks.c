@@ -19,6 +19,7 @@
 #define HEAD_FIRST_READ 4096u
 #define CHUNK_IDS_MOST (1ull << 36) /* more is no pool but a damaged number */
 #define SAMPLE_EVERY 64u
+#define CHUNK_UNREADABLE (1u << 31) /* in chunk_len: no chunk is that long */
 
 static int look_at_pack(struct check *k, struct slice key, struct slice val)
 {
@@ -185,6 +186,14 @@ static void note_lengths(struct check *k, const struct frame_row *row)
 	k->last_part = row->part;
 }
 
+/* So that the files are named that these chunks are a part of. */
+static void mark_unreadable(struct check *k, const struct frame_row *row)
+{
+	for (uint32_t i = 0; i < row->n; i++)
+		if (row->chunks[i].id < k->chunk_end)
+			k->chunk_len[row->chunks[i].id] |= CHUNK_UNREADABLE;
+}
+
 static int take_frame(struct check *k, struct slice key, struct slice val)
 {
 	struct frame_row row = { 0 };
@@ -193,31 +202,48 @@ static int take_frame(struct check *k, struct slice key, struct slice val)
 		return r;
 	k->res.frames++;
 	note_lengths(k, &row);
-	r = look_at_frame(k, &row);
+	uint64_t before = k->res.errors;
+	r = k->rows_only ? 0 : look_at_frame(k, &row);
+	if (k->res.errors > before)
+		mark_unreadable(k, &row);
 	frame_row_done(&row);
 	return r;
 }
 
-unsigned check_piece(struct check *k, const struct piece *p, const char *whose, uint64_t id)
+enum piece_state check_piece_state(struct check *k, const struct piece *p)
 {
 	if (p->chunk == 0)
-		return 0;
-	uint64_t len = p->chunk < k->chunk_end ? k->chunk_len[p->chunk] : 0;
-	if (len && p->offset + p->length <= len)
-		return 0;
+		return PIECE_SOUND;
+	uint32_t known = p->chunk < k->chunk_end ? k->chunk_len[p->chunk] : 0;
+	uint32_t len = known & ~CHUNK_UNREADABLE;
+	if (p->chunk > k->max_chunk)
+		k->max_chunk = p->chunk;
+	if (len && p->offset + p->length > len)
+		return PIECE_BEYOND;
 	if (len)
+		return known & CHUNK_UNREADABLE ? PIECE_LOST : PIECE_SOUND;
+	return check_chunk_is_lost(k, p->chunk) ? PIECE_LOST : PIECE_MISSING;
+}
+
+bool check_piece(struct check *k, const struct piece *p, const char *whose, uint64_t id)
+{
+	enum piece_state state = check_piece_state(k, p);
+	unsigned area = k->area;
+	k->area |= CHECK_AREA_CHUNKS;
+	if (state == PIECE_BEYOND)
 		check_error(k, "%s %lu shows bytes beyond the end of chunk %lu", whose, id,
 			    p->chunk);
-	else
+	else if (state == PIECE_MISSING)
 		check_error(k, "%s %lu refers to chunk %lu, which does not exist", whose, id,
 			    p->chunk);
-	return 1;
+	k->area = area;
+	return state != PIECE_SOUND;
 }
 
 int check_chunks(struct check *k)
 {
 	uint64_t last = 0;
-	int r = check_each(k, KV_PACK, "packs", look_at_pack);
+	int r = k->rows_only ? 0 : check_each(k, KV_PACK, "packs", look_at_pack);
 	if (r == 0 && chunk_last_id(k->pool->kv, &last) < 0)
 		check_error(k, "the last chunk's row is damaged");
 	if (last >= CHUNK_IDS_MOST) {

@@ -11,14 +11,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static int open_staged(struct check *k, uint64_t ino, uint64_t gen)
+{
+	char name[64];
+	snprintf(name, sizeof name, "staging/%" PRIx64 ".%" PRIx64, ino, gen);
+	int fd = openat(k->pool->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
 static int take_staged(struct check *k, struct slice key, struct slice val)
 {
 	struct inode_row row;
 	if (key.len != 8 || inode_row_decode(get_be64(key.at), val, &row) < 0 || !row.staging_gen)
 		return 0;
-	CLEANUP_CLOSE int fd = k->pool->staging ? staging_file(k->pool->staging, row.ino,
-							       row.staging_gen, O_RDONLY)
-						: -ENOENT;
+	CLEANUP_CLOSE int fd = open_staged(k, row.ino, row.staging_gen);
 	if (fd < 0)
 		check_error(k, "the staging file of inode %lu (%lx.%lx) cannot be opened: %s",
 			    row.ino, row.ino, row.staging_gen, strerror(-fd));
@@ -81,10 +87,24 @@ static void check_sequence(struct check *k, const char *key, uint64_t used, cons
 	int r = kv_get(k->pool->kv, KV_META, key, strlen(key), &val);
 	uint64_t next = r == 0 && val.len == 8 ? get_le64(val.data) : 0;
 	if (r == -EUCLEAN || (r == 0 && val.len != 8))
-		check_error(k, "the row that keeps the next %s number is damaged", what);
+		check_error_safe(k, "the row that keeps the next %s number is damaged", what);
 	else if (next <= used && used)
-		check_error(k, "the next %s number would be %lu, but %lu is in use", what, next,
-			    used);
+		check_error_safe(k, "the next %s number would be %lu, but %lu is in use", what,
+				 next, used);
+}
+
+/* The next chunk's id follows from the rows of frames, and from a row when the last were deleted. */
+static void check_next_chunk(struct check *k)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	int r = kv_get(k->pool->kv, KV_META, PACKER_NEXT_KEY, strlen(PACKER_NEXT_KEY), &val);
+	uint64_t next = r == 0 && val.len == 8 ? get_le64(val.data) : 0;
+	next = next > k->chunk_end ? next : k->chunk_end;
+	if (r == -EUCLEAN || (r == 0 && val.len != 8))
+		check_error_safe(k, "the row that keeps the next chunk number is damaged");
+	else if (next <= k->max_chunk)
+		check_error_safe(k, "the next chunk number would be %lu, but %lu is in use", next,
+				 k->max_chunk);
 }
 
 int check_ids(struct check *k)
@@ -96,9 +116,12 @@ int check_ids(struct check *k)
 	check_sequence(k, META_IDS_PREFIX "next_staging", k->max_gen, "staging");
 	check_sequence(k, META_IDS_PREFIX "segment", segment, "segment");
 	check_sequence(k, META_IDS_PREFIX "pack", k->max_pack, "pack");
+	check_next_chunk(k);
 	int r = kv_get(k->pool->kv, KV_META, META_DIRENT_SEED, strlen(META_DIRENT_SEED), &seed);
 	if (r == -EUCLEAN || (r == 0 && seed.len != 8))
-		check_error(k, "the row with the seed of names is damaged");
+		check_error_safe(k, "the row with the seed of names is damaged");
+	else if (r == -ENOENT && k->pool->super.dirent_seed)
+		check_error_safe(k, "the row with the seed of names is missing");
 	else if (r == 0 && get_le64(seed.data) != k->pool->super.dirent_seed)
 		check_error(k, "the index and the superblock have different seeds for names");
 	return 0;

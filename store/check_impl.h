@@ -26,12 +26,18 @@ struct check_segment {
 	uint64_t id, bytes; /* bytes 0: it cannot be read */
 	uint64_t counted;   /* rows that refer to it */
 	uint64_t stored;    /* what KV_SEGREF says */
+	bool lost;	    /* some of its chunks are gone */
+};
+
+struct check_lost {
+	uint64_t ino, at, len;
 };
 
 struct check {
 	struct pool *pool;
 	const struct check_options *opt;
 	struct check_result res;
+	bool rows_only;		    /* packs are not looked into */
 	struct check_inode *inodes; /* ascending */
 	size_t n_inodes, cap_inodes;
 	struct check_segment *segments; /* ascending */
@@ -39,6 +45,10 @@ struct check {
 	uint32_t *chunk_len; /* by id, below chunk_end; 0: there is no such chunk */
 	uint64_t chunk_end;
 	uint64_t max_ino, max_gen, max_pack;
+	uint64_t max_chunk; /* that anything refers to */
+	unsigned area;	    /* enum check_area: of the part at work */
+	struct check_lost *lost;
+	size_t n_lost, cap_lost;
 
 	/* the pack whose frames are being looked at */
 	struct {
@@ -54,6 +64,8 @@ struct check {
 };
 
 void check_error(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What can be made right from other rows alone, without anything getting lost. */
+void check_error_safe(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_note(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_progress(struct check *k, const char *what, uint64_t done, uint64_t total);
 
@@ -61,6 +73,8 @@ void check_progress(struct check *k, const char *what, uint64_t done, uint64_t t
  * -EUCLEAN. Any other failure ends it. */
 typedef int check_row_fn(struct check *k, struct slice key, struct slice val);
 int check_each(struct check *k, enum kv_table t, const char *what, check_row_fn *fn);
+/* Frees what the parts gathered; the check may begin again. */
+void check_done(struct check *k);
 /* NULL: there is no such. */
 struct check_inode *check_find_inode(struct check *k, uint64_t ino);
 struct check_segment *check_find_segment(struct check *k, uint64_t id);
@@ -74,7 +88,15 @@ int check_maps(struct check *k); /* extents, reference counts */
 int check_staging(struct check *k);
 int check_ids(struct check *k);
 
-/* The pieces of a recipe refer to chunks that are there and long enough. `whose` begins the
- * sentence. Returns how many do not. */
-unsigned check_piece(struct check *k, const struct piece *p, const char *whose, uint64_t id);
+enum piece_state { PIECE_SOUND, PIECE_BEYOND, PIECE_MISSING, PIECE_LOST };
+/* Does it refer to a chunk that is there, and long enough? LOST: that its bytes cannot be read is known,
+ * or has been said of the chunk. */
+enum piece_state check_piece_state(struct check *k, const struct piece *p);
+/* Says so if not (unless it is known), beginning with `whose`. True: its bytes cannot be read. */
+bool check_piece(struct check *k, const struct piece *p, const char *whose, uint64_t id);
+
+/* Files with bytes that cannot be read: remembered while their maps pass by, told at the end. */
+bool check_chunk_is_lost(struct check *k, uint64_t chunk);
+void check_remember_lost(struct check *k, uint64_t ino, uint64_t at, uint64_t len);
+int check_tell_lost(struct check *k);
 #endif

@@ -25,13 +25,14 @@ static void check_row(struct check *k, const struct inode_row *row)
 	if ((row->flags & INODE_MAPPED) && row->pieces)
 		check_error(k, "inode %lu has both a map of its own and one in rows", ino);
 	if ((row->flags & (INODE_ACL | INODE_CAPS)) && !(row->flags & INODE_XATTRS))
-		check_error(k,
-			    "inode %lu is said to have an access list or capabilities, but no "
-			    "attributes",
-			    ino);
+		check_error_safe(k,
+				 "inode %lu is said to have an access list or capabilities, but no "
+				 "attributes",
+				 ino);
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < row->pieces; i++) {
-		check_piece(k, &row->recipe[i], "inode", ino);
+		if (check_piece(k, &row->recipe[i], "inode", ino))
+			check_remember_lost(k, ino, bytes, piece_bytes(&row->recipe[i]));
 		bytes += piece_bytes(&row->recipe[i]);
 	}
 	if (bytes > row->size && !(row->flags & INODE_INLINE) && !row->staging_gen)
@@ -75,8 +76,8 @@ static int take_orphan(struct check *k, struct slice key, struct slice val)
 	struct check_inode *in = check_find_inode(k, get_be64(key.at));
 	k->res.orphans++;
 	if (!in)
-		check_error(k, "inode %lu waits to be deleted, but does not exist",
-			    get_be64(key.at));
+		check_error_safe(k, "inode %lu waits to be deleted, but does not exist",
+				 get_be64(key.at));
 	else
 		in->marks |= CHECK_ORPHAN;
 	return 0;
@@ -117,8 +118,9 @@ static int take_xattr(struct check *k, struct slice key, struct slice val)
 	bool is_caps = name.len == sizeof caps - 1 && !memcmp(name.at, caps, sizeof caps - 1);
 	unsigned want = INODE_XATTRS | (is_acl ? INODE_ACL : 0) | (is_caps ? INODE_CAPS : 0);
 	if ((in->flags & want) != want)
-		check_error(k, "inode %lu has the attribute %.*s, which its row does not announce",
-			    ino, (int)name.len, (const char *)name.at);
+		check_error_safe(
+			k, "inode %lu has the attribute %.*s, which its row does not announce", ino,
+			(int)name.len, (const char *)name.at);
 	return 0;
 }
 

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static int add_segment(struct check *k, uint64_t id, uint64_t bytes)
+static int add_segment(struct check *k, uint64_t id, uint64_t bytes, bool lost)
 {
 	if (k->n_segments == k->cap_segments) {
 		size_t cap = k->cap_segments ? k->cap_segments * 2 : 1024;
@@ -21,7 +21,7 @@ static int add_segment(struct check *k, uint64_t id, uint64_t bytes)
 		k->cap_segments = cap;
 	}
 	k->segments[k->n_segments++] =
-		(struct check_segment){ .id = id, .bytes = bytes, .stored = 1 };
+		(struct check_segment){ .id = id, .bytes = bytes, .stored = 1, .lost = lost };
 	return 0;
 }
 
@@ -31,7 +31,7 @@ static int take_segment(struct check *k, struct slice key, struct slice val)
 	struct segment_iter it;
 	struct piece piece;
 	uint64_t at = 0, end = 0;
-	unsigned wrong = 0;
+	bool lost = false;
 	if (key.len != 8)
 		return -EUCLEAN;
 	uint64_t id = get_be64(key.at);
@@ -42,11 +42,12 @@ static int take_segment(struct check *k, struct slice key, struct slice val)
 	if (r == 0)
 		r = segment_seek(&seg, 0, &it);
 	while (r == 0 && (r = segment_next(&it, &piece, &at)) > 0) {
-		wrong += wrong ? 0 : check_piece(k, &piece, "segment", id);
+		lost |= lost ? check_piece_state(k, &piece) != PIECE_SOUND
+			     : check_piece(k, &piece, "segment", id);
 		end = at + piece_bytes(&piece);
 		r = 0;
 	}
-	int added = add_segment(k, id, r < 0 ? 0 : end);
+	int added = add_segment(k, id, r < 0 ? 0 : end, lost);
 	return added < 0 ? added : r < 0 ? r : 0;
 }
 
@@ -58,8 +59,9 @@ static int take_reference(struct check *k, struct slice key, struct slice val)
 		return -EUCLEAN;
 	struct check_segment *seg = check_find_segment(k, get_be64(key.at));
 	if (!seg)
-		check_error(k, "there is a reference count of segment %lu, which does not exist",
-			    get_be64(key.at));
+		check_error_safe(k,
+				 "there is a reference count of segment %lu, which does not exist",
+				 get_be64(key.at));
 	else
 		seg->stored = count;
 	return 0;
@@ -71,15 +73,26 @@ int check_segments(struct check *k)
 	return r < 0 ? r : check_each(k, KV_SEGREF, "reference counts", take_reference);
 }
 
+/* More bytes than the row says are a wrong sum. With fewer, rows of the map are missing. */
+static void check_sum(struct check *k, uint64_t ino, uint64_t mapped, const struct inode_row *row)
+{
+	if (!(row->flags & INODE_MAPPED))
+		return;
+	if (row->mapped_bytes < mapped)
+		check_error_safe(k, "inode %lu maps %lu bytes, and says %lu", ino, mapped,
+				 row->mapped_bytes);
+	else if (row->mapped_bytes > mapped)
+		check_error(k, "inode %lu maps %lu bytes, and says %lu: a part of its map is gone",
+			    ino, mapped, row->mapped_bytes);
+}
+
 static void end_map(struct check *k)
 {
 	struct inode_row row;
 	struct check_inode *in = check_find_inode(k, k->map.ino);
 	if (!k->map.ino || !in || inode_row_get(k->pool->kv, k->map.ino, &row) < 0)
 		return;
-	if ((row.flags & INODE_MAPPED) && row.mapped_bytes != k->map.mapped)
-		check_error(k, "inode %lu maps %lu bytes, and says %lu", k->map.ino, k->map.mapped,
-			    row.mapped_bytes);
+	check_sum(k, k->map.ino, k->map.mapped, &row);
 	if (k->map.end > row.size && !row.staging_gen && !(row.flags & INODE_INLINE))
 		check_error(k, "the map of inode %lu is longer than the file", k->map.ino);
 }
@@ -96,6 +109,22 @@ static void begin_map(struct check *k, uint64_t ino)
 		check_error(k, "there is a map of inode %lu, which has none", ino);
 	else
 		in->marks |= CHECK_HAS_EXTENT;
+}
+
+/* Which bytes of the row's file are of chunks that are gone. */
+static void remember_slice(struct check *k, const struct extent_row *e, const struct segment *seg)
+{
+	struct segment_iter it;
+	struct piece piece;
+	uint64_t at, end = e->offset + e->len;
+	int r = segment_seek(seg, e->offset, &it);
+	while (r == 0 && (r = segment_next(&it, &piece, &at)) > 0 && at < end) {
+		uint64_t from = at > e->offset ? at : e->offset;
+		uint64_t until = at + piece_bytes(&piece) < end ? at + piece_bytes(&piece) : end;
+		if (check_piece_state(k, &piece) != PIECE_SOUND)
+			check_remember_lost(k, k->map.ino, e->at + from - e->offset, until - from);
+		r = 0;
+	}
 }
 
 static void check_slice(struct check *k, const struct extent_row *e)
@@ -117,13 +146,15 @@ static void check_slice(struct check *k, const struct extent_row *e)
 		return;
 	}
 	put_be64(key, e->segment);
-	if (!known->bytes || !(k->opt->full || e->zeros) ||
+	if (!known->bytes || !(k->opt->full || e->zeros || known->lost) ||
 	    kv_get(k->pool->kv, KV_SEGMENT, key, sizeof key, &val) < 0 ||
 	    segment_open(slice_of(val.data, val.len), &seg) < 0)
 		return;
 	if (segment_zeros(&seg, e->offset, e->len, &zeros) == 0 && zeros != e->zeros)
-		check_error(k, "inode %lu at %lu counts %lu zeros in segment %lu, not %lu",
-			    k->map.ino, e->at, e->zeros, e->segment, zeros);
+		check_error_safe(k, "inode %lu at %lu counts %lu zeros in segment %lu, not %lu",
+				 k->map.ino, e->at, e->zeros, e->segment, zeros);
+	if (known->lost)
+		remember_slice(k, e, &seg);
 }
 
 static int take_extent(struct check *k, struct slice key, struct slice val)
@@ -145,6 +176,16 @@ static int take_extent(struct check *k, struct slice key, struct slice val)
 	return 0;
 }
 
+static void check_empty_map(struct check *k, const struct check_inode *in)
+{
+	struct inode_row row;
+	if (!(in->flags & INODE_MAPPED) || (in->marks & (CHECK_HAS_EXTENT | CHECK_ORPHAN)) ||
+	    inode_row_get(k->pool->kv, in->ino, &row) < 0)
+		return;
+	check_sum(k, in->ino, 0, &row);
+	check_note(k, "the map of inode %lu has no rows: it is one hole", in->ino);
+}
+
 int check_maps(struct check *k)
 {
 	int r = check_each(k, KV_EXTENT, "maps", take_extent);
@@ -152,18 +193,14 @@ int check_maps(struct check *k)
 		return r;
 	end_map(k);
 	for (size_t i = 0; i < k->n_inodes; i++)
-		if ((k->inodes[i].flags & INODE_MAPPED) &&
-		    !(k->inodes[i].marks & CHECK_HAS_EXTENT) &&
-		    !(k->inodes[i].marks & CHECK_ORPHAN))
-			check_note(k, "the map of inode %lu has no rows: it is one hole",
-				   k->inodes[i].ino);
+		check_empty_map(k, &k->inodes[i]);
 	for (size_t i = 0; i < k->n_segments; i++) {
 		const struct check_segment *s = &k->segments[i];
 		if (!s->counted)
-			check_error(k, "nothing refers to segment %lu", s->id);
+			check_error_safe(k, "nothing refers to segment %lu", s->id);
 		else if (s->counted != s->stored)
-			check_error(k, "%lu rows refer to segment %lu, but its count is %lu",
-				    s->counted, s->id, s->stored);
+			check_error_safe(k, "%lu rows refer to segment %lu, but its count is %lu",
+					 s->counted, s->id, s->stored);
 	}
 	return 0;
 }

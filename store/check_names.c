@@ -18,8 +18,8 @@ static void name_directory(struct check *k, struct check_inode *dir, struct chec
 	}
 	dir->parent = (uint32_t)(parent - k->inodes) + 1;
 	if (inode_row_get(k->pool->kv, dir->ino, &full) == 0 && full.parent != parent->ino)
-		check_error(k, "directory %lu lies in %lu, but says that it lies in %lu", dir->ino,
-			    parent->ino, full.parent);
+		check_error_safe(k, "directory %lu lies in %lu, but says that it lies in %lu",
+				 dir->ino, parent->ino, full.parent);
 }
 
 static int take_name(struct check *k, struct slice key, struct slice val)
@@ -47,10 +47,10 @@ static int take_name(struct check *k, struct slice key, struct slice val)
 	}
 	in->names++;
 	if (in->type != row.type)
-		check_error(k,
-			    "the name '%s' in directory %lu says another type than its inode "
-			    "%lu",
-			    row.name, parent_ino, row.ino);
+		check_error_safe(k,
+				 "the name '%s' in directory %lu says another type than its inode "
+				 "%lu",
+				 row.name, parent_ino, row.ino);
 	if (in->type == DT_DIR)
 		name_directory(k, in, parent, &row);
 	r = k->opt->full ? dirent_get(k->pool->kv, parent_ino, row.name, &found) : 0;
@@ -90,11 +90,11 @@ static void climb(struct check *k, size_t from)
 static void compare_directory(struct check *k, const struct check_inode *in)
 {
 	if (in->entries != in->size)
-		check_error(k, "directory %lu has %u entries, and says %lu", in->ino, in->entries,
-			    in->size);
+		check_error_safe(k, "directory %lu has %u entries, and says %lu", in->ino,
+				 in->entries, in->size);
 	if (!(in->marks & CHECK_ORPHAN) && in->nlink != 2 + in->subdirs)
-		check_error(k, "directory %lu has %u subdirectories, but the link count %u",
-			    in->ino, in->subdirs, in->nlink);
+		check_error_safe(k, "directory %lu has %u subdirectories, but the link count %u",
+				 in->ino, in->subdirs, in->nlink);
 	if (in->ino == INO_ROOT && in->names)
 		check_error(k, "the root directory has a name");
 	if (in->ino != INO_ROOT && !in->names && !(in->marks & CHECK_ORPHAN))
@@ -106,21 +106,26 @@ static void compare(struct check *k, const struct check_inode *in)
 {
 	if (in->type == DT_DIR) {
 		compare_directory(k, in);
-	} else if (in->names != in->nlink) {
-		check_error(k, "inode %lu has %u names, but the link count %u", in->ino, in->names,
-			    in->nlink);
 	} else if (!in->names && !(in->marks & CHECK_ORPHAN)) {
 		check_error(k, "inode %lu has no name and does not wait to be deleted", in->ino);
+	} else if (in->names != in->nlink) {
+		check_error_safe(k, "inode %lu has %u names, but the link count %u", in->ino,
+				 in->names, in->nlink);
 	}
 	if (in->names && (in->marks & CHECK_ORPHAN))
-		check_error(k, "inode %lu waits to be deleted, but has a name", in->ino);
+		check_error_safe(k, "inode %lu waits to be deleted, but has a name", in->ino);
+	if (in->type == DT_DIR && in->entries && (in->marks & CHECK_ORPHAN))
+		check_error(k, "directory %lu waits to be deleted, but is not empty", in->ino);
 }
 
 int check_names(struct check *k)
 {
 	struct check_inode *root = check_find_inode(k, INO_ROOT);
-	if (!root || root->type != DT_DIR)
+	if (!root || root->type != DT_DIR) {
+		k->area |=
+			CHECK_AREA_CHUNKS; /* an index that was begun anew knows no packs either */
 		check_error(k, "the root directory is missing");
+	}
 	int r = check_each(k, KV_DIRENT, "names", take_name);
 	for (size_t i = 0; r == 0 && i < k->n_inodes; i++) {
 		compare(k, &k->inodes[i]);

@@ -11,8 +11,9 @@
  *   none     there           as open
  *
  * Chunk ids are given out in the order their rows are committed, so a frame with ids beyond
- * the last one in the index lost its row to the crash and its ids will be given again: it is left
- * out of the footer, and cut off when nothing to be kept follows. The rows that say "sealed" precede
+ * the last one that the index knows of (a row's, or below PACKER_NEXT_KEY) lost its row to the crash
+ * and its ids will be given again: it is left out of the footer, and cut off when nothing to be kept
+ * follows. The rows that say "sealed" precede
  * everything that is committed later, so the ids are not given again before that is settled.
  *
  * A file is removed only after the index durably has nothing on it (open), or before the row goes
@@ -22,6 +23,7 @@
 #include "pack_set.h"
 #include "clock.h"
 #include "log.h"
+#include "packer.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -186,6 +188,18 @@ static void drop(struct recovery *rec, struct found *f)
 	f->file = false;
 }
 
+/* A crash leaves such a file only if a pack was filled before its first row was durable. Anything else
+ * is an index that has lost its rows, and the file may be all that is left. */
+static bool has_footer(int fd, uint64_t pack)
+{
+	struct footer_entry *entries = NULL;
+	size_t n;
+	uint64_t at;
+	int r = pack_footer_read(fd, pack, &entries, &n, &at);
+	free(entries);
+	return r == 0 && n > 0;
+}
+
 static int seal_left_open(struct recovery *rec, struct found *f)
 {
 	struct packs *p = rec->p;
@@ -205,6 +219,10 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 		       pack_header_check(fd, f->row.id, p->opt.pool_uuid) < 0;
 	if (r == 0 && foreign) {
 		log_warn("packs/%s is not of this pool: left alone", name);
+	} else if (r == 0 && !k.end && !f->row.state && has_footer(fd, f->row.id)) {
+		log_warn("packs/%s is whole, and the index knows nothing of it: left alone, "
+			 "fsck.foldfs -y looks into it",
+			 name);
 	} else if (r == 0 && !k.end) {
 		drop(rec, f);
 	} else if (r == 0) {
@@ -293,6 +311,20 @@ static int finish(struct recovery *rec)
 	return r;
 }
 
+/* The last chunk id that is never given out again. */
+static int last_chunk(struct packs *p, uint64_t *ret_id)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	int r = chunk_last_id(p->opt.kv, ret_id);
+	if (r == -EUCLEAN && p->opt.read_only)
+		return 0; /* it says how much of an unsealed pack is kept, and none is sealed now */
+	if (r == 0 &&
+	    kv_get(p->opt.kv, KV_META, PACKER_NEXT_KEY, strlen(PACKER_NEXT_KEY), &val) == 0 &&
+	    val.len == 8 && get_le64(val.data) > *ret_id)
+		*ret_id = get_le64(val.data) - 1;
+	return r;
+}
+
 int packs_recover(struct packs *p)
 {
 	struct recovery rec = { .p = p, .batch = kv_batch_new() };
@@ -302,7 +334,7 @@ int packs_recover(struct packs *p)
 		r = p->opt.read_only ? 0 : r;
 	}
 	if (r == 0)
-		r = chunk_last_id(p->opt.kv, &rec.last_chunk);
+		r = last_chunk(p, &rec.last_chunk);
 	if (r == 0) /* rows come in key order: sorted */
 		r = add_files(&rec);
 	if (rec.n)

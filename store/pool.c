@@ -184,27 +184,39 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 	return r;
 }
 
+static int open_packs(struct pool *pool, bool ro)
+{
+	CLEANUP_CLOSE int fd = open_dir(pool, "packs");
+	if (fd < 0)
+		return fd;
+	struct packs_options packs = {
+		.dirfd = fd, .kv = pool->kv, .target_bytes = pool->config.pack_size, .read_only = ro
+	};
+	memcpy(packs.pool_uuid, pool->super.uuid, 16);
+	return packs_open(&packs, &pool->packs);
+}
+
+static int open_digests(struct pool *pool, bool ro)
+{
+	struct digests_options digests = { .read_only = ro, .index_dirfd = pool->index_fd };
+	return digests_open(pool->kv, &digests, &pool->digests);
+}
+
 static int open_data(struct pool *pool, bool ro)
 {
 	const struct config *conf = &pool->config;
-	CLEANUP_CLOSE int packs_fd = open_dir(pool, "packs");
 	CLEANUP_CLOSE int cache_fd = open_dir(pool, "cache");
-	if (packs_fd < 0 || cache_fd < 0)
-		return packs_fd < 0 ? packs_fd : cache_fd;
-	struct packs_options packs = {
-		.dirfd = packs_fd, .kv = pool->kv, .target_bytes = conf->pack_size, .read_only = ro
-	};
+	if (cache_fd < 0)
+		return cache_fd;
 	struct cache_options cache = { .dirfd = cache_fd,
 				       .region_bytes = conf->cache_size,
 				       .read_only = ro };
-	struct digests_options digests = { .read_only = ro, .index_dirfd = pool->index_fd };
-	memcpy(packs.pool_uuid, pool->super.uuid, 16);
 	memcpy(cache.pool_uuid, pool->super.uuid, 16);
 	int r = extents_open(pool->kv, &pool->extents);
 	if (r == 0)
-		r = digests_open(pool->kv, &digests, &pool->digests);
+		r = open_digests(pool, ro);
 	if (r == 0)
-		r = packs_open(&packs, &pool->packs);
+		r = open_packs(pool, ro);
 	if (r == 0)
 		r = cache_open(&cache, &pool->cache);
 	if (r == 0)
@@ -465,6 +477,26 @@ int pool_open(const char *path, const char *options, bool read_only, unsigned wa
 	r = open_parts(pool, read_only, err);
 	if (r < 0) {
 		pool->failed = pool->failed ? pool->failed : r; /* touch nothing on the way out */
+		pool_close(pool);
+		return r;
+	}
+	*ret_pool = pool;
+	return 0;
+}
+
+int pool_open_bare(const char *path, bool read_only, struct pool **ret_pool, struct pool_error *err)
+{
+	struct pool *pool;
+	int r = pool_open_parts(path, NULL, read_only, 0, &pool, err);
+	if (r < 0)
+		return r;
+	r = open_kv(pool, read_only, err);
+	if (r == 0 && (r = open_digests(pool, true)) == 0)
+		r = open_packs(pool, true);
+	if (r < 0) {
+		if (pool->kv)
+			pool_say(err, "%s cannot be looked into: %s", pool->path, strerror(-r));
+		pool->failed = pool->failed ? pool->failed : r;
 		pool_close(pool);
 		return r;
 	}

@@ -53,6 +53,10 @@ int pool_create(const char *path, const struct config *config, struct pool_error
  * -ENOENT no pool, -EBUSY in use, -EUCLEAN damaged, -EPROTONOSUPPORT newer format, -EINVAL option. */
 int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
 	      struct pool **ret_pool, struct pool_error *err);
+/* For who checks or repairs: superblock, lock, index and digests as above, packs for reading only, and
+ * no more; nothing is swept, sealed or reserved, and damage in packs is passed over. */
+int pool_open_bare(const char *path, bool read_only, struct pool **ret_pool,
+		   struct pool_error *err);
 /* Flushes destage, closes everything, releases the lock last. The first error, memory freed anyway. */
 int pool_close(struct pool *pool);
 

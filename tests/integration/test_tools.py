@@ -116,7 +116,8 @@ def test_fsck_names_a_damaged_frame(filled):
     done = filled.fsck("-n", code=4)
     assert "is damaged" in done.stdout and "error" in done.stdout and done.stderr == ""
     tree = json.loads(filled.fsck("-n", "--json", code=4).stdout)
-    assert tree["clean"] is False and tree["errors"] == len(tree["found"]) > 0
+    assert tree["clean"] is False and tree["errors"] > 0
+    assert tree["errors"] == [entry["kind"] for entry in tree["found"]].count("error")
 
 
 def test_fsck_names_a_missing_pack(filled):
@@ -133,12 +134,6 @@ def test_fsck_after_a_crash_finds_nothing(mount):
     done = mount.pool.fsck("-n", "-f", "-v")
     assert "clean" in done.stdout
     mount.start()
-
-
-def test_fsck_cannot_repair_and_says_so(filled):
-    for option in ("-p", "-y", "-a"):
-        done = filled.fsck(option, code=16)
-        assert option in done.stderr and "repair" in done.stderr
 
 
 # ---- the daemon's surroundings

@@ -1,179 +1,193 @@
 // SPDX-License-Identifier: MIT
-/* fsck.foldfs: opens the pool read-only, has it checked, and says what was found; exit codes as in
- * fsck(8). Nothing is repaired yet. */
+/* fsck.foldfs: has the pool checked, repaired where that was asked for, and checked again; says what
+ * was found and done; exit codes as in fsck(8). */
 #include "check.h"
-#include "cleanup.h"
-#include "clock.h"
+#include "fault.h"
+#include "fsck_show.h"
 #include "log.h"
+#include "repair_run.h"
 #include "say.h"
 #include <errno.h>
 #include <getopt.h>
-#include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#define STATUS_CORRECTED 1
 #define STATUS_ERRORS 4
 #define STATUS_FAILED 8
 #define STATUS_USAGE 16
-#define LINES_MAX 100u /* without -v */
-#define PROGRESS_MS 200u
+#define STATUS_CANCELLED 32
 
-struct call {
-	const char *path;
-	bool full, verbose, json, terminal, line_shown;
-	uint64_t lines, shown_ms;
-	json_t *found;
-};
+enum mode { MODE_ASK, MODE_LOOK, MODE_SAFE, MODE_ALL };
 
 static const char help[] =
-	"fsck.foldfs [-n] [-f] [-v] [--json] POOL: checks a pool that is not mounted\n"
+	"fsck.foldfs [-n | -p | -y] [-f] [-v] [--json] POOL: checks a pool that is not mounted\n"
 	"\n"
-	"  -n      changes nothing; the only way for now\n"
-	"  -f      everything: all digests, and each name looked up\n"
+	"  -n      changes nothing\n"
+	"  -p, -a  corrects without a question what can be corrected without losing anything\n"
+	"  -y      corrects everything that can be\n"
+	"  -f      checks everything: all digests, and each name looked up; with -y looks for "
+	"lost\n"
+	"          chunks in all packs, too\n"
 	"  -v      every error, and what is unusual but harmless\n"
 	"  --json  machine-readable output\n"
+	"  -C FD   shows progress also where standard error is no terminal\n"
 	"  -h, --help, -V, --version\n"
 	"\n"
-	"Exit status: 0 clean, 4 errors found, 8 could not be checked, 16 usage.\n";
+	"Without -n, -p or -y it asks on a terminal before anything is corrected.\n"
+	"Exit status: 0 clean, 1 errors corrected, 4 errors left, 8 could not be checked, 16 "
+	"usage,\n"
+	"32 cancelled.\n";
 
-static void clear_line(struct call *c)
+static volatile sig_atomic_t cancelled;
+
+static void cancel(int sig)
 {
-	if (c->line_shown)
-		fputs("\r\033[K", stderr);
-	c->line_shown = false;
+	(void)sig;
+	cancelled = 1;
 }
 
-static void show(struct call *c, const char *kind, const char *sentence)
+static bool is_cancelled(void *arg)
 {
-	if (c->json) {
-		json_array_append_new(c->found,
-				      json_pack("{s:s, s:s}", "kind", kind, "text", sentence));
-		return;
-	}
-	c->lines++;
-	if (c->lines > LINES_MAX && !c->verbose)
-		return;
-	clear_line(c);
-	printf("%s: %s%s\n", c->path, !strcmp(kind, "note") ? "note: " : "", sentence);
+	(void)arg;
+	return cancelled;
 }
 
-static void on_error(void *arg, const char *sentence)
+static void catch_signals(void)
 {
-	show(arg, "error", sentence);
+	struct sigaction sa = { .sa_handler = cancel, .sa_flags = (int)SA_RESETHAND };
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
 }
 
-static void on_note(void *arg, const char *sentence)
+struct fsck {
+	const char *path;
+	enum mode mode;
+	bool full;
+	struct show *show;
+};
+
+static void on_sentence(void *arg, enum repair_sentence kind, const char *sentence)
 {
-	show(arg, "note", sentence);
+	static const enum show_kind kinds[] = { SHOW_ERROR, SHOW_NOTE, SHOW_LOST, SHOW_DONE };
+	show_sentence(((struct fsck *)arg)->show, kinds[kind], sentence);
 }
 
 static void on_progress(void *arg, const char *what, uint64_t done, uint64_t total)
 {
-	struct call *c = arg;
-	uint64_t now = clock_mono_ms();
-	if (now < c->shown_ms + PROGRESS_MS)
-		return;
-	c->shown_ms = now;
-	c->line_shown = true;
-	if (total >= done)
-		fprintf(stderr, "\r\033[Kchecking %s: %lu%%", what,
-			done * 100 / (total ? total : 1));
-	else
-		fprintf(stderr, "\r\033[Kchecking %s: %lu", what, done);
+	show_progress(((struct fsck *)arg)->show, what, done, total);
 }
 
-static int print_json(const struct call *c, const struct check_result *res)
+/* One question for everything: who wants to choose looks with -n first. */
+static bool on_question(void *arg, const char *question)
 {
-	json_t *o = json_pack(
-		"{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "pool",
-		c->path, "clean", res->errors == 0, "errors", (json_int_t)res->errors, "files",
-		(json_int_t)res->files, "directories", (json_int_t)res->directories, "others",
-		(json_int_t)res->others, "names", (json_int_t)res->names, "orphans",
-		(json_int_t)res->orphans, "extents", (json_int_t)res->extents, "segments",
-		(json_int_t)res->segments, "chunks", (json_int_t)res->chunks, "frames",
-		(json_int_t)res->frames, "packs", (json_int_t)res->packs, "found", c->found);
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(o);
-	return end_output(res->errors ? STATUS_ERRORS : 0, STATUS_FAILED);
+	struct fsck *f = arg;
+	char answer[16];
+	if (f->mode == MODE_ALL)
+		return true;
+	if (f->mode != MODE_ASK)
+		return false;
+	show_clear(f->show);
+	printf("%s: %s (y/N) ", f->path, question);
+	fflush(stdout);
+	return fgets(answer, sizeof answer, stdin) && (*answer == 'y' || *answer == 'Y');
 }
 
-static int print_result(struct call *c, const struct check_result *res)
+static int status_of(const struct repair_report *report)
 {
-	clear_line(c);
-	if (c->json)
-		return print_json(c, res);
-	if (c->lines > LINES_MAX && !c->verbose)
-		printf("%s: and %lu more; -v shows all\n", c->path, c->lines - LINES_MAX);
-	if (res->errors)
-		printf("%s: %lu error%s found, nothing was changed; ", c->path, res->errors,
-		       res->errors == 1 ? " was" : "s were");
-	else
-		printf("%s: clean; ", c->path);
-	printf("%lu files, %lu directories, %lu chunks in %lu packs\n", res->files,
-	       res->directories, res->chunks, res->packs);
-	return end_output(res->errors ? STATUS_ERRORS : 0, STATUS_FAILED);
+	if (report->left)
+		return STATUS_ERRORS;
+	return report->repaired ? STATUS_CORRECTED : 0;
 }
 
-static int check(struct call *c)
+static int run(struct fsck *f)
 {
 	struct pool_error err = { 0 };
-	struct pool *pool = NULL;
-	struct check_result res = { 0 };
-	struct check_options opt = { .full = c->full,
-				     .error = on_error,
-				     .note = c->verbose ? on_note : NULL,
-				     .progress = c->terminal ? on_progress : NULL,
-				     .arg = c };
-	int r = pool_open(c->path, NULL, true, 0, &pool, &err);
+	struct repair_report report = { 0 };
+	struct repair_call call = {
+		.full = f->full,
+		.safe_only = f->mode == MODE_SAFE,
+		.ask = on_question,
+		.say = on_sentence,
+		.progress = on_progress,
+		.stopped = is_cancelled,
+		.arg = f,
+	};
+	int r = repair_run(f->path, &call, &report, &err);
+	show_clear(f->show);
+	if (r == -EINTR) {
+		complain("%s: cancelled; what was corrected is kept, and fsck.foldfs may be run "
+			 "again",
+			 f->path);
+		return STATUS_CANCELLED;
+	}
 	if (r < 0) {
 		complain("%s", err.text);
 		return r == -EUCLEAN ? STATUS_ERRORS : STATUS_FAILED;
 	}
-	r = check_pool(pool, &opt, &res);
-	int closed = pool_close(pool);
-	if (r < 0 || closed < 0) {
-		clear_line(c);
-		complain("%s could not be checked: %s", c->path, strerror(r < 0 ? -r : -closed));
-		return STATUS_FAILED;
-	}
-	return print_result(c, &res);
+	int status = status_of(&report);
+	show_result(f->show, &report, f->mode == MODE_SAFE);
+	return end_output(status, STATUS_FAILED);
 }
 
-int main(int argc, char **argv)
+static int take_mode(struct fsck *f, int o)
+{
+	enum mode mode = o == 'n' ? MODE_LOOK : o == 'y' ? MODE_ALL : MODE_SAFE;
+	if (f->mode != MODE_ASK && f->mode != mode)
+		return complain_usage(STATUS_USAGE, "only one of -n, -p and -y can be given");
+	f->mode = mode;
+	return 0;
+}
+
+static int parse(struct fsck *f, struct show_options *show, int argc, char **argv)
 {
 	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
 					       { "version", no_argument, NULL, 'V' },
 					       { "json", no_argument, NULL, 'j' },
 					       { 0 } };
-	static struct call c;
-	int o;
-	while ((o = getopt_long(argc, argv, ":nfvpyaC:hV", longs, NULL)) != -1) {
-		if (o == 'f')
-			c.full = true;
+	int o, r = 0;
+	while (r == 0 && (o = getopt_long(argc, argv, ":nfvpyarC:hV", longs, NULL)) != -1) {
+		if (o == 'n' || o == 'p' || o == 'a' || o == 'y')
+			r = take_mode(f, o);
+		else if (o == 'f')
+			f->full = true;
 		else if (o == 'v')
-			c.verbose = true;
+			show->verbose = true;
 		else if (o == 'j')
-			c.json = true;
-		else if (o == 'p' || o == 'y' || o == 'a')
-			return complain_usage(STATUS_USAGE,
-					      "-%c: this fsck.foldfs cannot repair "
-					      "yet, only check",
-					      o);
+			show->json = true;
+		else if (o == 'C')
+			show->progress = true;
 		else if (o == 'h')
-			return fputs(help, stdout), end_output(0, STATUS_FAILED);
+			exit((fputs(help, stdout), end_output(0, STATUS_FAILED)));
 		else if (o == 'V')
-			return puts("fsck.foldfs " FOLDFS_VERSION), end_output(0, STATUS_FAILED);
-		else if (o == '?' || o == ':')
-			return complain_usage(STATUS_USAGE, "%s %s", argv[optind - 1],
-					      o == ':' ? "lacks its argument" : "is no option");
+			exit((puts("fsck.foldfs " FOLDFS_VERSION), end_output(0, STATUS_FAILED)));
+		else if (o != 'r') /* that is asking, which is what happens anyway */
+			r = complain_usage(STATUS_USAGE, "%s %s", argv[optind - 1],
+					   o == ':' ? "lacks its argument" : "is no option");
 	}
-	if (argc - optind != 1)
-		return complain_usage(STATUS_USAGE, "one argument is wanted, the pool");
-	c.path = argv[optind];
-	c.terminal = isatty(STDERR_FILENO) == 1;
-	c.found = json_array();
-	log_set_level(LOG_LEVEL_ERROR);
-	int status = check(&c);
-	json_decref(c.found);
+	if (r == 0 && argc - optind != 1)
+		r = complain_usage(STATUS_USAGE, "one argument is wanted, the pool");
+	if (r == 0 && f->mode == MODE_ASK && (!isatty(STDIN_FILENO) || show->json))
+		r = complain_usage(STATUS_USAGE,
+				   "there is no terminal to ask on: say -n to look, -p or -y to "
+				   "correct");
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct fsck f = { 0 };
+	struct show_options show = { .progress = isatty(STDERR_FILENO) == 1 };
+	int status = parse(&f, &show, argc, argv);
+	if (status)
+		return status;
+	f.path = show.path = argv[optind];
+	log_set_level(LOG_LEVEL_ERROR - 1); /* all that matters is said by the check */
+	fault_arm(getenv("FOLDFS_FAULT"));
+	catch_signals();
+	f.show = show_new(&show);
+	status = run(&f);
+	show_free(f.show);
 	return status;
 }

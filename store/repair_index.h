@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+/* repair_index: the last resort, when LMDB's file cannot be read and there is no dump of it. */
+#ifndef FOLDFS_REPAIR_INDEX_H
+#define FOLDFS_REPAIR_INDEX_H
+#include "pool.h"
+
+/* Puts the index aside (index/data.mdb.damaged) and the log's files (NAME.damaged, where they lie): the
+ * next opening for writing begins both anew, empty. Takes the lock for its duration. Durable on
+ * return; after an interruption it may be called again. 0, -EBUSY, -errno and a sentence. */
+int repair_begin_index(const char *path, struct pool_error *err);
+#endif

@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: MIT
+/* Frames and packs, from the pack files: these describe themselves. All heads of all packs are read;
+ * then the rows of frames are made what they should be:
+ *
+ *   a row whose frame is where it says, with the same chunks      stays
+ *   a row that is damaged, or whose frame is not there            goes
+ *   a frame without a row, whose ids no other row's frame holds   gets one
+ *
+ * The ids of two rows' frames never interleave (chunk_row.h), so where frames compete one wins: who
+ * has its row, else who lies in the later pack, as gc and a repeated number after a crash would have
+ * it. A frame without a row in a pack without a footer may be of a crash, and its bytes never
+ * have reached the disk: it is decoded before it gets a row.
+ *
+ * Packs: a row is made from the file where it is missing. A sealed pack that is shorter than it was,
+ * or has lost its footer, is open again, and gets a new footer at the end (repair_seal), when all rows
+ * are right. A file in which nothing can be used is kept under another name. Files that carry each
+ * other's names get them back, as headers tell.
+ *
+ * The next chunk id is raised first, beyond all that is found: an interrupted repair must not let an
+ * id be given twice.
+ */
+#include "repair_impl.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "frame.h"
+#include "io.h"
+#include "pack.h"
+#include "pack_fds.h"
+#include "pack_scan.h"
+#include "packer.h"
+#include "rows_format.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A frame that lies in a pack. */
+struct lying {
+	uint64_t first, last; /* chunk ids */
+	uint64_t offset;
+	uint32_t pack; /* index in packs */
+	uint32_t stored_len;
+	uint32_t sum; /* of its ids and lengths: what a row must say */
+	uint16_t part;
+	bool has_row, chosen;
+};
+
+struct file {
+	uint64_t id, size;
+	int64_t created;
+	uint64_t first_chunk, frames;
+	struct pack_row row; /* state 0: there is none */
+	bool there, header, footer;
+};
+
+struct packs_repair {
+	struct repair *r;
+	int dirfd;
+	struct file *files; /* by id */
+	size_t n_files, cap_files;
+	struct lying *frames;
+	size_t n, cap;
+	size_t file; /* being scanned */
+	uint64_t max_chunk;
+	size_t at; /* of frames: walks beside the rows */
+};
+
+/* ---- files ---- */
+
+static struct file *find_file(const struct packs_repair *pr, uint64_t id)
+{
+	size_t lo = 0, hi = pr->n_files;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (pr->files[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < pr->n_files && pr->files[lo].id == id ? &pr->files[lo] : NULL;
+}
+
+static struct file *add_file(struct packs_repair *pr, uint64_t id)
+{
+	if (pr->n_files == pr->cap_files) {
+		size_t cap = pr->cap_files ? pr->cap_files * 2 : 64;
+		struct file *v = realloc(pr->files, cap * sizeof *v);
+		if (!v)
+			return NULL;
+		pr->files = v;
+		pr->cap_files = cap;
+	}
+	pr->files[pr->n_files] = (struct file){ .id = id };
+	return &pr->files[pr->n_files++];
+}
+
+static int file_order(const void *a, const void *b)
+{
+	uint64_t x = ((const struct file *)a)->id, y = ((const struct file *)b)->id;
+	return (x > y) - (x < y);
+}
+
+static int open_pack_file(const struct packs_repair *pr, uint64_t id, int flags)
+{
+	char name[PACK_NAME_MAX];
+	pack_name(id, name);
+	int fd = openat(pr->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Which pack of this pool the file is by its header; 0: it cannot be told. */
+static uint64_t named_by_header(const struct packs_repair *pr, uint64_t id, int64_t *ret_created)
+{
+	struct pack_header h;
+	CLEANUP_CLOSE int fd = open_pack_file(pr, id, O_RDONLY);
+	if (fd < 0 || io_read_exact(fd, &h, sizeof h, 0) < 0 || h.magic != PACK_MAGIC ||
+	    h.sum != checksum64(&h, offsetof(struct pack_header, sum)) ||
+	    memcmp(h.pool_uuid, pr->r->pool->super.uuid, sizeof h.pool_uuid))
+		return 0;
+	*ret_created = (int64_t)h.created;
+	return h.pack;
+}
+
+/* A file whose header says another name gets that name, or exchanges it with the file that has it. */
+static int mend_file_name(struct packs_repair *pr, uint64_t id)
+{
+	char from[PACK_NAME_MAX], to[PACK_NAME_MAX];
+	int64_t created;
+	uint64_t says = named_by_header(pr, id, &created);
+	if (!says || says == id || named_by_header(pr, says, &created) == says)
+		return 0;
+	pack_name(id, from);
+	pack_name(says, to);
+	bool taken = faccessat(pr->dirfd, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	if (renameat2(pr->dirfd, from, pr->dirfd, to, taken ? RENAME_EXCHANGE : RENAME_NOREPLACE))
+		return -errno;
+	repair_say(pr->r, "packs/%s was %s, and has its name again", from, to);
+	return io_fsync_dir(pr->dirfd);
+}
+
+static int each_pack_name(struct packs_repair *pr, int (*fn)(struct packs_repair *pr, uint64_t id))
+{
+	int fd = openat(pr->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	int e = d ? 0 : -errno;
+	for (struct dirent *entry; e == 0 && (entry = readdir(d));) {
+		uint64_t id = pack_of_name(entry->d_name);
+		e = id ? fn(pr, id) : 0;
+	}
+	return e;
+}
+
+static int take_file(struct packs_repair *pr, uint64_t id)
+{
+	struct file *f = add_file(pr, id);
+	struct stat st;
+	CLEANUP_CLOSE int fd = open_pack_file(pr, id, O_RDONLY);
+	if (!f)
+		return -ENOMEM;
+	f->there = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+	f->size = f->there ? (uint64_t)st.st_size : 0;
+	f->header = named_by_header(pr, id, &f->created) == id;
+	return 0;
+}
+
+static int mend_pack_row(struct repair *r, struct slice key, struct slice val)
+{
+	struct packs_repair *pr = r->packs;
+	struct pack_row row;
+	bool sound = val.at && pack_decode_row(key, val, &row) == 0;
+	struct file *f = key.len == 8 ? find_file(pr, get_be64(key.at)) : NULL;
+	if (sound && f) {
+		f->row = row;
+	} else if (!sound && !f) { /* with a file, it is written anew */
+		repair_delete(r, KV_PACK, key);
+		repair_say(r, "a row of a pack was damaged, and is removed");
+	} else if (sound && !row.tier && row.state != PACK_DOOMED) {
+		repair_delete(r, KV_PACK, key);
+		repair_say(r, "pack %lu is gone", row.id);
+	}
+	return 0;
+}
+
+/* ---- frames ---- */
+
+static uint32_t sum_chunk(uint32_t sum, uint64_t id, uint32_t length)
+{
+	uint64_t v[2] = { id, length };
+	return (uint32_t)checksum64_seeded(v, sizeof v, sum);
+}
+
+static int take_lying(void *arg, uint64_t offset, const struct frame_head *head)
+{
+	struct packs_repair *pr = arg;
+	if (pr->n == pr->cap) {
+		size_t cap = pr->cap ? pr->cap * 2 : 4096;
+		struct lying *v = realloc(pr->frames, cap * sizeof *v);
+		if (!v)
+			return -ENOMEM;
+		pr->frames = v;
+		pr->cap = cap;
+	}
+	struct lying l = {
+		.first = head->entries[0].id,
+		.last = head->entries[head->h.chunks - 1].id,
+		.offset = offset,
+		.pack = (uint32_t)pr->file,
+		.stored_len = head->stored_len,
+		.part = head->h.part,
+	};
+	for (uint32_t i = 0; i < head->h.chunks; i++)
+		l.sum = sum_chunk(l.sum, head->entries[i].id, head->entries[i].length);
+	pr->max_chunk = l.last > pr->max_chunk ? l.last : pr->max_chunk;
+	pr->frames[pr->n++] = l;
+	return 0;
+}
+
+static int scan_file(struct packs_repair *pr, size_t i)
+{
+	struct file *f = &pr->files[i];
+	struct footer_entry *entries = NULL;
+	size_t n;
+	uint64_t at, end;
+	if (!f->there || f->row.state == PACK_DOOMED || f->row.tier)
+		return 0;
+	CLEANUP_CLOSE int fd = open_pack_file(pr, f->id, O_RDONLY);
+	if (fd < 0)
+		return fd;
+	f->footer = pack_footer_read(fd, f->id, &entries, &n, &at) == 0;
+	free(entries);
+	pr->file = i;
+	int e = pack_scan_fd(fd, f->id, 0, take_lying, pr, &end);
+	return e == -EUCLEAN || e == -EIO ? 0 : e; /* the others were seen */
+}
+
+static int key_order(uint64_t id, uint16_t part, uint64_t other, uint16_t other_part)
+{
+	if (id != other)
+		return id < other ? -1 : 1;
+	return (part > other_part) - (part < other_part);
+}
+
+/* By ids; of equals, who lies in the later pack first. */
+static int lying_order(const void *a, const void *b)
+{
+	const struct lying *x = a, *y = b;
+	int order = key_order(x->first, x->part, y->first, y->part);
+	return order ? order : (x->pack < y->pack) - (x->pack > y->pack);
+}
+
+static struct lying *find_lying(const struct packs_repair *pr, const struct frame_row *row)
+{
+	size_t lo = 0, hi = pr->n;
+	uint32_t sum = 0;
+	for (uint32_t i = 0; i < row->n; i++)
+		sum = sum_chunk(sum, row->chunks[i].id, row->chunks[i].length);
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		const struct lying *l = &pr->frames[mid];
+		if (key_order(l->first, l->part, row->chunks[0].id, row->part) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (; lo < pr->n; lo++) {
+		struct lying *l = &pr->frames[lo];
+		if (key_order(l->first, l->part, row->chunks[0].id, row->part))
+			break;
+		if (pr->files[l->pack].id == row->pack && l->offset == row->offset &&
+		    l->stored_len == row->stored_len && l->sum == sum)
+			return l;
+	}
+	return NULL;
+}
+
+/* The frame of a sound row; NULL: its frame lies nowhere. *ret_elsewhere: not in a file here. */
+static struct lying *frame_of_row(struct packs_repair *pr, struct slice key, struct slice val,
+				  bool *ret_elsewhere)
+{
+	struct frame_row row;
+	struct pack_row pack;
+	*ret_elsewhere = false;
+	if (!val.at || frame_decode_row(key, val, &row) < 0)
+		return NULL;
+	struct lying *l = find_lying(pr, &row);
+	*ret_elsewhere = !l && pack_get(pr->r->pool->kv, row.pack, &pack) == 0 && pack.tier;
+	frame_row_done(&row);
+	return l;
+}
+
+static int match_row(struct repair *r, struct slice key, struct slice val)
+{
+	bool elsewhere;
+	struct lying *l = frame_of_row(r->packs, key, val, &elsewhere);
+	if (l)
+		l->has_row = true;
+	return 0;
+}
+
+static int drop_row(struct repair *r, struct slice key, struct slice val)
+{
+	bool elsewhere;
+	struct lying *l = frame_of_row(r->packs, key, val, &elsewhere);
+	if ((l && l->chosen) || elsewhere)
+		return 0;
+	repair_delete(r, KV_CHUNK, key);
+	repair_say(r, "the row of the frame of chunk %lu leads to no sound frame, and is removed",
+		   key.len >= 8 ? get_be64(key.at) : 0);
+	return 0;
+}
+
+/* Reads the frame: with `decode` all of it, else its head. The entries point into *bytes. */
+static int read_lying(const struct packs_repair *pr, const struct lying *l, bool decode,
+		      struct buf *bytes, struct frame_head *ret_head)
+{
+	size_t need;
+	uint64_t pack = pr->files[l->pack].id;
+	CLEANUP_CLOSE int fd = open_pack_file(pr, pack, O_RDONLY);
+	void *to = fd >= 0 ? buf_extend(bytes, l->stored_len) : NULL;
+	if (!to)
+		return fd < 0 ? fd : -ENOMEM;
+	int e = io_read_exact(fd, to, l->stored_len, (off_t)l->offset);
+	if (e == 0)
+		e = frame_parse_head(to, l->stored_len, pack, l->offset, ret_head, &need);
+	if (e < 0 || !decode)
+		return e == -EAGAIN ? -EUCLEAN : e;
+	CLEANUP_FREE uint8_t *out = malloc(ret_head->h.decoded_len + 1);
+	return out ? frame_decode(ret_head, to, out) : -ENOMEM;
+}
+
+static bool usable(const struct packs_repair *pr, const struct lying *l)
+{
+	CLEANUP_BUF struct buf bytes = { 0 };
+	struct frame_head head;
+	return l->has_row || pr->files[l->pack].footer ||
+	       read_lying(pr, l, true, &bytes, &head) == 0;
+}
+
+static bool better(const struct lying *a, const struct lying *b)
+{
+	return a->has_row != b->has_row ? a->has_row : a->pack > b->pack;
+}
+
+/* In the order of ids, each against the last one chosen. */
+static int choose(struct packs_repair *pr)
+{
+	struct lying *last = NULL;
+	for (size_t i = 0; i < pr->n; i++) {
+		struct lying *l = &pr->frames[i];
+		bool clash = last && key_order(l->first, l->part, last->last, last->part) <= 0;
+		if ((clash && !better(l, last)) || !usable(pr, l))
+			continue;
+		if (clash)
+			last->chosen = false;
+		l->chosen = true;
+		last = l;
+	}
+	return 0;
+}
+
+static int put_frame(struct packs_repair *pr, const struct lying *l)
+{
+	CLEANUP_BUF struct buf bytes = { 0 };
+	struct frame_head head;
+	int e = read_lying(pr, l, false, &bytes, &head);
+	if (e < 0)
+		return e;
+	CLEANUP_FREE struct frame_chunk *chunks = calloc(head.h.chunks, sizeof *chunks);
+	if (!chunks)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < head.h.chunks; i++)
+		chunks[i] = (struct frame_chunk){ head.entries[i].id, head.entries[i].length };
+	struct frame_row row = {
+		.pack = pr->files[l->pack].id,
+		.offset = l->offset,
+		.stored_len = l->stored_len,
+		.decoded_len = head.h.decoded_len,
+		.part = l->part,
+		.codec = head.h.codec,
+		.n = head.h.chunks,
+		.chunks = chunks,
+	};
+	chunk_put_frame(pr->r->batch, &row);
+	pr->r->ops++;
+	repair_say(pr->r, "the frame of chunk %lu was found in pack %lu", l->first, row.pack);
+	return repair_point(pr->r);
+}
+
+static int put_frames(struct packs_repair *pr)
+{
+	int e = 0;
+	for (size_t i = 0; e == 0 && i < pr->n; i++) {
+		struct lying *l = &pr->frames[i];
+		struct file *f = &pr->files[l->pack];
+		if (!l->chosen)
+			continue;
+		f->first_chunk = f->frames && f->first_chunk < l->first ? f->first_chunk : l->first;
+		f->frames++;
+		if (!l->has_row)
+			e = put_frame(pr, l);
+	}
+	return e;
+}
+
+/* ---- rows of packs ---- */
+
+static int mend_header(struct packs_repair *pr, const struct file *f)
+{
+	CLEANUP_CLOSE int fd = open_pack_file(pr, f->id, O_RDWR);
+	int e = fd < 0 ? fd : pack_header_write(fd, f->id, pr->r->pool->super.uuid, f->row.created);
+	if (e == 0)
+		e = io_fdatasync(fd);
+	repair_say(pr->r, "the header of pack %lu is written anew", f->id);
+	return e;
+}
+
+/* Nothing in it can be used: it is put aside, and is no pack any more. */
+static int put_aside(struct packs_repair *pr, const struct file *f)
+{
+	char name[PACK_NAME_MAX], aside[PACK_NAME_MAX + 16];
+	pack_name(f->id, name);
+	snprintf(aside, sizeof aside, "%s.damaged", name);
+	if (renameat(pr->dirfd, name, pr->dirfd, aside))
+		return -errno;
+	pack_delete(pr->r->batch, f->id);
+	pr->r->ops++;
+	repair_say(pr->r, "nothing in pack %lu can be used: it is packs/%s now", f->id, aside);
+	return io_fsync_dir(pr->dirfd);
+}
+
+static int settle_file(struct packs_repair *pr, struct file *f)
+{
+	struct pack_row was = f->row;
+	bool whole = f->footer && f->size >= was.bytes;
+	if (!f->there || was.tier || was.state == PACK_DOOMED || (!was.state && !f->frames))
+		return 0;
+	if (was.state == PACK_SEALED && !f->frames && !whole)
+		return put_aside(pr, f);
+	if (!was.state) {
+		f->row = (struct pack_row){ .id = f->id, .first_chunk = f->first_chunk };
+		f->row.created = f->created ? f->created : clock_wall_ns() / 1000000000;
+		f->row.verified = f->row.created;
+		repair_say(pr->r, "pack %lu is known again", f->id);
+	}
+	if (!was.state || (was.state == PACK_SEALED && !whole)) {
+		f->row.state = f->footer ? PACK_SEALED : PACK_OPEN;
+		f->row.bytes = f->size;
+		pack_put(pr->r->batch, &f->row);
+		pr->r->ops++;
+		if (was.state)
+			repair_say(pr->r, "pack %lu gets a new footer", f->id);
+	}
+	return f->header ? 0 : mend_header(pr, f);
+}
+
+/* Marks of chunks that are back. */
+static int unmark_lost(struct repair *r, struct slice key, struct slice val)
+{
+	struct frame_row row;
+	uint32_t at, left;
+	(void)val;
+	if (key.len != META_LOST_CHUNK_SIZE ||
+	    memcmp(key.at, META_LOST_CHUNK, strlen(META_LOST_CHUNK)))
+		return 0;
+	uint64_t id = get_be64(key.at + key.len - 8);
+	if (chunk_find(r->pool->kv, id, 0, &row, &at, &left) < 0)
+		return 0;
+	frame_row_done(&row);
+	repair_delete(r, KV_META, key);
+	repair_say(r, "chunk %lu, which was lost, is there again", id);
+	return 0;
+}
+
+static int raise_next_chunk(struct packs_repair *pr)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	struct repair *r = pr->r;
+	static const char key[] = PACKER_NEXT_KEY;
+	uint8_t next[8];
+	uint64_t most = pr->max_chunk > r->k.max_chunk ? pr->max_chunk : r->k.max_chunk;
+	most = r->k.chunk_end > most + 1 ? r->k.chunk_end - 1 : most;
+	if (kv_get(r->pool->kv, KV_META, key, strlen(key), &val) == 0 && val.len == 8 &&
+	    get_le64(val.data) > most)
+		return 0;
+	put_le64(next, most + 1);
+	repair_put(r, KV_META, slice_of(key, strlen(key)), slice_of(next, sizeof next));
+	return repair_commit(r);
+}
+
+static int gather_files(struct packs_repair *pr)
+{
+	struct repair *r = pr->r;
+	int e = each_pack_name(pr, mend_file_name);
+	if (e == 0)
+		e = each_pack_name(pr, take_file);
+	if (pr->n_files)
+		qsort(pr->files, pr->n_files, sizeof *pr->files, file_order);
+	if (e == 0)
+		e = repair_each(r, KV_PACK, "packs", mend_pack_row);
+	for (size_t i = 0; e == 0 && i < pr->n_files; i++) {
+		if (r->opt->progress)
+			r->opt->progress(r->opt->arg, "pack files", i, pr->n_files);
+		e = scan_file(pr, i);
+		if (e == 0 && r->opt->stopped && r->opt->stopped(r->opt->arg))
+			e = -EINTR;
+	}
+	if (pr->n)
+		qsort(pr->frames, pr->n, sizeof *pr->frames, lying_order);
+	return e;
+}
+
+static int mend_all(struct packs_repair *pr)
+{
+	struct repair *r = pr->r;
+	int e = gather_files(pr);
+	if (e == 0)
+		e = raise_next_chunk(pr);
+	if (e == 0)
+		e = repair_each(r, KV_CHUNK, "frames", match_row);
+	if (e == 0)
+		e = choose(pr);
+	if (e == 0) /* before rows go: at no time does the index know less */
+		e = put_frames(pr);
+	for (size_t i = 0; e == 0 && i < pr->n_files; i++)
+		e = settle_file(pr, &pr->files[i]);
+	if (e == 0)
+		e = repair_commit(r);
+	if (e == 0)
+		e = repair_each(r, KV_CHUNK, "frames", drop_row);
+	if (e == 0)
+		e = repair_commit(r);
+	return e < 0 ? e : repair_each(r, KV_META, "lost chunks", unmark_lost);
+}
+
+int repair_packs(struct repair *r)
+{
+	struct packs_repair pr = { .r = r };
+	if (!(r->opt->areas & CHECK_AREA_CHUNKS))
+		return 0;
+	int e = repair_look(r);
+	pr.dirfd = openat(r->pool->dirfd, "packs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (e == 0 && pr.dirfd < 0)
+		e = -errno;
+	r->packs = &pr;
+	if (e == 0)
+		e = mend_all(&pr);
+	r->packs = NULL;
+	if (pr.dirfd >= 0)
+		close(pr.dirfd);
+	free(pr.files);
+	free(pr.frames);
+	return e;
+}
+
+int repair_seal(struct repair *r)
+{
+	struct pool *pool = r->pool;
+	struct packs_options opt = { .kv = pool->kv };
+	if (!(r->opt->areas & CHECK_AREA_CHUNKS))
+		return 0;
+	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
+	CLEANUP_CLOSE int fd = openat(pool->dirfd, "packs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	opt.dirfd = fd;
+	packs_close(TAKE_PTR(pool->packs));
+	int e = fd < 0 ? -errno : packs_open(&opt, &pool->packs);
+	return e == -EUCLEAN ? 0 : e; /* the check that follows says what is left */
+}
