@@ -82,15 +82,26 @@ int io_fsync_dir(int dirfd)
 	return fsync(dirfd) ? -errno : 0;
 }
 
+int io_create(int dirfd, const char *name, int flags, mode_t mode)
+{
+	struct stat dir;
+	CLEANUP_CLOSE int fd = openat(dirfd, name, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+	if (fd < 0)
+		return -errno;
+	if (geteuid() == 0 &&
+	    (fstat(dirfd, &dir) || (dir.st_uid && fchown(fd, dir.st_uid, dir.st_gid))))
+		return -errno;
+	return take_fd(&fd);
+}
+
 int io_replace_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
 {
 	char tmp[256];
 	if (snprintf(tmp, sizeof tmp, "%s.tmp", name) >= (int)sizeof tmp)
 		return -ENAMETOOLONG;
-	CLEANUP_CLOSE int fd =
-		openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	CLEANUP_CLOSE int fd = io_create(dirfd, tmp, O_WRONLY | O_TRUNC, mode);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	int r = io_write(fd, data, len, 0);
 	if (r == 0)
 		r = io_fsync(fd);

@@ -21,6 +21,10 @@ int io_fdatasync(int fd);
 int io_fsync(int fd);
 int io_fsync_dir(int dirfd); /* makes names in the directory durable */
 
+/* Opens DIR/name, which it may make (flags as of open(2); O_CREAT, O_CLOEXEC and O_NOFOLLOW are
+ * added). What root makes gets the directory's owner, who shall be able to read it, too.
+ * Returns the descriptor; its name is not durable. */
+int io_create(int dirfd, const char *name, int flags, mode_t mode);
 /* Replaces DIR/name by these bytes: temporary file, fsync, rename, fsync of the directory.
  * Durable on return; on failure the old file is as it was. */
 int io_replace_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode);

@@ -36,6 +36,7 @@ struct fs {
 	uint64_t native_files_max;
 	bool writeback; /* negotiated instead of passthrough */
 	bool read_only;
+	const char *why_read_only; /* a sentence, when damage is the reason; else NULL */
 	enum atime_policy atime;
 	uint64_t started_ms;		    /* clock_mono_ms() */
 	double attr_timeout, entry_timeout; /* seconds */

@@ -17,9 +17,11 @@
 #include "settle.h"
 #include "space.h"
 #include "ticker.h"
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define WAITERS_MAX 64u
 #define LOCK_WAIT_MS 30000u
@@ -29,12 +31,23 @@ static void want(struct fuse_conn_info *conn, uint64_t flag)
 	fuse_set_feature_flag(conn, flag);
 }
 
+/* Asked beforehand: once the session has begun, it is too late for the writeback cache. */
+static bool may_register_backing(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	return syscall(SYS_capget, &head, data) ||
+	       data[CAP_SYS_ADMIN / 32].effective & 1u << CAP_SYS_ADMIN % 32;
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct fs *fs = userdata;
 	const struct config *conf = &fs->pool->config;
 	bool passthrough = conf->mode != IO_MODE_MEDIATED && !fs->read_only;
-	if (passthrough && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
+	if (passthrough && !may_register_backing()) {
+		fs->native_why_not = "it wants CAP_SYS_ADMIN";
+	} else if (passthrough && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
 		conn->max_backing_stack_depth = 1;
 	} else if (!passthrough) {
 		fs->native_why_not = fs->read_only ? "the mount is read-only" : "mode=mediated";
@@ -227,7 +240,7 @@ static struct fuse_session *new_session(struct fs *fs, const struct mount_reques
 	const struct config *conf = &fs->pool->config;
 	escape_option(fs->pool->path, fsname, sizeof fsname);
 	snprintf(options, sizeof options, "-ofsname=%s,subtype=foldfs,default_permissions%s%s%s%s",
-		 fsname, conf->allow_other ? ",allow_other" : "", req->read_only ? ",ro" : "",
+		 fsname, conf->allow_other ? ",allow_other" : "", fs->read_only ? ",ro" : "",
 		 req->fuse_options && *req->fuse_options ? "," : "",
 		 req->fuse_options ? req->fuse_options : "");
 	struct fuse_session *se = NULL;
@@ -287,12 +300,35 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 				 strerror(-r));
 		fuse_set_log_func(log_fuse);
 		set_read_ahead(fs);
-		req->ready(req->ready_arg, 0, NULL);
+		req->ready(req->ready_arg, 0, fs->why_read_only);
 		r = serve(fs);
 		control_stop(control);
 		fuse_session_unmount(fs->session);
 	}
 	fuse_remove_signal_handlers(fs->session);
+	return r;
+}
+
+/* A pool with damage shows what is whole, and says so, but nothing may be written over it. */
+static int open_pool(struct fs *fs, const struct mount_request *req, struct pool_error *err)
+{
+	static char why[sizeof err->text + 64];
+	struct pool_error again = { 0 };
+	int r = pool_open(req->pool_path, req->options, req->read_only, LOCK_WAIT_MS, &fs->pool,
+			  err);
+	if (r == -EUCLEAN && !req->read_only &&
+	    pool_open(req->pool_path, req->options, true, LOCK_WAIT_MS, &fs->pool, &again) == 0) {
+		fs->read_only = true;
+		snprintf(why, sizeof why, "%s; until then it is mounted read-only", err->text);
+		fs->why_read_only = why;
+		r = 0;
+	} else if (r == 0 && fs->pool->recovery.damaged) {
+		snprintf(why, sizeof why,
+			 "%s: the end of its log is damaged, and what it said is not shown; run "
+			 "fsck.foldfs",
+			 fs->pool->path);
+		fs->why_read_only = why;
+	}
 	return r;
 }
 
@@ -310,8 +346,7 @@ int mount_serve(const struct mount_request *req)
 	else if (req->fuse_options && strstr(req->fuse_options, "noatime"))
 		fs->atime = ATIME_NEVER;
 	fs->started_ms = clock_mono_ms();
-	int r = pool_open(req->pool_path, req->options, req->read_only, LOCK_WAIT_MS, &fs->pool,
-			  &perr);
+	int r = open_pool(fs, req, &perr);
 	if (r < 0) {
 		not_ready(req, r, perr.text);
 		free(fs);

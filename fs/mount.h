@@ -11,6 +11,8 @@ struct mount_request {
 	bool read_only;
 	bool strict_atime; /* every read updates atime, as mount(8)'s strictatime */
 	/* Called once, when the mount is live (err 0) or could not be made (a sentence). */
+	/* The mount is live (err 0; the sentence, if there is one, says what its user has to know), or why
+	 * it is not. */
 	void (*ready)(void *arg, int err, const char *sentence);
 	void *ready_arg;
 };

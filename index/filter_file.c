@@ -136,10 +136,9 @@ int filter_file_write(struct digests *d)
 	int dir = d->opt.index_dirfd;
 	if (!worth_writing(d))
 		return 0;
-	CLEANUP_CLOSE int fd =
-		openat(dir, FILTER_FILE_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	CLEANUP_CLOSE int fd = io_create(dir, FILTER_FILE_NEW, O_WRONLY | O_TRUNC, 0600);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	int r = write_all(d, fd);
 	if (r == 0 && renameat(dir, FILTER_FILE_NEW, dir, FILTER_FILE) < 0)
 		r = -errno;

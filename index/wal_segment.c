@@ -64,10 +64,9 @@ int wal_segment_create(int dirfd, uint64_t seq, size_t size, struct wal_segment 
 	if (!s)
 		return -ENOMEM;
 	wal_segment_name(seq, name);
-	CLEANUP_CLOSE int fd =
-		openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	CLEANUP_CLOSE int fd = io_create(dirfd, name, O_RDWR | O_EXCL, 0600);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	int r = allocate(fd, size);
 	if (r == 0)
 		r = io_fsync(fd);

@@ -165,8 +165,8 @@ int cache_region_open(struct cache_region *r, int dirfd, const uint8_t pool_uuid
 {
 	install_bus_handler();
 	*r = (struct cache_region){ .bytes = bytes };
-	r->fd = openat(dirfd, "region", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int err = r->fd < 0 ? -errno : allocate(r->fd, &r->bytes);
+	r->fd = io_create(dirfd, "region", O_RDWR, 0600);
+	int err = r->fd < 0 ? r->fd : allocate(r->fd, &r->bytes);
 	if (err == 0) {
 		void *base = mmap(NULL, r->bytes, PROT_READ, MAP_SHARED, r->fd, 0);
 		if (base == MAP_FAILED)

@@ -35,10 +35,9 @@ static int create_file(struct packs *p, struct open_pack *op)
 {
 	char name[PACK_NAME_MAX];
 	pack_name(op->id, name);
-	op->fd = openat(p->opt.dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-			0600);
+	op->fd = io_create(p->opt.dirfd, name, O_RDWR | O_EXCL, 0600);
 	if (op->fd < 0)
-		return -errno;
+		return op->fd;
 	int r = fault_hit("pack_create");
 	if (r == 0)
 		r = pack_header_write(op->fd, op->id, p->opt.pool_uuid, op->created);

@@ -49,9 +49,9 @@ int pool_reserve_make(struct pool *pool)
 	struct stat st;
 	if (!size)
 		return pool_reserve_release(pool);
-	CLEANUP_CLOSE int fd = openat(pool->dirfd, "reserve", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	CLEANUP_CLOSE int fd = io_create(pool->dirfd, "reserve", O_WRONLY, 0600);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (fstat(fd, &st) || (st.st_size > (off_t)size && ftruncate(fd, (off_t)size)))
 		return -errno;
 	int r = posix_fallocate(fd, 0, (off_t)size);
@@ -96,6 +96,12 @@ static void keep_log(struct pool *pool, struct kv_options *opt)
 	dumps_keep(dumps, n < 0 ? 0 : (size_t)n, &opt->keep_after, &opt->keep_least);
 }
 
+static int lock_wal(struct pool *pool)
+{
+	pool->wal_lockfd = wal_home_lock(pool->wal_fd);
+	return pool->wal_lockfd < 0 ? pool->wal_lockfd : 0;
+}
+
 int pool_open_dirs(struct pool *pool)
 {
 	if (asprintf(&pool->index_path, "%s/index", pool->path) < 0) {
@@ -107,6 +113,8 @@ int pool_open_dirs(struct pool *pool)
 	pool->packs_fd = open_dir(pool, "packs");
 	if (pool->index_fd < 0 || pool->wal_fd < 0)
 		return pool->index_fd < 0 ? pool->index_fd : pool->wal_fd;
+	if (wal_home_check(pool->wal_fd, pool->super.uuid) == 0 && lock_wal(pool) < 0)
+		return pool->wal_lockfd;
 	return pool->packs_fd < 0 ? pool->packs_fd : 0;
 }
 
@@ -131,6 +139,8 @@ int pool_open_kv(struct pool *pool, bool read_only)
 	r = home < 0 && home != -ENOENT ? home : kv_open(&opt, &pool->kv, &pool->recovery);
 	if (r == 0 && home < 0 && !read_only)
 		r = wal_home_claim(pool->wal_fd, pool->super.uuid);
+	if (r == 0 && pool->wal_lockfd < 0 && !read_only)
+		r = lock_wal(pool);
 	return r == -ENOSPC && pool->kv ? 0 : r; /* there will be room at another time */
 }
 
@@ -142,6 +152,8 @@ int pool_close_kv(struct pool *pool)
 		close(take_fd(&pool->index_fd));
 	if (pool->wal_fd >= 0)
 		close(take_fd(&pool->wal_fd));
+	if (pool->wal_lockfd >= 0)
+		close(take_fd(&pool->wal_lockfd));
 	if (pool->packs_fd >= 0)
 		close(take_fd(&pool->packs_fd));
 	free(TAKE_PTR(pool->index_path));
@@ -167,6 +179,11 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 			 "%s: wal/owner is damaged, or another pool has been given this wal "
 			 "directory as its wal_dir",
 			 pool->path);
+	else if (r == -EBUSY)
+		pool_say(err,
+			 "%s: its log directory %.300s is in use by another pool, perhaps a copy "
+			 "of this one; unmount that, and give each its own wal_dir",
+			 pool->path, *wal_dir ? wal_dir : "wal");
 	else if (r == -ENOTEMPTY)
 		pool_say(err,
 			 "%s: its log directory %.300s (wal_dir) has other files in it; give an "
@@ -178,7 +195,8 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 			 "back, or give the right wal_dir",
 			 pool->path);
 	else if (r == -EUCLEAN)
-		pool_say(err, "%s: the index or its log is damaged; run fsck.foldfs", pool->path);
+		pool_say(err, "%s: its %s damaged; run fsck.foldfs", pool->path,
+			 pool->recovery.damaged ? "write-ahead log is" : "index or its log is");
 	else if (r < 0)
 		pool_say(err, "%s: the index cannot be opened: %s", pool->path, strerror(-r));
 	return r;
@@ -428,10 +446,7 @@ static int open_parts(struct pool *pool, bool ro, struct pool_error *err)
 	if (r == 0 && !ro)
 		r = dumper_start(&dumper, &pool->dumper);
 	if (r == -EUCLEAN)
-		pool_say(err,
-			 "%s: packs or index rows are damaged: mount it with -o ro to read what is "
-			 "whole, and run fsck.foldfs",
-			 pool->path);
+		pool_say(err, "%s: packs or index rows are damaged; run fsck.foldfs", pool->path);
 	else if (r < 0)
 		pool_say(err, "%s cannot be opened: %s", pool->path, strerror(-r));
 	int reserved = r == 0 && !ro ? pool_reserve_make(pool) : 0;
@@ -448,7 +463,8 @@ int pool_open_parts(const char *path, const char *options, bool read_only, unsig
 	struct pool *pool = calloc(1, sizeof *pool);
 	if (!pool)
 		return -ENOMEM;
-	pool->dirfd = pool->lockfd = pool->index_fd = pool->wal_fd = pool->packs_fd = -1;
+	pool->dirfd = pool->lockfd = pool->index_fd = pool->wal_fd = -1;
+	pool->packs_fd = pool->wal_lockfd = -1;
 	pool->path = realpath(path, NULL);
 	if (pool->path)
 		pool->dirfd = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

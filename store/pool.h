@@ -15,7 +15,7 @@
 
 struct pool {
 	char *path;
-	int dirfd, lockfd;
+	int dirfd, lockfd, wal_lockfd; /* of the pool's directory, POOL/lock, the log's owner */
 	struct super super;
 	struct config config;
 	struct kv *kv;

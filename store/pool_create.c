@@ -197,6 +197,7 @@ int pool_create(const char *path, const struct config *config, struct pool_error
 			     .lockfd = -1,
 			     .index_fd = -1,
 			     .wal_fd = -1,
+			     .wal_lockfd = -1,
 			     .packs_fd = -1,
 			     .config = *config };
 	bool made = mkdir(path, 0755) == 0;

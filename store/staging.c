@@ -87,9 +87,9 @@ int staging_create(struct staging *s, uint64_t ino, uint64_t *ret_gen, int *ret_
 	if (r < 0)
 		return r;
 	name_of(ino, gen, name);
-	int fd = openat(s->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = io_create(s->dirfd, name, O_RDWR | O_EXCL, 0600);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	atomic_fetch_add(&s->created, 1);
 	*ret_gen = gen;
 	*ret_fd = fd;

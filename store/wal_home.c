@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/file.h>
 
 #define TEXT_LEN 33u
 
@@ -41,6 +42,16 @@ int wal_home_check(int dirfd, const uint8_t pool_uuid[16])
 		return r == -EFBIG ? -ESTALE : r;
 	text_of(pool_uuid, text);
 	return len == TEXT_LEN && !memcmp(data, text, len) ? 0 : -ESTALE;
+}
+
+int wal_home_lock(int dirfd)
+{
+	CLEANUP_CLOSE int fd = openat(dirfd, WAL_HOME_OWNER, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	return take_fd(&fd);
 }
 
 int wal_home_claim(int dirfd, const uint8_t pool_uuid[16])

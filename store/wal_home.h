@@ -11,5 +11,8 @@
 /* 0: this pool's. -ENOENT: nobody's yet. -ENOTEMPTY: nobody's log, but somebody's files.
  * -ESTALE: another pool's, or not to be understood. */
 int wal_home_check(int dirfd, const uint8_t pool_uuid[16]);
+/* Keeps every other process, with a copy of the pool, too, away from the log for as long as the
+ * descriptor it returns is open. -EBUSY: another has it. -ENOENT: nobody has claimed it. */
+int wal_home_lock(int dirfd);
 int wal_home_claim(int dirfd, const uint8_t pool_uuid[16]); /* durable on return */
 #endif

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Refusals: one clear sentence on stderr, the right exit code, and the pool left as it was."""
 
+import errno
 import hashlib
 import os
 import re
@@ -266,6 +267,30 @@ def test_a_damaged_owner_of_the_log(filled):
     filled.before = fingerprint(filled.path)
     refuse_mount(filled, filled.path, "wal/owner")
     unchanged(filled)
+
+
+def test_a_damaged_log_mounts_read_only(filled):
+    """What precedes the damage is shown, nothing is written, and the user is told both."""
+    mount = pools.Mount(filled, wal_sync_interval="10ms").start()
+    for number in range(20):
+        (mount.dir / f"g{number}").write_bytes(b"x" * 5000)
+        mount.sync()
+    mount.kill()
+    segment = max((path for path in (filled.path / "wal").glob("wal-*")),
+                  key=lambda path: path.read_bytes().rstrip(b"\0").__len__())
+    data = bytearray(segment.read_bytes())
+    end = len(data.rstrip(b"\0"))
+    data[end // 2] ^= 0xff
+    segment.write_bytes(data)
+    done = filled.run("mount.foldfs", filled.path, mount.dir)
+    one_sentence(done.stderr, filled.path, "read-only", "fsck")
+    try:
+        assert (mount.dir / "f").read_bytes() == noise(300_000)
+        with pytest.raises(OSError) as caught:
+            (mount.dir / "new").touch()
+        assert caught.value.errno == errno.EROFS
+    finally:
+        filled.run("umount.foldfs", mount.dir)
 
 
 def test_a_configuration_that_is_no_file(filled):

@@ -244,6 +244,35 @@ def test_umount_by_pool_spares_what_lies_on_top(mount, home):
     mount.start()
 
 
+def test_a_copy_cannot_share_the_log_directory(new_mount, home):
+    """A pool and its copy name the same wal_dir: two daemons there would overwrite each other."""
+    (home / "log").mkdir()
+    first = new_mount(mkfs={"wal_dir": home / "log"})
+    first.stop()
+    subprocess.run(["cp", "-a", first.pool.path, home / "copy"], check=True)
+    first.start()
+    (home / "other").mkdir()
+    done = first.pool.run("mount.foldfs", home / "copy", home / "other", code=32)
+    assert str(home / "log") in done.stderr and "in use" in done.stderr
+
+
+def test_what_root_makes_in_a_users_pool_is_the_users(home):
+    os.chown(home, 65534, 65534)
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    env.run(*user, env.binary("mkfs.foldfs"), home / "own")
+    (home / "mnt").mkdir()
+    env.run(env.binary("mount.foldfs"), home / "own", home / "mnt")
+    (home / "mnt" / "f").write_bytes(noise(MIB))
+    env.run(env.binary("foldfs"), "sync", "--destage", home / "mnt")
+    with open(home / "mnt" / "open", "w+b") as file:
+        file.write(noise(MIB, 2))
+        file.flush()
+        made = {path: path.stat().st_uid for path in (home / "own").rglob("*")}
+    env.run(env.binary("umount.foldfs"), home / "mnt")
+    assert {path for path, owner in made.items() if owner != 65534} == {home / "own" / "control"}
+    env.run(*user, env.binary("fsck.foldfs"), "-n", home / "own")
+
+
 def test_the_reserve_follows_its_option(mount):
     reserve = mount.pool.path / "reserve"
     sizes = []

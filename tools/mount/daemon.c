@@ -74,6 +74,10 @@ static void begin_pools_log(const char *pool)
 	if (!stat(path, &st) && st.st_size > LOG_KEPT)
 		rename(path, aside);
 	int r = log_to_file(path);
+	if (r == 0 && geteuid() == 0 && !stat(pool, &st) &&
+	    st.st_uid && /* it is the pool's owner's */
+	    lchown(path, st.st_uid, st.st_gid))
+		log_debug("%s keeps its owner: %s", path, strerror(errno));
 	if (r < 0) {
 		complain("%s cannot be written (%s), so this mount has no log; log=FILE gives it "
 			 "one",
@@ -106,13 +110,15 @@ static void on_ready(void *arg, int err, const char *sentence)
 	struct starting *s = arg;
 	struct report report = { .err = err };
 	if (s->pipe < 0) {
-		if (err < 0)
+		if (sentence)
 			complain("%s", sentence);
 	} else if (err == 0 && *s->plan->log_file) {
 		become_output(s->plan->log_file);
 	} else if (err == 0 && !stderr_is_journal()) {
 		begin_pools_log(s->plan->request.pool_path);
 	}
+	if (err == 0 && sentence)
+		log_warn("%s", sentence);
 	if (err == 0)
 		notify_service_manager();
 	if (err == 0 && s->pipe < 0 && s->live)
@@ -228,6 +234,8 @@ static int supervise(int fd, pid_t child)
 		complain("%s", report.sentence);
 		return STATUS_FAILED;
 	}
+	if (*report.sentence)
+		complain("%s", report.sentence);
 	return 0;
 }
 

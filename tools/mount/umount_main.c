@@ -99,6 +99,8 @@ static int unmount_as_user(const struct request *q)
 	int status = 0;
 	pid_t child = fork();
 	if (child == 0) {
+		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		dup2(null, 2); /* what it would say is said here, in our words */
 		execlp("fusermount3", "fusermount3", q->lazy ? "-uz" : "-u", "--", q->mount.dir,
 		       (char *)NULL);
 		_exit(127);
@@ -122,6 +124,8 @@ static int unmount(const struct request *q)
 		r = unmount_as_user(q);
 	if (r == -EBUSY)
 		complain("%s is in use: a process has a file or its working directory there", dir);
+	else if (r == -EPERM)
+		complain("%s can be unmounted by root, or by the user who mounted it", dir);
 	else if (r < 0)
 		complain("%s cannot be unmounted: %s", dir, strerror(-r));
 	return r < 0 ? STATUS_FAILED : 0;
