@@ -2,8 +2,10 @@
 """The end of a mount: orderly, by signal and by force; nothing that was promised is lost."""
 
 import errno
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ from pattern import noise
 pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
 
 MIB = 1 << 20
+F_OFD_SETLK = 37
 
 
 def lock_is_free(pool):
@@ -66,6 +69,31 @@ def test_what_was_deleted_just_before_stays_deleted(mount):
     mount.stop()  # fsck.foldfs -n is part of that
     mount.start()
     assert not list(mount.dir.iterdir()) and not list((mount.pool.path / "staging").iterdir())
+
+
+def test_a_mount_waits_for_an_umount_that_still_syncs(mount):
+    """The helper of umount holds a record lock on POOL/lock until the mount point is gone."""
+    (mount.dir / "f").write_bytes(noise(1000))
+    elsewhere = mount.pool.home / "elsewhere"
+    elsewhere.mkdir()
+    lock = mount.pool.path / "lock"
+    whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    with open(lock, "r+b") as file:
+        fcntl.fcntl(file, F_OFD_SETLK, whole)
+        second = subprocess.Popen([env.binary("mount.foldfs"), "-n", mount.pool.path, elsewhere],
+                                  env=mount.pool.environ)
+        env.until(lambda: waits_for(lock), "the second mount waits")
+        env.run("umount", "-i", mount.dir)
+    assert second.wait(60 * env.SLOW) == 0
+    assert (elsewhere / "f").read_bytes() == noise(1000)
+    mount.pool.run("umount.foldfs", elsewhere)
+    mount.start()
+
+
+def waits_for(path):
+    inode = f":{path.stat().st_ino} "
+    with open("/proc/locks") as file:
+        return any("->" in line and inode in line for line in file)
 
 
 def test_umount_is_refused_while_in_use(mount):

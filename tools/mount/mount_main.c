@@ -3,6 +3,7 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "fault.h"
+#include "leaving.h"
 #include "log.h"
 #include "mount_options.h"
 #include "remount.h"
@@ -198,6 +199,8 @@ static int check_paths(struct arguments *a)
 			 a->dir);
 		return STATUS_FAILED;
 	}
+	if (mountinfo_of_pool(a->pool, NULL))
+		leaving_wait(a->pool);
 	if (mountinfo_of_pool(a->pool, &m) && pool_is_locked(a->pool)) {
 		complain("the pool %s is mounted already, at %s", a->pool, m.dir);
 		return STATUS_FAILED;

@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "client.h"
 #include "clock.h"
+#include "leaving.h"
 #include "mountinfo.h"
 #include "say.h"
 #include <errno.h>
@@ -113,6 +114,7 @@ static int unmount_as_user(const struct request *q)
 static int unmount(const struct request *q)
 {
 	const char *dir = q->mount.dir;
+	CLEANUP_CLOSE int leaving = leaving_begin(q->mount.source);
 	if (!q->lazy && !q->force) {
 		CLEANUP_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd >= 0)
