@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "ops.h"
 #include "xattr_row.h"
+#include <linux/limits.h>
 #include <sys/xattr.h>
 
 #define CAPABILITY "security.capability"
@@ -116,7 +117,7 @@ static int put_acl(fuse_req_t req, struct inode_row *row, struct kv_batch *b, co
 	return 0;
 }
 
-static int check_exists(struct fs *fs, struct inode *in, const char *name, int flags)
+static int check_exists(struct fs *fs, const struct inode *in, const char *name, int flags)
 {
 	CLEANUP_BUF struct buf old = { 0 };
 	int r = in->row.flags & INODE_XATTRS ? xattr_get(fs_kv(fs), in->ino, name, &old) : -ENODATA;
@@ -127,11 +128,27 @@ static int check_exists(struct fs *fs, struct inode *in, const char *name, int f
 	return r;
 }
 
+/* The kernel hands out at most XATTR_LIST_MAX bytes of names: one more than fit would make all of
+ * them unreadable. */
+static int check_names_fit(struct fs *fs, const struct inode *in, const char *name)
+{
+	CLEANUP_BUF struct buf names = { 0 };
+	if (!(in->row.flags & INODE_XATTRS))
+		return 0;
+	int r = xattr_list(fs_kv(fs), in->ino, &names);
+	if (r < 0 ||
+	    names.len + strlen(name) + 1 <= XATTR_LIST_MAX - sizeof ACL_ACCESS - sizeof ACL_DEFAULT)
+		return r < 0 ? r : 0;
+	return check_exists(fs, in, name, XATTR_REPLACE) == 0 ? 0 : -ENOSPC;
+}
+
 static int set_locked(fuse_req_t req, struct inode *in, const char *name, const char *value,
 		      size_t size, int flags)
 {
 	struct fs *fs = fs_of(req);
 	int r = flags ? check_exists(fs, in, name, flags) : 0;
+	if (r == 0 && !is_acl(name))
+		r = check_names_fit(fs, in, name);
 	if (r < 0)
 		return r;
 	struct change *c = change_new(fs->pool->extents);

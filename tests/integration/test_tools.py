@@ -57,6 +57,8 @@ def test_du_of_a_tree_counts_within_it_once(mount):
     assert near(tree["stored"], 2 * MIB) and tree["shared"] == 0
     everything, = du(mount, ".")
     assert near(everything["exclusive"], 4 * MIB)
+    of_pool, = mount.json("du", mount.pool.path)
+    assert of_pool["apparent"] == everything["apparent"]
 
 
 def test_du_of_a_clone_and_of_holes(mount):

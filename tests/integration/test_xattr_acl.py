@@ -46,6 +46,22 @@ def fails(code, function, *args, **more):
     assert caught.value.errno == code, f"{caught.value}, not {errno.errorcode[code]}"
 
 
+@pytest.mark.foldfs
+def test_names_that_no_list_could_hold(work):
+    """The kernel lists at most 64 KiB of names; ext4 keeps less. All that could be set can be read."""
+    path = work / "f"
+    path.touch()
+    with pytest.raises(OSError) as caught:
+        for number in range(1000):
+            os.setxattr(path, f"user.{number:0200}", b"x")
+    assert caught.value.errno == errno.ENOSPC
+    names = os.listxattr(path)
+    assert len(names) > 250
+    os.setxattr(path, names[0], b"another")
+    os.removexattr(path, names[1])
+    os.setxattr(path, names[1], b"again")
+
+
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_set_get_list_remove(work, settle, kind):
     path = make(work, kind)

@@ -197,7 +197,7 @@ static int run_scrub(struct call *c)
 /* All paths must lie in the same mount; the daemon is told their inode numbers. */
 static json_t *inodes_of(struct call *c)
 {
-	char pool[PATH_MAX];
+	char pool[PATH_MAX], path[PATH_MAX];
 	struct stat st;
 	json_t *list = json_array();
 	for (int i = 0; i < c->n_paths; i++) {
@@ -214,6 +214,9 @@ static json_t *inodes_of(struct call *c)
 			json_decref(list);
 			return NULL;
 		}
+		/* the pool itself stands for the root of what is in it */
+		if (resolve_path(c->paths[i], path) == 0 && !strcmp(path, pool))
+			st.st_ino = 1;
 		json_array_append_new(list, json_integer((json_int_t)st.st_ino));
 	}
 	return list;
