@@ -35,12 +35,13 @@ static int scrub(struct fs *fs)
 		return 0;
 	if (r < 0)
 		log_warn("scrub did not finish: %s", strerror(-r));
-	else if (s.bad_chunks || s.bad_rows || s.bad_packs || s.rotten)
+	else if (s.bad_chunks || s.bad_rows || s.bad_packs || s.bad_dumps || s.rotten)
 		log_error("scrub read %lu MiB: %lu damaged chunks in %lu frames, %lu of them "
-			  "repaired; %lu damaged rows, %lu damaged pack ends; %lu chunks cannot be "
+			  "repaired; %lu damaged rows, %lu damaged pack ends, %lu damaged dumps; "
+			  "%lu chunks cannot be "
 			  "read now",
 			  s.bytes_done >> 20, s.bad_chunks, s.bad_frames, s.repaired, s.bad_rows,
-			  s.bad_packs, s.rotten);
+			  s.bad_packs, s.bad_dumps, s.rotten);
 	else
 		log_info("scrub read %lu MiB and found no damage", s.bytes_done >> 20);
 	return r;

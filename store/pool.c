@@ -288,6 +288,7 @@ static int open_writing(struct pool *pool, bool ro)
 				       .packs = pool->packs,
 				       .packer = pool->packer,
 				       .rotten = pool->rotten,
+				       .packs_dirfd = pool->packs_fd,
 				       .rate_bytes_per_s = conf->scrub_rate };
 	memcpy(scrub.pool_uuid, pool->super.uuid, sizeof scrub.pool_uuid);
 	if (r == 0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* A pass: all frame rows below the first id not given out when it began (later ones have just been
- * written), then the packs' own ends, then the rows of all tables. The position is a chunk id: gc may move
+ * written), then the packs' own ends, the dumps of the index, and the rows of all tables. The position is a chunk id: gc may move
  * chunks, but not change their order, so what lies before it has been seen wherever it is now.
  *
  * A pack counts as verified, as of the beginning, when the pass is over, and nothing in it is rotten.
@@ -14,15 +14,18 @@
 #include "scrub.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "dump_impl.h"
 #include "inspect.h"
 #include "log.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 
 #define SAVE_MS 5000
 #define PROGRESS_MS 500
 #define NAMED_MAX 1000u /* files that one line each of the log is spent on, at a time */
-#define SAVED_LEN (2 + 13 * 8)
+#define SAVED_NUMBERS 14
+#define SAVED_LEN (2 + SAVED_NUMBERS * 8)
 
 struct ids {
 	uint64_t *v;
@@ -68,16 +71,16 @@ static int save(struct scrub *s)
 		return -ENOMEM;
 	pthread_mutex_lock(&s->lock);
 	const struct scrub_status *st = &s->status;
-	const uint64_t numbers[13] = {
+	const uint64_t numbers[SAVED_NUMBERS] = {
 		s->next,	s->limit,	 (uint64_t)st->began, (uint64_t)st->ended,
 		st->bytes_done, st->bytes_total, st->frames,	      st->chunks,
 		st->bad_frames, st->bad_chunks,	 st->repaired,	      st->bad_rows,
-		st->bad_packs
+		st->bad_packs,	st->bad_dumps
 	};
 	val[0] = 1;
 	val[1] = (uint8_t)st->state;
 	pthread_mutex_unlock(&s->lock);
-	for (size_t i = 0; i < 13; i++, at += 8)
+	for (size_t i = 0; i < SAVED_NUMBERS; i++, at += 8)
 		put_le64(at, numbers[i]);
 	kv_batch_put(batch, KV_META, SCRUB_KEY, strlen(SCRUB_KEY), val, sizeof val);
 	s->saved_ms = clock_mono_ms();
@@ -89,7 +92,7 @@ static int load(struct scrub *s)
 {
 	CLEANUP_BUF struct buf val = { 0 };
 	struct scrub_status *st = &s->status;
-	uint64_t n[13];
+	uint64_t n[SAVED_NUMBERS];
 	int r = kv_get(s->opt.kv, KV_META, SCRUB_KEY, strlen(SCRUB_KEY), &val);
 	if (r == -ENOENT || r == -EUCLEAN)
 		return 0;
@@ -97,7 +100,7 @@ static int load(struct scrub *s)
 		return r;
 	if (val.len != SAVED_LEN || val.data[0] != 1 || val.data[1] > SCRUB_FINISHED)
 		return 0;
-	for (size_t i = 0; i < 13; i++)
+	for (size_t i = 0; i < SAVED_NUMBERS; i++)
 		n[i] = get_le64(val.data + 2 + i * 8);
 	s->next = n[0];
 	s->limit = n[1];
@@ -114,6 +117,7 @@ static int load(struct scrub *s)
 		.repaired = n[10],
 		.bad_rows = n[11],
 		.bad_packs = n[12],
+		.bad_dumps = n[13],
 	};
 	if (st->state == SCRUB_RUNNING)
 		st->state = SCRUB_INTERRUPTED;
@@ -366,6 +370,48 @@ static int check_packs(struct scrub *s)
 	return r;
 }
 
+static int pass_row(void *arg, enum kv_table t, struct slice key, struct slice val)
+{
+	(void)t;
+	(void)key;
+	(void)val;
+	return breathe(arg);
+}
+
+static void drop_pages(int dirfd, uint64_t generation)
+{
+	char name[DUMP_NAME_SIZE];
+	dump_name(generation, name);
+	CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+/* Those whose ends are right: others are no dumps to anybody. */
+static int check_dumps(struct scrub *s)
+{
+	struct dump_place place = { .dirfd = s->opt.packs_dirfd };
+	struct dump_info dumps[DUMPS_KEPT];
+	memcpy(place.pool_uuid, s->opt.pool_uuid, sizeof place.pool_uuid);
+	int n = dump_list(&place, dumps, DUMPS_KEPT);
+	for (int i = 0; i < n; i++) {
+		drop_pages(place.dirfd, dumps[i].generation);
+		int r = dump_read(&place, dumps[i].generation, pass_row, s);
+		if (r != -EUCLEAN && r != -EIO) {
+			if (r < 0 && r != -ENOENT) /* it has been replaced */
+				return r;
+			continue;
+		}
+		log_error("scrub: the dump of the index of generation %" PRIu64
+			  " is damaged; later "
+			  "ones take its place",
+			  dumps[i].generation);
+		SCOPED_LOCK(&s->lock);
+		s->status.bad_dumps++;
+	}
+	return n < 0 && n != -ENOENT ? n : 0;
+}
+
 static int check_table(struct scrub *s, enum kv_table t)
 {
 	struct kv_iter *it = kv_iter_new(s->opt.kv, t, NULL, 0, false);
@@ -476,6 +522,8 @@ static int run_pass(struct scrub *s)
 		r = each_frame(s, s->next, check_row);
 	if (r == 0)
 		r = check_packs(s);
+	if (r == 0)
+		r = check_dumps(s);
 	if (r == 0)
 		r = check_tables(s);
 	if (r == 0)

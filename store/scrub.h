@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* scrub: reads everything that is stored, from the device, and verifies it, online.
  *
- * Each frame's checksums and each chunk's digest; headers and footers of sealed packs; the checksums
- * of all rows of the index, small files' content among them. What is bad is logged with its pack,
+ * Each frame's checksums and each chunk's digest; headers and footers of sealed packs; the dumps of the
+ * index; the checksums of all rows of the index, small files' content among them. What is bad is logged with its pack,
  * frame and files, and noted as rotten (rotten.h). Packs without damage count as verified.
  *
  * A pass goes through the frames in the order of chunk ids. Where it is goes into KV_META every few
@@ -24,6 +24,7 @@ struct scrub_options {
 	struct packer *packer;
 	struct rotten *rotten;
 	uint8_t pool_uuid[16];
+	int packs_dirfd;	   /* the owner's, for the dumps */
 	uint64_t rate_bytes_per_s; /* of reading; 0 = unlimited */
 };
 
@@ -44,6 +45,7 @@ struct scrub_status {
 	uint64_t bad_frames, bad_chunks;
 	uint64_t repaired; /* of these chunks: at once, as only what describes them was damaged */
 	uint64_t bad_rows, bad_packs; /* rows of the index; packs whose header or footer is bad */
+	uint64_t bad_dumps;	      /* of the index */
 	/* now: chunks that cannot be read */
 	uint64_t rotten;
 };

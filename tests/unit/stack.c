@@ -127,6 +127,7 @@ static int open_workers(struct stack *st)
 		.packs = st->packs,
 		.packer = st->packer,
 		.rotten = st->rotten,
+		.packs_dirfd = st->packs_fd,
 		.pool_uuid = "stack test uuid",
 		.rate_bytes_per_s = st->scrub_rate,
 	};

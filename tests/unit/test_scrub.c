@@ -2,7 +2,7 @@
 /* scrub over the real store: every flipped bit of a frame is found, nothing is called bad that is not,
  * and the same bytes written once more heal the files that were there before. */
 #include "stack.h"
-#include "digests.h"
+#include "dump.h"
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -347,6 +347,24 @@ static void a_footer_is_not_the_data(void **state)
 	bed_done(&bed);
 }
 
+static void a_dump_is_read_too(void **state)
+{
+	(void)state;
+	struct bed bed;
+	struct dump_info info;
+	char path[160];
+	bed_make(&bed, &small);
+	struct dump_place place = { .dirfd = bed.st.packs_fd, .pool_uuid = "stack test uuid" };
+	assert_int_equal(dump_write(bed.st.kv, &place, NULL, &info), 0);
+	assert_int_equal(scrub(&bed).bad_dumps, 0);
+	snprintf(path, sizeof path, "%s/packs/dump-%016lx", bed.st.dir, info.generation);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "?", 1, (off_t)info.bytes / 2), 1);
+	close(fd);
+	assert_int_equal(scrub(&bed).bad_dumps, 1);
+	bed_done(&bed);
+}
+
 /* ---- healed in part ---- */
 
 /* Damages a compressed frame in the middle of file 0 and has it noted. */
@@ -528,6 +546,7 @@ int main(void)
 		cmocka_unit_test(a_full_disk_loses_no_note),
 		cmocka_unit_test(a_pass_goes_on_where_it_was),
 		cmocka_unit_test(a_footer_is_not_the_data),
+		cmocka_unit_test(a_dump_is_read_too),
 		cmocka_unit_test(half_a_frame_survives_gc),
 		cmocka_unit_test(a_crash_while_healing_loses_nothing),
 		cmocka_unit_test(nobody_minds_a_scrub),

@@ -184,7 +184,8 @@ static void show_damage(const json_t *result)
 
 bool show_is_damaged(const json_t *scrub)
 {
-	static const char *const bad[] = { "bad_chunks", "bad_rows", "bad_packs", "rotten" };
+	static const char *const bad[] = { "bad_chunks", "bad_rows", "bad_packs", "bad_dumps",
+					   "rotten" };
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		if (show_number(scrub, bad[i]))
 			return true;
@@ -207,10 +208,13 @@ void show_scrub(const json_t *result)
 		return;
 	}
 	printf("%" PRIu64 " damaged chunks in %" PRIu64 " frames found, %" PRIu64
-	       " of them repaired; %" PRIu64 " damaged rows, %" PRIu64 " damaged pack ends\n"
-	       "%" PRIu64 " chunks cannot be read now\n",
+	       " of them repaired\n",
 	       show_number(result, "bad_chunks"), show_number(result, "bad_frames"),
-	       show_number(result, "repaired"), show_number(result, "bad_rows"),
-	       show_number(result, "bad_packs"), show_number(result, "rotten"));
+	       show_number(result, "repaired"));
+	printf("%" PRIu64 " damaged rows, %" PRIu64 " damaged ends of packs, %" PRIu64
+	       " damaged dumps of the index found\n",
+	       show_number(result, "bad_rows"), show_number(result, "bad_packs"),
+	       show_number(result, "bad_dumps"));
+	printf("%" PRIu64 " chunks cannot be read now\n", show_number(result, "rotten"));
 	show_damage(result);
 }
