@@ -11,6 +11,9 @@
  * it. A frame without a row in a pack without a footer may be of a crash, and its bytes never
  * have reached the disk: it is decoded before it gets a row.
  *
+ * Rows that name only some chunks of their frame stay, too: the others were healed elsewhere, and
+ * these wait for that (rotten.h).
+ *
  * Packs: a row is made from the file where it is missing. A sealed pack that is shorter than it was,
  * or has lost its footer, is open again, and gets a new footer at the end (repair_seal), when all rows
  * are right. A file in which nothing can be used is kept under another name. Files that carry each
@@ -44,6 +47,7 @@ struct lying {
 	uint32_t sum; /* of its ids and lengths: what a row must say */
 	uint16_t part;
 	bool has_row, chosen;
+	bool partial; /* rows name parts of it */
 };
 
 struct file {
@@ -274,7 +278,26 @@ static struct lying *find_lying(const struct packs_repair *pr, const struct fram
 	return NULL;
 }
 
-/* The frame of a sound row; NULL: its frame lies nowhere. *ret_elsewhere: not in a file here. */
+/* A row of a frame that is healed in part: notes that the frame is no candidate. */
+static bool is_part(struct packs_repair *pr, const struct frame_row *row)
+{
+	size_t need;
+	struct frame_head head;
+	CLEANUP_BUF struct buf bytes = { 0 };
+	struct file *f = find_file(pr, row->pack);
+	CLEANUP_CLOSE int fd = f && f->there ? open_pack_file(pr, row->pack, O_RDONLY) : -1;
+	void *to = fd >= 0 ? buf_extend(&bytes, row->stored_len) : NULL;
+	if (!to || io_read_exact(fd, to, row->stored_len, (off_t)row->offset) < 0 ||
+	    frame_parse_head(to, row->stored_len, row->pack, row->offset, &head, &need) < 0 ||
+	    row->n >= head.h.chunks || !check_part_of_frame(row, &head))
+		return false;
+	for (size_t i = 0; i < pr->n; i++)
+		if (&pr->files[pr->frames[i].pack] == f && pr->frames[i].offset == row->offset)
+			pr->frames[i].partial = true;
+	return true;
+}
+
+/* The frame of a sound row; NULL: its frame lies nowhere. *ret_elsewhere: but the row stays. */
 static struct lying *frame_of_row(struct packs_repair *pr, struct slice key, struct slice val,
 				  bool *ret_elsewhere)
 {
@@ -284,7 +307,8 @@ static struct lying *frame_of_row(struct packs_repair *pr, struct slice key, str
 	if (!val.at || frame_decode_row(key, val, &row) < 0)
 		return NULL;
 	struct lying *l = find_lying(pr, &row);
-	*ret_elsewhere = !l && pack_get(pr->r->pool->kv, row.pack, &pack) == 0 && pack.tier;
+	*ret_elsewhere = !l && ((pack_get(pr->r->pool->kv, row.pack, &pack) == 0 && pack.tier) ||
+				is_part(pr, &row));
 	frame_row_done(&row);
 	return l;
 }
@@ -329,17 +353,32 @@ static int read_lying(const struct packs_repair *pr, const struct lying *l, bool
 	return out ? frame_decode(ret_head, to, out) : -ENOMEM;
 }
 
-static bool usable(const struct packs_repair *pr, const struct lying *l)
+static bool decodes(const struct packs_repair *pr, const struct lying *l)
 {
 	CLEANUP_BUF struct buf bytes = { 0 };
 	struct frame_head head;
-	return l->has_row || pr->files[l->pack].footer ||
-	       read_lying(pr, l, true, &bytes, &head) == 0;
+	return read_lying(pr, l, true, &bytes, &head) == 0;
+}
+
+static bool usable(const struct packs_repair *pr, const struct lying *l)
+{
+	return l->has_row || pr->files[l->pack].footer || decodes(pr, l);
 }
 
 static bool better(const struct lying *a, const struct lying *b)
 {
 	return a->has_row != b->has_row ? a->has_row : a->pack > b->pack;
+}
+
+/* Of two without rows one may be rotten and the other its healed copy. */
+static bool wins(const struct packs_repair *pr, const struct lying *l, const struct lying *last)
+{
+	if (!l->has_row && !last->has_row) {
+		bool sound = decodes(pr, l);
+		if (sound != decodes(pr, last))
+			return sound;
+	}
+	return better(l, last);
 }
 
 /* In the order of ids, each against the last one chosen. */
@@ -349,7 +388,7 @@ static int choose(struct packs_repair *pr)
 	for (size_t i = 0; i < pr->n; i++) {
 		struct lying *l = &pr->frames[i];
 		bool clash = last && key_order(l->first, l->part, last->last, last->part) <= 0;
-		if ((clash && !better(l, last)) || !usable(pr, l))
+		if (l->partial || (clash && !wins(pr, l, last)) || !usable(pr, l))
 			continue;
 		if (clash)
 			last->chosen = false;

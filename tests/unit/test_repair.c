@@ -684,6 +684,36 @@ static void test_a_frames_head(void **state)
 	assert_int_equal(read_range(b->pool, b->ino[SHORT_INO], CHUNK, CHUNK, got), -EIO);
 }
 
+/* Healing puts single chunks elsewhere; what is left of the frame's row is not to be read, but kept. */
+static void test_a_half_healed_frame(void **state)
+{
+	struct bed *b = *state;
+	struct repair_report report;
+	struct frame_row row;
+	uint32_t at, left;
+	assert_int_equal(chunk_find(b->pool->kv, b->chunk[0], 0, &row, &at, &left), 0);
+	assert_int_equal(row.n, CHUNKS);
+	struct frame_row half = row;
+	struct kv_batch *batch = kv_batch_new();
+	half.n = 3;
+	half.decoded_len = 3 * CHUNK;
+	chunk_put_frame(batch, &half);
+	half.chunks += 3;
+	half.n = CHUNKS - 3;
+	half.decoded_len = (CHUNKS - 3) * CHUNK;
+	chunk_put_frame(batch, &half);
+	assert_int_equal(kv_commit(b->pool->kv, batch, NULL), 0);
+	frame_row_done(&row);
+	DAMAGED(b);
+	assert_int_equal(run_repair(b, false, true, &report), 0);
+	assert_int_equal(report.left, 0);
+	assert_true(report.result.lost > 0);
+	open_bare(b);
+	assert_int_equal(chunk_find(b->pool->kv, b->chunk[4], 0, &row, &at, &left), 0);
+	assert_int_equal(row.n, CHUNKS - 3);
+	frame_row_done(&row);
+}
+
 static void test_missing_staging_files(void **state)
 {
 	struct bed *b = *state;
@@ -879,6 +909,7 @@ int main(void)
 		TEST(test_pack_footer),
 		TEST(test_a_cut_pack),
 		TEST(test_a_frames_head),
+		TEST(test_a_half_healed_frame),
 		TEST(test_missing_staging_files),
 		RANDOM(test_random_damage),
 		RANDOM(test_interrupted),
