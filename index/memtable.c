@@ -262,9 +262,12 @@ void memtable_put(struct memtable *m, enum kv_table t, struct slice key, const v
 	memcpy(m->finger[t], prev, sizeof prev);
 }
 
-/* The last node before the key (with `through`: or at it); the head if there is none. */
+/* The last node before the key (with `through`: or at it); the head if there is none. *ret_next is the
+ * node that was found to be behind the key, or NULL. Whoever asked the node before for its next one
+ * later might get one that was put between them meanwhile, and that lies before the key. */
 static const struct mem_node *find_before(const struct memtable *m, enum kv_table t,
-					  const struct probe *p, bool through)
+					  const struct probe *p, bool through,
+					  const struct mem_node **ret_next)
 {
 	const struct mem_node *n = m->head[t], *stop = NULL;
 	for (unsigned level = MEM_MAX_HEIGHT; level-- > 0;)
@@ -276,6 +279,7 @@ static const struct mem_node *find_before(const struct memtable *m, enum kv_tabl
 			}
 			n = next;
 		}
+	*ret_next = stop;
 	return n;
 }
 
@@ -298,11 +302,13 @@ const struct mem_value *memtable_get(const struct memtable *m, enum kv_table t, 
 const struct mem_node *memtable_seek(const struct memtable *m, enum kv_table t, struct slice key,
 				     bool down, bool past)
 {
-	const struct mem_node *n;
+	const struct mem_node *n, *next;
 	struct probe p = probe_of(key);
+	if (!down && !key.at)
+		return next_of(m->head[t], 0);
+	n = key.at ? find_before(m, t, &p, down ? !past : past, &next) : find_last(m, t);
 	if (!down)
-		return next_of(key.at ? find_before(m, t, &p, past) : m->head[t], 0);
-	n = key.at ? find_before(m, t, &p, !past) : find_last(m, t);
+		return next;
 	return n == m->head[t] ? NULL : n;
 }
 

@@ -196,9 +196,9 @@ int dump_write(struct kv *kv, const struct dump_place *place, const atomic_bool 
 	if (r < 0)
 		return r;
 	dump_name(info.generation, name);
-	w.fd = openat(place->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	w.fd = io_create(place->dirfd, name, O_RDWR | O_EXCL, 0600);
 	if (w.fd < 0)
-		return -errno;
+		return w.fd;
 	r = write_all(&w, place, &info);
 	if (close(w.fd) && r == 0)
 		r = -errno;
