@@ -100,6 +100,8 @@ def test_flips_below_a_mount(ram, request, kind, report):
             refused += 1
             assert log.strip(), f"{where}: refused without a word"
             continue
+        if path.parent.name == "wal" and kind == "killed":
+            continue    # may look like a write that a power cut tore: an earlier state, see flip()
         for name, content in found.items():
             assert content is None or content == whole.get(name), f"{where}: {name} has other bytes"
         unread += any(content is None for content in found.values())

@@ -114,7 +114,8 @@ static int unmount_as_user(const struct request *q)
 static int unmount(const struct request *q)
 {
 	const char *dir = q->mount.dir;
-	CLEANUP_CLOSE int leaving = leaving_begin(q->mount.source);
+	/* held until the kernel has let go, so that a mount waits that comes in between */
+	CLEANUP_CLOSE __attribute__((unused)) int leaving = leaving_begin(q->mount.source);
 	if (!q->lazy && !q->force) {
 		CLEANUP_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd >= 0)
