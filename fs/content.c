@@ -3,6 +3,9 @@
  * and in its map where it has none. The staging file is asked (SEEK_DATA) and not remembered,
  * so there is no table that could be wrong after a crash. For that to be exact, a write into a
  * block of which the map has part first completes the block in the staging file (complete_block).
+ * And no page of a hole may be read: where the backing filesystem has allocated and not yet written
+ * (ahead of a writer, or when power went), it takes such a page for data. So a file laid over a map
+ * gets its length at once, is read without readahead, and loses such space at the next mount.
  *
  * Small files stay in memory until they grow past `small_file`; larger ones spill into a staging
  * file. Both are held (inode.h) until somebody commits them.
@@ -15,8 +18,15 @@
 #include "settle.h"
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/falloc.h>
 
 #define BLOCK 4096u
+
+void content_set_whole(struct inode *inode, bool whole)
+{
+	inode->staging_whole = whole;
+	posix_fadvise(inode->fd, 0, 0, whole ? POSIX_FADV_NORMAL : POSIX_FADV_RANDOM);
+}
 
 int content_ready(struct fs *fs, struct inode *inode)
 {
@@ -46,7 +56,7 @@ int content_ready(struct fs *fs, struct inode *inode)
 			return fd == -ENOENT ? -EIO : fd;
 		}
 		inode->fd = fd;
-		inode->staging_whole = !content_has_map(&inode->row);
+		content_set_whole(inode, !content_has_map(&inode->row));
 	}
 	return 0;
 }
@@ -165,6 +175,21 @@ static int complete_block(struct fs *fs, struct inode *inode, uint64_t at)
 	return r < 0 ? r : io_write(inode->fd, block, len, (off_t)start);
 }
 
+void content_clear_holes(struct inode *inode)
+{
+	struct stat st;
+	if (inode->fd < 0 || inode->staging_whole || fstat(inode->fd, &st))
+		return;
+	uint64_t size = (uint64_t)st.st_size, end = (size + BLOCK - 1) / BLOCK * BLOCK;
+	for (uint64_t from, to, pos = 0; pos < size; pos = to) {
+		next_staged(inode, pos, end, &from, &to);
+		/* where this is refused, it is as it was */
+		if (from > pos)
+			(void)fallocate(inode->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)pos, (off_t)(from - pos));
+	}
+}
+
 int content_map_changed(struct fs *fs, struct inode *inode, struct change *c)
 {
 	if (inode->fd < 0 || inode->staging_whole || content_has_map(&inode->row) ||
@@ -176,7 +201,7 @@ int content_map_changed(struct fs *fs, struct inode *inode, struct change *c)
 	if (!b)
 		return -ENOMEM;
 	kv_batch_barrier(change_batch(c), b);
-	inode->staging_whole = true;
+	content_set_whole(inode, true);
 	return 0;
 }
 
@@ -204,15 +229,15 @@ int content_cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t le
 	return r;
 }
 
-/* A new staging file for the inode, empty, but as long as the file if it is to be all of it. */
+/* A new staging file for the inode, empty, but as long as the file: where it is all of the content
+ * its length counts, and elsewhere nothing is then allocated ahead of a write within the file. */
 static int begin_staging(struct fs *fs, struct inode *inode)
 {
 	uint64_t gen;
 	int fd, r = staging_create(fs->pool->staging, inode->ino, &gen, &fd);
 	if (r < 0)
 		return r;
-	bool whole = !content_has_map(&inode->row);
-	if (whole && inode->row.size <= FAR_OFFSET && ftruncate(fd, (off_t)inode->row.size)) {
+	if (inode->row.size <= FAR_OFFSET && ftruncate(fd, (off_t)inode->row.size)) {
 		r = -errno;
 		staging_drop(fs->pool->staging, inode->ino, gen);
 		close(fd);
@@ -221,7 +246,7 @@ static int begin_staging(struct fs *fs, struct inode *inode)
 	inode->fd = fd;
 	inode->staged_blocks = 0;
 	inode->row.staging_gen = gen;
-	inode->staging_whole = whole;
+	content_set_whole(inode, !content_has_map(&inode->row));
 	return 0;
 }
 

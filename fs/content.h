@@ -10,6 +10,10 @@
 
 /* Brings inline content into memory, opens the staging file: -EIO when it is missing. */
 int content_ready(struct fs *fs, struct inode *inode);
+/* Notes whether the staging file, which is open, is all of the content, or lies over a map. */
+void content_set_whole(struct inode *inode, bool whole);
+/* Gives back what is allocated and unwritten in a staging file over a map: a crash may leave that. */
+void content_clear_holes(struct inode *inode);
 /* Frees memory and descriptor that nobody needs any more (no opens, nothing held). */
 void content_rest(struct fs *fs, struct inode *inode);
 

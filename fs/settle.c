@@ -323,7 +323,7 @@ static int punch_staged(struct settle *s)
 	if (r == 0 && (s->cancelled || in->gone || in->fd < 0))
 		r = -ECANCELED;
 	if (r == 0) {
-		in->staging_whole = false;
+		content_set_whole(in, false);
 		if (fallocate(in->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			      (off_t)s->source.at, (off_t)s->source.len))
 			r = -errno;
@@ -715,6 +715,8 @@ static void take_over_staged(struct fs *fs, struct inode *in)
 		in->row.size = (uint64_t)st.st_size;
 		inode_mark_dirty(fs, in);
 	}
+	if (!fs->read_only && !in->native_written)
+		content_clear_holes(in);
 	content_rest(fs, in);
 }
 

@@ -502,3 +502,59 @@ def test_a_staging_file_that_is_left_alone_is_as_long_as_the_file(native, how, t
             assert file.read() == shadow.data
         native.destage()
         native.remount()
+
+
+SECOND = 49 * 4096
+
+
+def lay_over_map(mount):
+    """A destaged file with two blocks written anew, and between them, in its staging file, space that
+    the backing filesystem has allocated and nobody wrote: what a power cut leaves. Path, bytes."""
+    file, data = mount.dir / "f", bytearray(noise(SIZE))
+    file.write_bytes(data)
+    mount.destage()
+    fd = os.open(file, os.O_RDWR)
+    for at in (0, SECOND):
+        data[at:at + 4096] = noise(4096, at + 1)
+        os.pwrite(fd, data[at:at + 4096], at)
+    os.fsync(fd)
+    os.close(fd)
+    with open(only_staging_file(mount), "r+b") as staging:
+        fallocate(staging.fileno(), FALLOC_KEEP_SIZE, 4096, SECOND - 4096)
+        os.fsync(staging.fileno())
+        os.posix_fadvise(staging.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if os.lseek(staging.fileno(), 4096, os.SEEK_DATA) != SECOND:
+            pytest.skip("to the backing filesystem, allocated space is data")
+    return file, bytes(data)
+
+
+def only_staging_file(mount):
+    path, = (mount.pool.path / "staging").iterdir()
+    return path
+
+
+def read_uncached(path):
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return file.read()
+
+
+def test_unwritten_space_in_a_staging_file_hides_nothing(new_mount):
+    """Readahead must not turn it into data."""
+    mount = new_mount(mode="mediated", destage_delay=600)
+    file, data = lay_over_map(mount)
+    assert read_uncached(file) == data
+    mount.destage()
+    assert read_uncached(file) == data
+
+
+def test_a_mount_gives_unwritten_space_back(new_mount):
+    """After it, others may read the staging file as they like, as backup programs do."""
+    mount = new_mount(mode="mediated", destage_delay=600)
+    file, data = lay_over_map(mount)
+    mount.kill()
+    mount.start()
+    only_staging_file(mount).read_bytes()
+    assert file.read_bytes() == data
+    mount.destage()
+    assert read_uncached(file) == data
