@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "workers.h"
 #include "cond.h"
+#include "guard.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -108,7 +109,7 @@ static bool spawn_locked(struct workers *w)
 	self->owner = w;
 	join_left(w->left); /* they need no lock any more */
 	w->left = NULL;
-	sigfillset(&all);
+	guard_signals(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	bool ok = pthread_create(&self->thread, NULL, worker_main, self) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -117,9 +117,14 @@ static const struct fuse_lowlevel_ops operations = {
 static void metadata_failed(void *arg, int err, const char *what)
 {
 	struct fs *fs = arg;
-	log_error("%s failed: %s. The mount is read-only from now on; nothing that was synced is "
-		  "lost: unmount, mend the storage, mount again",
-		  what, strerror(-err));
+	if (err == -EUCLEAN)
+		log_error("%s failed: the index is damaged. The mount is read-only from now on: "
+			  "unmount, and run fsck.foldfs, which restores the index",
+			  what);
+	else
+		log_error("%s failed: %s. The mount is read-only from now on; nothing that was "
+			  "synced is lost: unmount, mend the storage, mount again",
+			  what, strerror(-err));
 	fs->pool->failed = err;
 }
 

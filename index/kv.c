@@ -18,19 +18,23 @@
  * Lock order: kv.base_lock, kv.lock, wal.lock.
  */
 #include "kv_internal.h"
+#include "base_verify.h"
 #include "cleanup.h"
 #include "cond.h"
 #include "kv_batch.h"
 #include "log.h"
 #include "wal_replay.h"
+#include "guard.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #define MEMTABLE_DEFAULT ((size_t)64 << 20)
 #define CHECKPOINT_INTERVAL_DEFAULT 60
 #define KEPT_MUCH ((size_t)1 << 20)
+#define VERIFY_MAX ((off_t)64 << 20)
 
 void kv_fail(struct kv *kv, int err, const char *what)
 {
@@ -143,6 +147,38 @@ static int get_in_memory(const struct layers *l, enum kv_table t, struct slice k
 	return val->failed ? -ENOMEM : 1;
 }
 
+void kv_index_rotten(struct kv *kv)
+{
+	lmdb_base_set_rotten(kv->base);
+	kv_fail(kv, -EUCLEAN, "reading the index");
+}
+
+struct base_get {
+	struct kv *kv;
+	struct reader *reader;
+	enum kv_table table;
+	struct slice key;
+	struct buf *val;
+	int row_err;
+};
+
+/* Within the guard. */
+static int get_in_base(void *arg)
+{
+	struct base_get *g = arg;
+	struct slice raw;
+	int r = lmdb_read_begin(g->kv->base, &g->reader->txn);
+	if (r < 0)
+		return r;
+	r = lmdb_base_find(g->kv->base, g->reader->txn, g->table, g->key, &raw);
+	if (r < 0)
+		return r;
+	g->row_err = lmdb_check_value(g->table, g->key, &raw);
+	if (g->row_err == 0)
+		buf_put(g->val, raw.at, raw.len);
+	return g->val->failed ? -ENOMEM : 0;
+}
+
 int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct buf *val)
 {
 	struct reader *reader;
@@ -155,11 +191,12 @@ int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct 
 		return r;
 	r = get_in_memory(l, t, k, val);
 	if (r == 0) {
-		r = lmdb_read_begin(kv->base, &reader->txn);
-		if (r == 0) {
-			r = lmdb_base_get(kv->base, reader->txn, t, k, val);
-			lmdb_read_park(reader->txn);
-		}
+		struct base_get g = { kv, reader, t, k, val, 0 };
+		r = guard_call(get_in_base, &g);
+		lmdb_read_park(reader->txn);
+		if (r == -EUCLEAN)
+			kv_index_rotten(kv);
+		r = r ? r : g.row_err;
 	}
 	kv_leave(reader);
 	return r < 0 ? r : 0;
@@ -220,6 +257,22 @@ uint64_t kv_durable_lsn(struct kv *kv)
 	return kv->wal ? wal_durable_lsn(kv->wal) : atomic_load(&kv->last_lsn);
 }
 
+struct base_stats {
+	struct kv *kv;
+	struct reader *reader;
+	struct kv_stats *stats;
+};
+
+/* Within the guard. */
+static int stats_of_base(void *arg)
+{
+	struct base_stats *bs = arg;
+	int r = lmdb_read_begin(bs->kv->base, &bs->reader->txn);
+	if (r == 0)
+		lmdb_base_stats(bs->kv->base, bs->reader->txn, bs->stats);
+	return r;
+}
+
 void kv_get_stats(struct kv *kv, struct kv_stats *ret_stats)
 {
 	struct kv_stats s = { .wal_backend = "standard" };
@@ -237,10 +290,10 @@ void kv_get_stats(struct kv *kv, struct kv_stats *ret_stats)
 	if (kv->wal)
 		wal_stats(kv->wal, &s);
 	if (kv_enter(kv, &reader, &l) == 0) {
-		if (lmdb_read_begin(kv->base, &reader->txn) == 0) {
-			lmdb_base_stats(kv->base, reader->txn, &s);
-			lmdb_read_park(reader->txn);
-		}
+		struct base_stats bs = { kv, reader, &s };
+		if (guard_call(stats_of_base, &bs) == -EUCLEAN)
+			kv_index_rotten(kv);
+		lmdb_read_park(reader->txn);
 		kv_leave(reader);
 	}
 	*ret_stats = s;
@@ -382,7 +435,7 @@ static int recover(struct kv *kv, struct kv_recovery *rec)
 static int start_keeper(struct kv *kv)
 {
 	sigset_t all, old;
-	sigfillset(&all);
+	guard_signals(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int r = pthread_create(&kv->keeper, NULL, kv_keeper_main, kv);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -445,17 +498,35 @@ static void kv_free(struct kv *kv)
 	free(kv);
 }
 
+/* Before anything is written: a rotten list of free pages would make LMDB overwrite what is in use. A
+ * row with a wrong checksum harms nobody but those who ask for it, and is not looked for. An index so large that this would be felt is not looked at. */
+static int verify_base(const struct kv_options *opt)
+{
+	char why[160];
+	struct stat st;
+	if (fstatat(opt->index_dirfd, "data.mdb", &st, 0) || st.st_size > VERIFY_MAX)
+		return 0;
+	int r = base_verify_pages(opt->index_dirfd, why, sizeof why);
+	if (r == -EUCLEAN)
+		log_error("the index is damaged: %s", why);
+	return r;
+}
+
 int kv_open(const struct kv_options *opt, struct kv **ret_kv, struct kv_recovery *ret_recovery)
 {
 	struct kv_recovery rec = { 0 };
 	struct kv *kv = kv_new(opt);
 	if (!kv)
 		return -ENOMEM;
-	int r = lmdb_base_open(opt->index_path, opt->read_only, &kv->base);
+	int verdict = verify_base(opt);
+	int r = opt->read_only && verdict == -EUCLEAN ? 0 : verdict;
+	if (r == 0)
+		r = lmdb_base_open(opt->index_path, opt->read_only, &kv->base);
 	if (r == 0)
 		r = load_state(kv);
 	if (r == 0)
 		r = recover(kv, &rec);
+	rec.index_damaged = verdict == -EUCLEAN;
 	if (ret_recovery)
 		*ret_recovery = rec;
 	if (r == 0 && !opt->read_only)

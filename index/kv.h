@@ -72,7 +72,8 @@ struct kv_options {
 struct kv_recovery {
 	uint64_t checkpoint_lsn, last_lsn;
 	uint64_t frames_replayed, bytes_replayed;
-	bool torn_tail; /* the log ended in an unfinished frame: normal after power loss */
+	bool torn_tail;	    /* the log ended in an unfinished frame: normal after power loss */
+	bool index_damaged; /* read-only opens: LMDB's structure is, so rows may seem not to be there */
 	bool damaged; /* read-only opens: frames after last_lsn are damaged; what precedes is shown */
 };
 

@@ -41,6 +41,8 @@ struct kv {
 };
 
 void kv_fail(struct kv *kv, int err, const char *what);
+/* LMDB's structure cannot be as it is: no more writing. */
+void kv_index_rotten(struct kv *kv);
 
 /* Pins layers and an LMDB snapshot that is at least as new. */
 int kv_enter(struct kv *kv, struct reader **ret_reader, struct layers **ret_layers);

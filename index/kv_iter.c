@@ -8,6 +8,7 @@
  * rows (most scans are short: one directory, one file's extents) to REFILL_ROWS.
  */
 #include "kv_internal.h"
+#include "guard.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -89,6 +90,13 @@ static void source_at_node(struct source *s, const struct mem_node *n)
 		s->key = mem_node_key(n);
 }
 
+/* LMDB's pages may be rotten: keys that do not go on in our direction could make a scan endless. */
+static bool in_order(const struct kv_iter *it, struct slice from, struct slice to, bool strictly)
+{
+	int c = slice_compare(to, from);
+	return to.len <= KV_KEY_MAX && (it->down ? c <= 0 : c >= 0) && (c || !strictly);
+}
+
 static int source_seek(const struct kv_iter *it, struct source *s)
 {
 	if (s->m) {
@@ -99,6 +107,10 @@ static int source_seek(const struct kv_iter *it, struct source *s)
 		return 0;
 	int r = lmdb_cursor_seek(s->cursor, position(it), it->down, it->past, &s->key, &s->raw);
 	s->valid = r > 0;
+	if (r > 0 && it->bounded && !in_order(it, position(it), s->key, it->past))
+		return -EUCLEAN;
+	if (r > 0 && !lmdb_in_place(it->kv->base, s->raw))
+		return -EUCLEAN;
 	return r < 0 ? r : 0;
 }
 
@@ -108,8 +120,11 @@ static int source_step(const struct kv_iter *it, struct source *s)
 		source_at_node(s, memtable_step(s->m, it->table, s->node, it->down));
 		return 0;
 	}
+	struct slice before = s->key;
 	int r = lmdb_cursor_step(s->cursor, it->down, &s->key, &s->raw);
 	s->valid = r > 0;
+	if (r > 0 && (!in_order(it, before, s->key, true) || !lmdb_in_place(it->kv->base, s->raw)))
+		return -EUCLEAN;
 	return r < 0 ? r : 0;
 }
 
@@ -129,10 +144,11 @@ static struct source *first_source(struct source *s, bool down)
 
 static void add_row(struct kv_iter *it, struct slice key, struct slice val, int err)
 {
-	struct row *row = &it->rows[it->n++];
+	struct row *row = &it->rows[it->n];
 	*row = (struct row){ it->bytes.len, key.len, err ? 0 : val.len, err };
 	buf_put(&it->bytes, key.at, key.len);
 	buf_put(&it->bytes, val.at, row->val_len);
+	it->n++; /* now: copying may have faulted */
 }
 
 static void take_row(struct kv_iter *it, const struct source *s)
@@ -201,6 +217,23 @@ static int grow_rows(struct kv_iter *it)
 	return 0;
 }
 
+struct scan {
+	struct kv_iter *it;
+	struct reader *reader;
+	struct source sources[SOURCES];
+};
+
+/* Within the guard. */
+static int scan_sources(void *arg)
+{
+	struct scan *sc = arg;
+	struct lmdb_base *base = sc->it->kv->base;
+	int r = lmdb_read_begin(base, &sc->reader->txn);
+	if (r == 0)
+		r = lmdb_cursor_open(base, sc->reader->txn, sc->it->table, &sc->sources[2].cursor);
+	return r < 0 ? r : merge(sc->it, sc->sources);
+}
+
 static int refill(struct kv_iter *it)
 {
 	struct kv *kv = it->kv;
@@ -213,17 +246,13 @@ static int refill(struct kv_iter *it)
 		r = kv_enter(kv, &reader, &l);
 	if (r < 0)
 		return r;
-	struct source sources[SOURCES] = { { .m = l->active }, { .m = l->frozen } };
-	r = lmdb_read_begin(kv->base, &reader->txn);
-	if (r == 0) {
-		r = lmdb_cursor_open(kv->base, reader->txn, it->table, &sources[2].cursor);
-		if (r == 0) {
-			r = merge(it, sources);
-			if (sources[2].cursor)
-				mdb_cursor_close(sources[2].cursor);
-		}
-		lmdb_read_park(reader->txn);
-	}
+	struct scan sc = { it, reader, { { .m = l->active }, { .m = l->frozen } } };
+	r = guard_call(scan_sources, &sc);
+	if (sc.sources[2].cursor)
+		mdb_cursor_close(sc.sources[2].cursor);
+	lmdb_read_park(reader->txn);
+	if (r == -EUCLEAN)
+		kv_index_rotten(kv);
 	kv_leave(reader);
 	return r;
 }

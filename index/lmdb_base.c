@@ -9,6 +9,11 @@
  * Writing: a key past the table's last goes in with MDB_APPEND, which fills pages completely where
  * LMDB would split them in halves. LMDB itself checks that claim.
  *
+ * A miss. Binary search in a page with a wrong key, or a wrong turn in the pages above, ends between keys
+ * that do not belong together: one of the two neighbours has a wrong checksum, or is on the wrong
+ * side of the key. So a miss looks at both. Digests are looked for often and missed mostly, and a false
+ * miss costs a duplicate only: they are not looked at twice.
+ *
  * LMDB reports a write that a full disk cut short as EIO. Whether the disk is full is therefore
  * asked of the filesystem, see space_error().
  */
@@ -16,15 +21,19 @@
 #include "cleanup.h"
 #include "digest.h"
 #include "fault.h"
+#include "guard.h"
 #include "io.h"
 #include "kv_format.h"
 #include "memtable.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #define MAP_START ((size_t)16 << 30)
+#define META_MAGIC 0xBEEFC0DEu
+#define META_MAGIC_AT 16u
 #define MAP_HEADROOM ((size_t)4 << 30)
 #define MAX_READERS 2048
 #define SPACE_PROBE ((off_t)1 << 20)
@@ -32,6 +41,9 @@
 struct lmdb_base {
 	MDB_env *env;
 	bool read_only;
+	atomic_bool rotten;
+	uintptr_t map; /* where the file's first byte is; 0: not known */
+	size_t page_size;
 	MDB_dbi engine, table[KV_TABLES];
 	bool missing[KV_TABLES]; /* read-only, and the pool is older than the table */
 };
@@ -47,6 +59,10 @@ struct lmdb_write {
 	struct lmdb_base *base;
 	MDB_txn *txn;
 	struct write_table table[KV_TABLES];
+	struct { /* what the running step is about */
+		enum kv_table table;
+		struct slice key, val;
+	} row;
 };
 
 static const char *const table_names[KV_TABLES] = { "meta",   "inode",	 "dirent", "xattr",
@@ -69,6 +85,8 @@ static int from_mdb(int rc)
 	case MDB_TXN_FULL:
 		return -ENOSPC;
 	case MDB_CORRUPTED:
+	case MDB_BAD_TXN: /* it met something corrupted before */
+	case MDB_BAD_VALSIZE:
 	case MDB_PAGE_NOTFOUND:
 	case MDB_PAGE_FULL:
 	case MDB_CURSOR_FULL:
@@ -95,6 +113,14 @@ static uint32_t value_checksum(enum kv_table t, struct slice key, struct slice v
 {
 	uint64_t h = checksum64_seeded(key.at, key.len, (uint64_t)t);
 	return (uint32_t)checksum64_seeded(val.at, val.len, h);
+}
+
+/* LMDB's own assertions, all of them on what it reads. */
+static void assertion_failed(MDB_env *env, const char *text)
+{
+	(void)env;
+	(void)text;
+	guard_give_up();
 }
 
 static int open_tables(struct lmdb_base *b)
@@ -137,6 +163,7 @@ static int env_open(struct lmdb_base *b, const char *path)
 	int rc = mdb_env_create(&b->env);
 	if (rc)
 		return from_mdb(rc);
+	mdb_env_set_assert(b->env, assertion_failed);
 	mdb_env_set_maxdbs(b->env, KV_TABLES + 4);
 	mdb_env_set_maxreaders(b->env, MAX_READERS);
 	mdb_env_set_mapsize(b->env, MAP_START);
@@ -154,17 +181,66 @@ static int sync_directory(const char *path)
 	return fd < 0 ? -errno : io_fsync_dir(fd);
 }
 
+bool lmdb_in_place(const struct lmdb_base *b, struct slice raw)
+{
+	uintptr_t at = (uintptr_t)raw.at;
+	if (!b->map)
+		return true;
+	uint64_t page = (at - b->map) / b->page_size;
+	return get_le64((const void *)(b->map + page * b->page_size)) == page;
+}
+
+/* LMDB does not tell where its map is; a value lies in it. Guarded; readers are out. */
+static void find_map(struct lmdb_base *b)
+{
+	MDB_txn *txn;
+	MDB_val key = { .mv_size = 5, .mv_data = (void *)(uintptr_t) "state" }, val;
+	MDB_stat st;
+	b->map = 0;
+	if (mdb_env_stat(b->env, &st) || mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn))
+		return;
+	if (mdb_get(txn, b->engine, &key, &val) == 0) {
+		uintptr_t at = (uintptr_t)val.mv_data / st.ms_psize * st.ms_psize;
+		uintptr_t map = at - get_le64((const void *)at) * st.ms_psize;
+		b->page_size = st.ms_psize;
+		if (get_le32((const void *)(map + META_MAGIC_AT)) == META_MAGIC)
+			b->map = map;
+	}
+	mdb_txn_abort(txn);
+}
+
+static int find_map_guarded(void *arg)
+{
+	find_map(arg);
+	return 0;
+}
+
+struct opening {
+	struct lmdb_base *b;
+	const char *path;
+};
+
+static int open_guarded(void *arg)
+{
+	struct opening *o = arg;
+	int r = env_open(o->b, o->path);
+	if (r == 0)
+		r = check_length(o->b->env);
+	return r < 0 ? r : open_tables(o->b);
+}
+
 int lmdb_base_open(const char *path, bool read_only, struct lmdb_base **ret_base)
 {
 	struct lmdb_base *b = calloc(1, sizeof *b);
+	struct opening o = { b, path };
 	if (!b)
 		return -ENOMEM;
 	b->read_only = read_only;
-	int r = env_open(b, path);
+	int r = guard_call(open_guarded, &o);
+	if (r == -EUCLEAN)
+		lmdb_base_set_rotten(b);
 	if (r == 0)
-		r = check_length(b->env);
-	if (r == 0)
-		r = open_tables(b);
+		guard_call(find_map_guarded, b);
 	if (r == 0 && !read_only)
 		r = sync_directory(path);
 	if (r < 0) {
@@ -177,27 +253,47 @@ int lmdb_base_open(const char *path, bool read_only, struct lmdb_base **ret_base
 
 void lmdb_base_close(struct lmdb_base *b)
 {
-	if (b && b->env)
+	if (b && b->env && !atomic_load(&b->rotten))
 		mdb_env_close(b->env);
 	free(b);
 }
 
-int lmdb_base_get_state(struct lmdb_base *b, struct base_state *ret_state)
+void lmdb_base_set_rotten(struct lmdb_base *b)
 {
+	atomic_store(&b->rotten, true);
+}
+
+struct state_read {
+	struct lmdb_base *b;
+	struct base_state_disk d;
+};
+
+static int read_state(void *arg)
+{
+	struct state_read *s = arg;
 	MDB_txn *txn;
 	MDB_val key = { .mv_size = 5, .mv_data = (void *)(uintptr_t) "state" }, val;
-	struct base_state_disk d;
-	int r = from_mdb(mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn));
+	int r = from_mdb(mdb_txn_begin(s->b->env, NULL, MDB_RDONLY, &txn));
 	if (r < 0)
 		return r;
-	r = from_mdb(mdb_get(txn, b->engine, &key, &val));
-	if (r == 0 && val.mv_size != sizeof d)
+	r = from_mdb(mdb_get(txn, s->b->engine, &key, &val));
+	if (r == 0 && val.mv_size != sizeof s->d)
 		r = -EUCLEAN;
 	if (r == 0)
-		memcpy(&d, val.mv_data, sizeof d);
+		memcpy(&s->d, val.mv_data, sizeof s->d);
 	mdb_txn_abort(txn);
+	return r;
+}
+
+int lmdb_base_get_state(struct lmdb_base *b, struct base_state *ret_state)
+{
+	struct state_read s = { .b = b };
+	int r = guard_call(read_state, &s);
+	if (r == -EUCLEAN)
+		lmdb_base_set_rotten(b);
 	if (r < 0)
 		return r;
+	struct base_state_disk d = s.d;
 	if (get_le64(&d.checksum) != checksum64(&d, offsetof(struct base_state_disk, checksum)) ||
 	    get_le32(&d.version) != BASE_STATE_VERSION)
 		return -EUCLEAN;
@@ -221,30 +317,16 @@ int lmdb_read_begin(struct lmdb_base *b, MDB_txn **txn)
 
 void lmdb_read_park(MDB_txn *txn)
 {
-	mdb_txn_reset(txn);
+	if (txn)
+		mdb_txn_reset(txn);
 }
 
 int lmdb_check_value(enum kv_table t, struct slice key, struct slice *raw)
 {
-	if (raw->len < BASE_CHECKSUM_BYTES)
+	if (raw->len < BASE_CHECKSUM_BYTES || raw->len > KV_VALUE_MAX + BASE_CHECKSUM_BYTES)
 		return -EUCLEAN;
 	raw->len -= BASE_CHECKSUM_BYTES;
 	return get_le32(raw->at + raw->len) == value_checksum(t, key, *raw) ? 0 : -EUCLEAN;
-}
-
-int lmdb_base_get(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key,
-		  struct buf *val)
-{
-	MDB_val k = val_of(key), v;
-	int rc = b->missing[t] ? MDB_NOTFOUND : mdb_get(txn, b->table[t], &k, &v);
-	if (rc)
-		return from_mdb(rc);
-	struct slice raw = slice_from(v);
-	int r = lmdb_check_value(t, key, &raw);
-	if (r < 0)
-		return r;
-	buf_put(val, raw.at, raw.len);
-	return val->failed ? -ENOMEM : 0;
 }
 
 int lmdb_cursor_open(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, MDB_cursor **ret_cursor)
@@ -292,16 +374,72 @@ int lmdb_cursor_seek(MDB_cursor *c, struct slice key, bool down, bool past, stru
 	return 1;
 }
 
+/* One neighbour of a key that is not there: on its side, and as it was written. */
+static int neighbour_check(const struct lmdb_base *b, enum kv_table t, struct slice key, bool below,
+			   struct slice at, struct slice raw)
+{
+	int c = at.len > KV_KEY_MAX ? 0 : slice_compare(at, key);
+	if ((below ? c >= 0 : c <= 0) || !lmdb_in_place(b, raw))
+		return -EUCLEAN;
+	return lmdb_check_value(t, at, &raw);
+}
+
+static int miss_check(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key)
+{
+	MDB_cursor *c;
+	struct slice at, raw;
+	int r = from_mdb(mdb_cursor_open(txn, b->table[t], &c));
+	if (r < 0)
+		return r;
+	MDB_val k = val_of(key);
+	int above = cursor_get(c, MDB_SET_RANGE, &k, &at, &raw);
+	r = above > 0 ? neighbour_check(b, t, key, false, at, raw) : above;
+	if (r == 0) {
+		int below = cursor_get(c, above ? MDB_PREV : MDB_LAST, &k, &at, &raw);
+		r = below > 0 ? neighbour_check(b, t, key, true, at, raw) : below;
+	}
+	mdb_cursor_close(c);
+	return r < 0 ? r : -ENOENT;
+}
+
+int lmdb_base_find(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key,
+		   struct slice *ret_raw)
+{
+	MDB_val k = val_of(key), v;
+	int rc = b->missing[t] ? MDB_NOTFOUND : mdb_get(txn, b->table[t], &k, &v);
+	if (rc == MDB_NOTFOUND && t != KV_DIGEST && !b->missing[t])
+		return miss_check(b, txn, t, key);
+	if (rc)
+		return from_mdb(rc);
+	*ret_raw = slice_from(v);
+	return lmdb_in_place(b, *ret_raw) ? 0 : -EUCLEAN;
+}
+
+/* Runs one step of a write within the guard. */
+static int run(struct lmdb_write *w, int (*step)(void *w))
+{
+	int r = guard_call(step, w);
+	if (r == -EUCLEAN)
+		lmdb_base_set_rotten(w->base);
+	return r;
+}
+
+static int begin_txn(void *arg)
+{
+	struct lmdb_write *w = arg;
+	return from_mdb(mdb_txn_begin(w->base->env, NULL, 0, &w->txn));
+}
+
 int lmdb_write_begin(struct lmdb_base *b, struct lmdb_write **ret_write)
 {
 	struct lmdb_write *w = calloc(1, sizeof *w);
 	if (!w)
 		return -ENOMEM;
 	w->base = b;
-	int rc = mdb_txn_begin(b->env, NULL, 0, &w->txn);
-	if (rc) {
+	int r = atomic_load(&b->rotten) ? -EUCLEAN : run(w, begin_txn);
+	if (r < 0) {
 		free(w);
-		return from_mdb(rc);
+		return r;
 	}
 	*ret_write = w;
 	return 0;
@@ -330,8 +468,11 @@ static int table_for_writing(struct lmdb_write *w, enum kv_table t, struct write
 	return rc == MDB_NOTFOUND ? 0 : from_mdb(rc);
 }
 
-int lmdb_write_put(struct lmdb_write *w, enum kv_table t, struct slice key, struct slice val)
+static int put_row(void *arg)
 {
+	struct lmdb_write *w = arg;
+	enum kv_table t = w->row.table;
+	struct slice key = w->row.key, val = w->row.val;
 	struct write_table *wt;
 	int r = table_for_writing(w, t, &wt);
 	if (r < 0)
@@ -349,11 +490,35 @@ int lmdb_write_put(struct lmdb_write *w, enum kv_table t, struct slice key, stru
 	return 0;
 }
 
+int lmdb_write_put(struct lmdb_write *w, enum kv_table t, struct slice key, struct slice val)
+{
+	w->row.table = t;
+	w->row.key = key;
+	w->row.val = val;
+	return run(w, put_row);
+}
+
+static int delete_row(void *arg)
+{
+	struct lmdb_write *w = arg;
+	MDB_val k = val_of(w->row.key);
+	int rc = mdb_del(w->txn, w->base->table[w->row.table], &k, NULL);
+	return rc == MDB_NOTFOUND ? 0 : from_mdb(rc);
+}
+
 int lmdb_write_delete(struct lmdb_write *w, enum kv_table t, struct slice key)
 {
-	MDB_val k = val_of(key);
-	int rc = mdb_del(w->txn, w->base->table[t], &k, NULL);
-	return rc == MDB_NOTFOUND ? 0 : from_mdb(rc);
+	w->row.table = t;
+	w->row.key = key;
+	return run(w, delete_row);
+}
+
+static int put_state(void *arg)
+{
+	struct lmdb_write *w = arg;
+	MDB_val k = { .mv_size = 5, .mv_data = (void *)(uintptr_t) "state" };
+	MDB_val v = val_of(w->row.val);
+	return from_mdb(mdb_put(w->txn, w->base->engine, &k, &v, 0));
 }
 
 int lmdb_write_state(struct lmdb_write *w, const struct base_state *state)
@@ -365,9 +530,8 @@ int lmdb_write_state(struct lmdb_write *w, const struct base_state *state)
 	memcpy(d.pool_uuid, state->pool_uuid, sizeof d.pool_uuid);
 	memcpy(d.wal_id, state->wal_id, sizeof d.wal_id);
 	put_le64(&d.checksum, checksum64(&d, offsetof(struct base_state_disk, checksum)));
-	MDB_val k = { .mv_size = 5, .mv_data = (void *)(uintptr_t) "state" };
-	MDB_val v = { .mv_size = sizeof d, .mv_data = &d };
-	return from_mdb(mdb_put(w->txn, w->base->engine, &k, &v, 0));
+	w->row.val = slice_of(&d, sizeof d);
+	return run(w, put_state);
 }
 
 /* A short write is EIO to LMDB. If the filesystem has no megabyte left it was lack of space. */
@@ -384,22 +548,28 @@ static int space_error(struct lmdb_base *b, int err)
 	return err;
 }
 
+static int commit_txn(void *arg)
+{
+	struct lmdb_write *w = arg;
+	return from_mdb(mdb_txn_commit(w->txn)); /* frees the cursors of a write transaction */
+}
+
 int lmdb_write_commit(struct lmdb_write *w)
 {
 	struct lmdb_base *b = w->base;
-	int r = fault_hit("checkpoint");
+	int r = atomic_load(&b->rotten) ? -EUCLEAN : fault_hit("checkpoint");
 	if (r < 0) {
 		lmdb_write_abort(w);
 		return r;
 	}
-	r = from_mdb(mdb_txn_commit(w->txn)); /* frees the cursors of a write transaction */
+	r = run(w, commit_txn);
 	free(w);
 	return space_error(b, r);
 }
 
 void lmdb_write_abort(struct lmdb_write *w)
 {
-	if (w)
+	if (w && !atomic_load(&w->base->rotten))
 		mdb_txn_abort(w->txn);
 	free(w);
 }
@@ -419,7 +589,11 @@ int lmdb_base_grow(struct lmdb_base *b)
 {
 	MDB_envinfo info;
 	int rc = mdb_env_info(b->env, &info);
-	return from_mdb(rc ? rc : mdb_env_set_mapsize(b->env, info.me_mapsize * 2));
+	if (!rc)
+		rc = mdb_env_set_mapsize(b->env, info.me_mapsize * 2);
+	if (!rc)
+		guard_call(find_map_guarded, b);
+	return from_mdb(rc);
 }
 
 void lmdb_base_stats(struct lmdb_base *b, MDB_txn *txn, struct kv_stats *ret_stats)

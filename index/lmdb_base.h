@@ -7,6 +7,11 @@
  *
  * All functions return 0 (or a count) or -errno; -EUCLEAN for anything on disk that is not what we
  * wrote, -ENOSPC for a full disk or map.
+ *
+ * LMDB trusts its pages. What opens or writes is guarded here (guard.h); those who read do it within a
+ * guard_call() of their own, from lmdb_read_begin() to the last look at what they were given. After
+ * a fault or a structure that cannot be, the base is rotten: nothing more is written, reading may go
+ * on, and the environment is never closed, since LMDB may hold locks and half-made changes.
  */
 #ifndef FOLDFS_LMDB_BASE_H
 #define FOLDFS_LMDB_BASE_H
@@ -32,10 +37,15 @@ int lmdb_base_get_state(struct lmdb_base *b, struct base_state *ret_state);
 
 /* *txn NULL: begins one; else renews the parked one. */
 int lmdb_read_begin(struct lmdb_base *b, MDB_txn **txn);
-void lmdb_read_park(MDB_txn *txn);
+void lmdb_read_park(MDB_txn *txn); /* NULL is fine */
 
-int lmdb_base_get(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key,
-		  struct buf *val);
+/* *ret_raw is for lmdb_check_value(). A miss looks at the keys around it too: who was led
+ * astray by a rotten page gets -EUCLEAN and not -ENOENT. */
+int lmdb_base_find(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key,
+		   struct slice *ret_raw);
+void lmdb_base_set_rotten(struct lmdb_base *b);
+/* The page that holds this value is the one that its place says (LMDB does not ask). */
+bool lmdb_in_place(const struct lmdb_base *b, struct slice raw);
 
 /* *ret_cursor is NULL for a table that an old pool, opened read-only, does not have. */
 int lmdb_cursor_open(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, MDB_cursor **ret_cursor);

@@ -59,6 +59,7 @@
 #include "cond.h"
 #include "io.h"
 #include "wal_internal.h"
+#include "guard.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -98,7 +99,7 @@ static void wal_init(struct wal *w, const struct wal_options *opt)
 static int start_thread(pthread_t *t, void *(*main_fn)(void *), void *arg)
 {
 	sigset_t all, old;
-	sigfillset(&all);
+	guard_signals(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int r = pthread_create(t, NULL, main_fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

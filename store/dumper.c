@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "cond.h"
 #include "log.h"
+#include "guard.h"
 #include <errno.h>
 #include <signal.h>
 #include <sys/statvfs.h>
@@ -174,7 +175,7 @@ int dumper_start(const struct dumper_options *opt, struct dumper **ret_dumper)
 		d->n = (size_t)r;
 		uint64_t now = clock_mono_ms(), age = d->n ? age_ms(&d->dumps[0]) : 0;
 		d->last_ms = age < now ? now - age : 0;
-		sigfillset(&all);
+		guard_signals(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 		r = -pthread_create(&d->thread, NULL, dumper_main, d);
 		pthread_sigmask(SIG_SETMASK, &old, NULL);

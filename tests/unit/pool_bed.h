@@ -171,8 +171,10 @@ static inline void bed_holdings(struct kv *kv, struct holdings *ret)
 		int r;
 		while ((r = kv_iter_next(it, &key, &val)) != 0) {
 			ret->errors += r == -EUCLEAN;
-			if (r < 0 && r != -EUCLEAN)
-				fail_msg("a row cannot be read: %d", r);
+			if (r < 0 && r != -EUCLEAN) {
+				fprintf(stderr, "a row of table %u cannot be read: %d\n", t, r);
+				abort();
+			}
 			if (r < 0 || t == KV_DIGEST || !bed_counts((enum kv_table)t, key))
 				continue;
 			ret->rows[t]++;
