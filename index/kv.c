@@ -196,6 +196,8 @@ int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct 
 		lmdb_read_park(reader->txn);
 		if (r == -EUCLEAN)
 			kv_index_rotten(kv);
+		if (r == -EBADMSG)
+			r = -EUCLEAN;
 		r = r ? r : g.row_err;
 	}
 	kv_leave(reader);

@@ -381,7 +381,7 @@ static int neighbour_check(const struct lmdb_base *b, enum kv_table t, struct sl
 	int c = at.len > KV_KEY_MAX ? 0 : slice_compare(at, key);
 	if ((below ? c >= 0 : c <= 0) || !lmdb_in_place(b, raw))
 		return -EUCLEAN;
-	return lmdb_check_value(t, at, &raw);
+	return lmdb_check_value(t, at, &raw) < 0 ? -EBADMSG : 0; /* a row, not the structure */
 }
 
 static int miss_check(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key)

@@ -40,7 +40,8 @@ int lmdb_read_begin(struct lmdb_base *b, MDB_txn **txn);
 void lmdb_read_park(MDB_txn *txn); /* NULL is fine */
 
 /* *ret_raw is for lmdb_check_value(). A miss looks at the keys around it too: who was led
- * astray by a rotten page gets -EUCLEAN and not -ENOENT. */
+ * astray by a rotten page gets -EUCLEAN and not -ENOENT, and -EBADMSG when a row beside the key is damaged, which
+ * may be the one that was asked for. */
 int lmdb_base_find(struct lmdb_base *b, MDB_txn *txn, enum kv_table t, struct slice key,
 		   struct slice *ret_raw);
 void lmdb_base_set_rotten(struct lmdb_base *b);
