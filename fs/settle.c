@@ -183,12 +183,21 @@ static void free_settle(struct settle *s)
 	free(s);
 }
 
-/* The inode is done with, or will be scheduled anew. Caller holds the inode's lock; the inode is
- * to be put by the caller after unlocking. */
-static void retire_locked(struct settle *s)
+static void leave_inode_locked(struct settle *s)
 {
 	s->inode->settle = NULL;
 	content_rest(s->fs, s->inode);
+}
+
+/* The inode is done with, or scheduled anew with `again`. Caller holds the inode's lock; the inode is
+ * to be put by the caller after unlocking. Its turn ends last: whoever waits for all that is staged
+ * finds either this one or its successor at every moment. */
+static void retire_locked(struct settle *s, int err, bool again)
+{
+	leave_inode_locked(s);
+	if (again)
+		schedule(s->fs, s->inode, s->again_round);
+	turn_over(s, err, false);
 	free_settle(s);
 }
 
@@ -344,11 +353,7 @@ static void finish_behind(struct settle *s, int err)
 			  strerror(-err));
 	pthread_rwlock_wrlock(&in->lock);
 	s->active = false;
-	turn_over(s, err, false);
-	uint64_t round = s->again_round;
-	retire_locked(s);
-	if (in->writers == 0)
-		schedule(fs, in, round);
+	retire_locked(s, err, in->writers == 0);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
 }
@@ -380,11 +385,7 @@ static void finish(struct settle *s, int err)
 	bool retry = err < 0 && err != -ECANCELED && !in->gone && in->row.nlink;
 	if (!retry) {
 		bool again = err == -ECANCELED && in->writers == 0 && in->native_opens == 0;
-		uint64_t round = s->again_round;
-		turn_over(s, err, false);
-		retire_locked(s);
-		if (again)
-			schedule(fs, in, round);
+		retire_locked(s, err, again);
 		pthread_rwlock_unlock(&in->lock);
 		inode_put(fs, in);
 		return;
@@ -486,8 +487,7 @@ static void begin(struct settle *s)
 		turn_over(s, 0, true);
 		return;
 	}
-	turn_over(s, r, false);
-	retire_locked(s);
+	retire_locked(s, r, false);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
 }
@@ -650,7 +650,8 @@ static void give_up(struct settle *s)
 	struct inode *in = s->inode;
 	pthread_rwlock_wrlock(&in->lock);
 	finish_inode(fs, in);
-	retire_locked(s);
+	leave_inode_locked(s);
+	free_settle(s);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
 }

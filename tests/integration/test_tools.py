@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -271,6 +272,29 @@ def test_sync_destages_what_was_there_and_returns_under_constant_writing(new_mou
         stop.set()
         for writer in writers:
             writer.join()
+
+
+def test_sync_waits_for_what_begins_anew_behind_a_writer(new_mount):
+    """When a stretch behind the writer is stored the rest of the file is scheduled. Every close in the
+    daemon is slowed down, which stretches the moment between the two: nobody may find it idle there."""
+    env.need_tool("strace")
+    mount = new_mount(staging_limit="48M", zstd_level=9)
+    path = mount.dir / "large"
+    slow = subprocess.Popen(["strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=close",
+                             "-e", "inject=close:delay_enter=100000", "-p", str(mount.pid)])
+    try:
+        env.until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{mount.pid}/status").read_text(),
+                  "strace has attached")
+        with open(path, "wb", buffering=0) as file:
+            file.write(noise(21 * MIB).hex().encode())
+            env.until(lambda: file.write(b"more") and mount.stats()["destage"]["active_files"],
+                      "a stretch behind the writer is being stored")
+        mount.destage()
+        file, = du(mount, path.name)
+    finally:
+        slow.terminate()
+        slow.wait()
+    assert file["staged"] == 0, file
 
 
 def test_strangers_may_not_ask(mount):
