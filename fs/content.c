@@ -16,6 +16,7 @@
 #include "far.h"
 #include "log.h"
 #include "settle.h"
+#include "tail.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/falloc.h>
@@ -63,7 +64,7 @@ int content_ready(struct fs *fs, struct inode *inode)
 
 void content_rest(struct fs *fs, struct inode *inode)
 {
-	if (inode->opens || inode->held || settle_active(inode))
+	if (inode->opens || inode->held || inode->cut_lsn || settle_active(inode))
 		return;
 	if (inode->mem) {
 		membuf_unref(fs, inode->mem);
@@ -192,8 +193,14 @@ void content_clear_holes(struct inode *inode)
 
 int content_map_changed(struct fs *fs, struct inode *inode, struct change *c)
 {
-	if (inode->fd < 0 || inode->staging_whole || content_has_map(&inode->row) ||
-	    inode->row.size > FAR_OFFSET)
+	if (inode->fd < 0 || content_has_map(&inode->row))
+		return 0;
+	if (inode->cut_lsn) { /* its length does not count yet */
+		inode->row.flags |= INODE_MAPPED;
+		return 0;
+	}
+	inode->map_ended = true;
+	if (inode->staging_whole || inode->row.size > FAR_OFFSET)
 		return 0;
 	if (ftruncate(inode->fd, (off_t)inode->row.size))
 		return -errno;
@@ -244,6 +251,8 @@ static int begin_staging(struct fs *fs, struct inode *inode)
 		return r;
 	}
 	inode->fd = fd;
+	inode->cut_lsn = 0;
+	inode->map_ended = false;
 	inode->staged_blocks = 0;
 	inode->row.staging_gen = gen;
 	content_set_whole(inode, !content_has_map(&inode->row));
@@ -280,8 +289,12 @@ int content_stage_all(struct fs *fs, struct inode *inode)
 		membuf_unref(fs, inode->mem);
 		inode->mem = NULL;
 	}
-	if (inode->fd >= 0 && inode->staging_whole)
-		return content_cut_map(fs, inode, 0, UINT64_MAX); /* a destage had got some way */
+	if (inode->fd >= 0 && inode->staging_whole) {
+		int r = tail_cut(fs, inode);
+		if (r == 0) /* a destage had got some way */
+			r = content_cut_map(fs, inode, 0, UINT64_MAX);
+		return r < 0 ? r : tail_wait_map_end(fs, inode);
+	}
 	if (content_has_map(&inode->row))
 		return -EINVAL;
 	int r = begin_staging(fs, inode);
@@ -341,8 +354,8 @@ static int write_staged(struct fs *fs, struct inode *inode, const void *buf, siz
 		if (!inode->held && (r = inode_name_staging(fs, inode)) < 0)
 			return r;
 	}
-	int r = 0;
-	if (at % BLOCK)
+	int r = at + len > inode->row.size ? tail_cut(fs, inode) : 0;
+	if (r == 0 && at % BLOCK)
 		r = complete_block(fs, inode, at);
 	if (r == 0 && (at + len) % BLOCK && (at + len) / BLOCK != at / BLOCK)
 		r = complete_block(fs, inode, at + len);
@@ -400,6 +413,7 @@ int content_replace(struct fs *fs, struct inode *inode)
 			inode_hold(inode, true);
 		if (inode->fd >= 0)
 			close(take_fd(&inode->fd));
+		inode->cut_lsn = 0; /* if the old content comes back, a mount cuts it */
 		if (inode->held && inode->row.staging_gen &&
 		    inode->row.staging_gen != inode->kept.staging_gen)
 			staging_drop(fs->pool->staging, inode->ino, inode->row.staging_gen);
@@ -415,17 +429,28 @@ int content_replace(struct fs *fs, struct inode *inode)
 	return 0;
 }
 
-/* Cuts the staging file, or lengthens it where its length is the file's. */
-static int truncate_staged(struct inode *inode, uint64_t size)
+static int shorten_staged(struct fs *fs, struct inode *inode, uint64_t size)
 {
-	struct stat st;
+	uint64_t cut_lsn = inode->cut_lsn;
+	int r = tail_begin(fs, inode, size);
+	if (r < 0)
+		return r;
+	inode->row.size = size;
+	r = content_cut_map(fs, inode, size, UINT64_MAX);
+	if (r == 0)
+		tail_begun(inode);
+	else
+		inode->cut_lsn = cut_lsn;
+	return r;
+}
+
+/* Lengthens the staging file where its length is the file's. */
+static int lengthen_staged(struct fs *fs, struct inode *inode, uint64_t size)
+{
 	bool whole = inode->staging_whole || !content_has_map(&inode->row);
-	if (inode->fd < 0)
-		return 0;
-	if (fstat(inode->fd, &st))
-		return -errno;
-	if (size >= (uint64_t)st.st_size && !(whole && size <= FAR_OFFSET))
-		return 0;
+	int r = tail_cut(fs, inode);
+	if (r < 0 || inode->fd < 0 || !whole || size > FAR_OFFSET)
+		return r;
 	return ftruncate(inode->fd, (off_t)size) ? -errno : 0;
 }
 
@@ -443,10 +468,7 @@ int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 	if (r == 0 && inode->mem) {
 		r = truncate_memory(fs, inode, size);
 	} else if (r == 0) {
-		r = truncate_staged(inode, size);
-		inode->row.size = size;
-		if (r == 0 && size < old)
-			r = content_cut_map(fs, inode, size, UINT64_MAX);
+		r = size < old ? shorten_staged(fs, inode, size) : lengthen_staged(fs, inode, size);
 	}
 	if (r < 0) {
 		inode->row.size = old;

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "content.h"
 #include "settle.h"
+#include "tail.h"
 #include <fcntl.h>
 #include <linux/falloc.h>
 
@@ -28,6 +29,18 @@ static int zero_memory(struct fs *fs, struct inode *inode, uint64_t at, uint64_t
 	return r;
 }
 
+/* A hole in a staging file shows the map, so the row that has a hole there comes first, durably. */
+static int punch_staged(struct fs *fs, struct inode *inode, bool mapped, uint64_t at, uint64_t end)
+{
+	off_t data = lseek(inode->fd, (off_t)at, SEEK_DATA);
+	int r = mapped && data >= 0 && (uint64_t)data < end ? kv_sync(fs_kv(fs), inode->last_lsn)
+							    : 0;
+	if (r == 0 && fallocate(inode->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
+				(off_t)(end - at)))
+		r = -errno;
+	return r;
+}
+
 /* Zeros in [at, end), which is within the size, without keeping anything allocated. */
 static int punch(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
 {
@@ -36,13 +49,9 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
 	settle_disturb(inode, at, end);
 	if (inode->mem)
 		return zero_memory(fs, inode, at, end);
+	bool mapped = content_has_map(&inode->row) || inode->map_ended;
 	int r = content_cut_map(fs, inode, at, end - at);
-	if (r < 0)
-		return r;
-	if (inode->fd >= 0 && fallocate(inode->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)at, (off_t)(end - at)))
-		return -errno;
-	return 0;
+	return r < 0 || inode->fd < 0 ? r : punch_staged(fs, inode, mapped, at, end);
 }
 
 /* A natively written file is the staging file: whatever fallocate means there. */
@@ -167,8 +176,13 @@ static int share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode
 		 uint64_t dst_at, uint64_t len)
 {
 	struct change *c = change_new(fs->pool->extents);
+	struct kv_barrier *holes = NULL; /* which let the pieces be seen */
+	if (c && dst->fd >= 0 && !(holes = staging_barrier(fs->pool->staging, dst->fd)))
+		change_drop(TAKE_PTR(c));
 	if (!c)
 		return -ENOMEM;
+	if (holes)
+		kv_batch_barrier(change_batch(c), holes);
 	settle_disturb(dst, dst_at, dst_at + len);
 	struct inode_row before = dst->row;
 	int r = extents_clone(c, &src->row, src_at, &dst->row, dst_at, len);
@@ -232,8 +246,11 @@ ssize_t content_copy(struct fs *fs, struct inode *src, uint64_t src_at, struct i
 		return -EFBIG;
 	if (src == dst && src_at < dst_at + len && dst_at < src_at + len)
 		return -EINVAL;
+	int r = dst_at + len > dst->row.size ? tail_cut(fs, dst) : 0;
+	if (r < 0)
+		return r;
 	if (len > 0 && only_mapped(src, src_at, len) && can_take_pieces(fs, dst, dst_at, len)) {
-		int r = share(fs, src, src_at, dst, dst_at, len);
+		r = share(fs, src, src_at, dst, dst_at, len);
 		if (r < 0)
 			return r;
 		atomic_fetch_add(&fs->count.clones, 1);

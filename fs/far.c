@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "content.h"
 #include "settle.h"
+#include "tail.h"
 
 struct far {
 	struct destage_source source; /* first: callbacks cast back */
@@ -46,6 +47,8 @@ static int commit_cb(struct destage_source *s, uint64_t at, uint64_t len,
 		return -ENOMEM;
 	pthread_rwlock_wrlock(&in->lock);
 	int r = make_mapped_locked(f->fs, in);
+	if (r == 0)
+		r = tail_cut(f->fs, in);
 	struct inode_row before = in->row;
 	if (r == 0)
 		r = extents_replace(c, &in->row, at, len, pieces, n);

@@ -305,6 +305,11 @@ int inode_commit_row(struct fs *fs, struct inode *inode)
 void inode_mark_dirty(struct fs *fs, struct inode *inode)
 {
 	inode->row_dirty = true;
+	inode_revisit(fs, inode);
+}
+
+void inode_revisit(struct fs *fs, struct inode *inode)
+{
 	if (inode->on_dirty)
 		return;
 	inode->on_dirty = true;

@@ -38,6 +38,8 @@ struct inode {
 	struct membuf *mem;	/* the whole content when not NULL */
 	int fd;			/* staging file while open or needed, else -1 */
 	uint64_t staged_blocks; /* 512-byte blocks, as of the last release */
+	uint64_t cut_lsn;	/* 0, or the staging file has a tail (tail.h) since this batch */
+	bool map_ended;		/* by last_lsn at the latest, the map under it was given up */
 	bool staging_whole;	/* the staging file has all of the content, whatever the map says */
 	uint64_t failed_gen; /* staging file of which a sync has failed: no later one is believed */
 	bool native_written; /* was open for native writing, and a mapping may still write */
@@ -81,6 +83,8 @@ int inode_commit(struct inode *inode, struct change *c);
 int inode_commit_row(struct fs *fs, struct inode *inode);
 /* Notes that times or size changed: the ticker commits within the sync interval. */
 void inode_mark_dirty(struct fs *fs, struct inode *inode);
+/* The ticker is to look at it, though its row is in order. */
+void inode_revisit(struct fs *fs, struct inode *inode);
 /* Content has changed: sets the times, unless the kernel keeps them for what it caches (it sends
  * them), and marks the inode dirty. */
 void inode_touch(struct fs *fs, struct inode *inode);

@@ -16,6 +16,7 @@
 #include "log.h"
 #include "ranges.h"
 #include "space.h"
+#include "tail.h"
 #include <fcntl.h>
 #include <linux/falloc.h>
 
@@ -316,6 +317,8 @@ static int drop_staging(struct settle *s)
 	staging_account(s->fs->pool->staging, -(int64_t)in->staged_blocks * 512);
 	in->staged_blocks = 0;
 	in->staging_whole = false;
+	in->cut_lsn = 0;
+	in->map_ended = false;
 	staging_drop_after(s->fs->pool->staging, in->ino, gen, in->last_lsn);
 	return 0;
 }
@@ -705,10 +708,12 @@ void settle_get_stats(struct fs *fs, struct settle_stats *ret_stats)
 }
 
 /* A staging file that is all of the content is as long as the file; if it is not, power went before
- * the end of it reached the disk. (What the kernel may have written is marked INODE_NATIVE.) */
+ * the end of it reached the disk. (What the kernel may have written is marked INODE_NATIVE.) One that
+ * lies over a map and is longer has a tail. */
 static void take_over_staged(struct fs *fs, struct inode *in)
 {
 	struct stat st;
+	int r;
 	if (!in->row.staging_gen || content_ready(fs, in) < 0)
 		return; /* it has been logged; readers get an error */
 	if (in->staging_whole && !in->native_written && fstat(in->fd, &st) == 0 &&
@@ -716,6 +721,8 @@ static void take_over_staged(struct fs *fs, struct inode *in)
 		in->row.size = (uint64_t)st.st_size;
 		inode_mark_dirty(fs, in);
 	}
+	if (!in->staging_whole && !in->native_written && (r = tail_cut_left(fs, in)) < 0)
+		log_error("inode %lu: its staging file cannot be cut: %s", in->ino, strerror(-r));
 	if (!fs->read_only && !in->native_written)
 		content_clear_holes(in);
 	content_rest(fs, in);

@@ -2,9 +2,11 @@
 #include "ticker.h"
 #include "cleanup.h"
 #include "cond.h"
+#include "content.h"
 #include "log.h"
 #include "settle.h"
 #include "space.h"
+#include "tail.h"
 
 struct ticker {
 	pthread_mutex_t lock;
@@ -35,6 +37,10 @@ static void commit_inode(struct fs *fs, struct inode *in, bool all)
 		r = commit_held(fs, in, all);
 	else if (in->row_dirty)
 		r = inode_commit_row(fs, in);
+	if (r == 0 && in->cut_lsn) {
+		r = all ? tail_cut(fs, in) : tail_cut_later(fs, in);
+		content_rest(fs, in);
+	}
 	inode_account_staged(fs, in);
 	if (r < 0 && !fs->pool->failed) {
 		log_warn("inode %lu: its changes could not be committed yet: %s", in->ino,

@@ -5,6 +5,7 @@ and writes down every operation before and after it happens, in its history and 
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import random
@@ -16,6 +17,10 @@ from pathlib import Path
 import env
 
 from history import History, Op, Violation, apply_names
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
 
 
 class File:
@@ -40,6 +45,15 @@ class File:
     def truncate(self, size):
         self.actor.do(Op("truncate", self.number, at=size), lambda: os.ftruncate(self.fd, size))
         self.length = size
+
+    def punch(self, at, length):
+        """Makes a hole: like writing zeros."""
+        def run():
+            mode = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+            if LIBC.fallocate(self.fd, mode, ctypes.c_long(at), ctypes.c_long(length)):
+                raise OSError(ctypes.get_errno(), "fallocate")
+
+        self.actor.do(Op("write", self.number, at=at, data=bytes(length)), run)
 
     def copy_from(self, source):
         """The whole of another open file, to our beginning: the same chunks, if it is destaged."""

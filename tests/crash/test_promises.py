@@ -140,6 +140,54 @@ def mapped_overwrite(a):
     file.close()
 
 
+def laid_over_a_map(a, name, at=0):
+    """A destaged file of 600000 bytes, those before AT a hole, opened again."""
+    file = a.create(name)
+    file.write(a.bytes(600000 - at), at)
+    file.fsync()
+    file.close()
+    a.wait(0.5)
+    return a.open(name)
+
+
+def shrink_over_a_map(a):
+    """What is cut off lies in the staging file, over other bytes in the map or beyond it."""
+    for name, hole in (("f", 0), ("g", 300032)):
+        file = laid_over_a_map(a, name, hole)
+        yield
+        for size, gap, more in ((450048, 0, 40960), (250368, 100352, 5120), (120320, 0, 0)):
+            file.write(a.bytes(122880), size - 40960)
+            file.write(a.bytes(2048), size + 100352)
+            file.fsync()
+            yield
+            file.truncate(size)
+            yield
+            if gap:
+                file.truncate(size + gap)
+            if more:
+                file.write(a.bytes(more), size + gap)
+            yield
+            file.fsync()
+            yield
+        file.close()
+        yield
+
+
+def punch_over_a_map(a):
+    """A hole made where the staging file hides other bytes of the map."""
+    file = laid_over_a_map(a, "f")
+    yield
+    for at, length in ((100352, 8192), (204800, 65536), (400384, 3072)):
+        file.write(a.bytes(81920), at - 4096)
+        file.fsync()
+        yield
+        file.punch(at, length)
+        yield
+        file.fsync()
+        yield
+    file.close()
+
+
 def shrink_and_grow_native(a):
     file = a.create("f", os.O_RDWR)
     file.write(a.bytes(100000))
@@ -166,6 +214,8 @@ SCENARIOS = {
     "rewrite_native_by_mediated": rewrite(os.O_RDWR, os.O_WRONLY),
     "nameless_is_linked_whole": nameless_is_linked_whole,
     "mapped_overwrite": mapped_overwrite,
+    "shrink_over_a_map": shrink_over_a_map,
+    "punch_over_a_map": punch_over_a_map,
     "shrink_and_grow_native": shrink_and_grow_native,
 }
 
@@ -175,7 +225,16 @@ class Scripted(actors.Actor):
         yield from SCENARIOS[self.name.rstrip("0")](self)
 
 
+OVER_A_MAP = ("mapped_overwrite", "shrink_over_a_map", "punch_over_a_map")
+
 actors.KINDS.update((name, Scripted) for name in SCENARIOS)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+@pytest.mark.parametrize("name", OVER_A_MAP)
+def test_over_a_map_on_others(images, ram, name, kind):
+    power.survive(images(kind), ram / f"{name}-{kind}", power.Workload((name,), rounds=1), 300, marked=True)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -185,8 +244,8 @@ actors.KINDS.update((name, Scripted) for name in SCENARIOS)
     pytest.param(power.MOUNT_OPTIONS, id="destaged", marks=pytest.mark.full),
 ])
 def test_promise(images, ram, name, options):
-    if name == "mapped_overwrite":
+    if name in OVER_A_MAP:
         options = power.MOUNT_OPTIONS
     workload = power.Workload((name,), rounds=1, options=options)
     power.survive(images("ext4"), Path(tempfile.mkdtemp(dir=ram)), workload, STATES,
-                  whole=False, marked=True)
+                  whole=name in OVER_A_MAP, marked=True)
