@@ -73,6 +73,17 @@ int ids_next(struct ids *ids, uint64_t *ret_id)
 	return 0;
 }
 
+int ids_take(struct ids *ids, uint64_t id)
+{
+	SCOPED_LOCK(&ids->lock);
+	if (id >= IDS_MAX)
+		return -EUCLEAN;
+	int r = id < ids->reserved ? 0 : reserve_up_to(ids, id + 1);
+	if (r == 0 && id >= ids->next)
+		ids->next = id + 1;
+	return r;
+}
+
 uint64_t ids_reserved(struct ids *ids)
 {
 	SCOPED_LOCK(&ids->lock);

@@ -14,6 +14,9 @@ struct ids;
 
 int ids_open(struct kv *kv, const char *name, uint64_t first, struct ids **ret_ids);
 int ids_next(struct ids *ids, uint64_t *ret_id);
+/* This id was found in use, its reservation lost in a crash: it and those below are not handed out. A
+ * batch that names it comes after this. -EUCLEAN: no id at all. */
+int ids_take(struct ids *ids, uint64_t id);
 /* Ids below this may have been used. */
 uint64_t ids_reserved(struct ids *ids);
 void ids_close(struct ids *ids);

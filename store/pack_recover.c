@@ -13,7 +13,8 @@
  * Chunk ids are given out in the order their rows are committed, so a frame with ids beyond
  * the last one that the index knows of (a row's, or below PACKER_NEXT_KEY) lost its row to the crash
  * and its ids will be given again: it is left out of the footer, and cut off when nothing to be kept
- * follows. The rows that say "sealed" precede
+ * follows. (A file without a row has frames to keep when gc or healing filled it, whose chunks are known;
+ * the reservation of the pack's own number is then lost as well.) The rows that say "sealed" precede
  * everything that is committed later, so the ids are not given again before that is settled.
  *
  * A file is removed only after the index durably has nothing on it (open), or before the row goes
@@ -231,7 +232,7 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 			log_warn("pack %s stays unsealed: %s", name, strerror(-r));
 			f->size = k.end;
 			r = 0;
-		} else if (r == 0) {
+		} else if (r == 0 && (r = ids_take(p->ids, f->row.id)) == 0) {
 			int64_t now = clock_wall_ns() / 1000000000;
 			f->row.state = PACK_SEALED;
 			f->row.bytes = f->size;

@@ -6,6 +6,7 @@
 #define FOLDFS_TEST_CHUNK_POOL_H
 #include "kv_pool.h"
 #include "chunks.h"
+#include "rows_format.h"
 
 #define CHUNK_POOL_IDS 4096u
 #define CHUNK_POOL_MAX_OPEN 16u
@@ -218,6 +219,29 @@ static inline int chunk_pool_pack_fd(struct chunk_pool *cp, unsigned pack)
 	int fd = openat(cp->packs_fd, name, O_RDWR | O_CLOEXEC);
 	assert_true(fd >= 0);
 	return fd;
+}
+
+#define CHUNK_POOL_NEXT META_IDS_PREFIX "pack"
+
+/* The number that the next pack will have; while nothing is open. */
+static inline uint64_t chunk_pool_next(struct chunk_pool *cp)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	struct kv *kv = pool_open(&cp->pool);
+	assert_int_equal(kv_get(kv, KV_META, CHUNK_POOL_NEXT, strlen(CHUNK_POOL_NEXT), &val), 0);
+	assert_int_equal(kv_close(kv), 0);
+	return get_le64(val.data);
+}
+
+static inline void chunk_pool_set_next(struct chunk_pool *cp, uint64_t next)
+{
+	uint8_t val[8];
+	struct kv *kv = pool_open(&cp->pool);
+	struct kv_batch *b = kv_batch_new();
+	put_le64(val, next);
+	kv_batch_put(b, KV_META, CHUNK_POOL_NEXT, strlen(CHUNK_POOL_NEXT), val, sizeof val);
+	assert_int_equal(kv_commit(kv, b, NULL), 0);
+	assert_int_equal(kv_close(kv), 0);
 }
 
 /* While nothing is open. */

@@ -289,6 +289,28 @@ static void files_without_rows(void **state)
 	chunk_pool_close(&cp);
 }
 
+/* A crash took the reservation of a number, and left the pack: gc's, say, with chunks long known. */
+static void a_number_in_use_is_not_the_next(void **state)
+{
+	(void)state;
+	struct chunk_pool cp;
+	chunk_pool_open(&cp, 0);
+	for (unsigned i = 1; i <= 3; i++)
+		assert_int_equal(chunk_pool_add(&cp, i, 9000, 3), 0);
+	chunk_pool_stop(&cp);
+	chunk_pool_drop_row(&cp, 1);
+	chunk_pool_set_next(&cp, 1);
+	chunk_pool_recover(&cp);
+	assert_states(cp.packs, 0, 1);
+	chunk_pool_stop(&cp); /* with no pack begun */
+	assert_int_equal(chunk_pool_next(&cp), 2);
+	chunk_pool_recover(&cp);
+	assert_int_equal(chunk_pool_add(&cp, 4, 9000, 3), 0);
+	assert_int_equal(cp.last.pack, 2);
+	chunk_pool_check_all(&cp, 4);
+	chunk_pool_close(&cp);
+}
+
 static void damage_is_refused_and_named(void **state)
 {
 	(void)state;
@@ -441,6 +463,7 @@ int main(void)
 		cmocka_unit_test(a_crash_keeps_what_the_index_knows),
 		cmocka_unit_test(a_pack_without_anything_known_goes),
 		cmocka_unit_test(files_without_rows),
+		cmocka_unit_test(a_number_in_use_is_not_the_next),
 		cmocka_unit_test(damage_is_refused_and_named),
 		cmocka_unit_test(a_doomed_pack_goes_when_that_is_durable),
 		cmocka_unit_test(many_writers),
