@@ -45,6 +45,7 @@ struct fs {
 	struct inode_table *inodes;
 	struct lookups *lookups;
 	struct workers *waiters; /* runs what may block: cold reads, fsync, backpressure */
+	struct workers *callers; /* runs what calls the kernel, which may wait for all the others */
 	struct settler *settler;
 	struct reaper *reaper;
 	struct ticker *ticker;

@@ -544,7 +544,7 @@ void inode_stat(struct fs *fs, struct inode *inode, struct stat *ret_st)
 	}
 }
 
-static bool wants_atime(const struct fs *fs, const struct inode *inode, int64_t now)
+bool inode_wants_atime(const struct fs *fs, const struct inode *inode, int64_t now)
 {
 	const struct inode_row *row = &inode->row;
 	if (fs_may_write(fs) < 0 || fs->atime == ATIME_NEVER || inode->native_written)
@@ -557,7 +557,7 @@ void inode_accessed(struct fs *fs, struct inode *inode)
 {
 	int64_t now = clock_wall_ns();
 	pthread_rwlock_rdlock(&inode->lock);
-	bool wanted = wants_atime(fs, inode, now);
+	bool wanted = inode_wants_atime(fs, inode, now);
 	pthread_rwlock_unlock(&inode->lock);
 	if (!wanted)
 		return;

@@ -115,6 +115,8 @@ struct attributes {
 	bool is_volatile;
 };
 int inode_stat_by_number(struct fs *fs, uint64_t ino, struct attributes *ret_attr);
+/* A read now would move its access time. The caller holds the lock. */
+bool inode_wants_atime(const struct fs *fs, const struct inode *inode, int64_t now);
 /* It was read: updates atime as the mount's policy says (relatime as in mount(8)). Takes the lock. */
 void inode_accessed(struct fs *fs, struct inode *inode);
 

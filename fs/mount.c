@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 
 #define WAITERS_MAX 64u
+#define CALLERS_MAX 4u
 #define LOCK_WAIT_MS 30000u
 
 static void want(struct fuse_conn_info *conn, uint64_t flag)
@@ -155,6 +156,8 @@ static int fs_start(struct fs *fs)
 	int r = inode_table_new(fs, &fs->inodes);
 	if (r == 0)
 		r = workers_start("waiter", WAITERS_MAX, &fs->waiters);
+	if (r == 0)
+		r = workers_start("caller", CALLERS_MAX, &fs->callers);
 	if (r == 0 && !fs->read_only)
 		r = settler_start(fs);
 	if (r == 0 && !fs->read_only)
@@ -179,10 +182,13 @@ static void fs_stop(struct fs *fs)
 	ticker_stop(fs);
 	if (fs->waiters)
 		workers_drain(fs->waiters);
+	if (fs->callers)
+		workers_drain(fs->callers);
 	if (fs->inodes && !fs->read_only)
 		ticker_commit_dirty(fs, true);
 	settler_stop(fs);
 	reaper_stop(fs);
+	workers_stop(fs->callers);
 	workers_stop(fs->waiters);
 	inode_table_free(fs->inodes);
 	lookups_free(fs->lookups);

@@ -42,6 +42,7 @@ struct io_job {
 	size_t size;
 	off_t at;
 	bool kill, sync; /* a write clears privileges, is to be durable */
+	bool forget;	 /* and passed by pages that the kernel has cached */
 	bool data_wanted;
 	uint8_t data[];
 };
@@ -204,6 +205,25 @@ static void sync_written(struct job *job)
 	io_job_done(fs, j);
 }
 
+/* Makes the kernel send what it has in these pages, and forget them; `to` 0: up to the end. May wait
+ * for requests of these pages: only for threads that no request waits for. */
+static void send_cached(struct fs *fs, const struct inode *in, uint64_t from, uint64_t to)
+{
+	fuse_lowlevel_notify_inval_inode(fs->session, in->ino, (off_t)from,
+					 to > from ? (off_t)(to - from) : 0);
+}
+
+/* A write past the page cache, of a file that is open with it: what readers cached meanwhile is stale.
+ * The kernel drops that itself, but not after a write that nobody waited for (aio). */
+static void forget_written(struct job *job)
+{
+	struct io_job *j = (struct io_job *)job;
+	struct fs *fs = fs_of(j->req);
+	send_cached(fs, j->inode, (uint64_t)j->at, (uint64_t)j->at + j->size);
+	reply_write(j->req, 0, j->size);
+	io_job_done(fs, j);
+}
+
 static bool must_wait(struct fs *fs)
 {
 	return atomic_load(&fs->memory_bytes) > fs->pool->config.memory_limit ||
@@ -229,6 +249,11 @@ static void write_waiting(struct job *job)
 			: write_now(j->req, j->inode, j->data, j->size, (uint64_t)j->at, j->kill);
 	if (r == 0 && j->sync)
 		r = sync_inode(fs, j->inode);
+	if (r == 0 && j->forget) {
+		j->job.run = forget_written;
+		workers_queue(fs->callers, &j->job);
+		return;
+	}
 	reply_write(j->req, r, j->size);
 	io_job_done(fs, j);
 }
@@ -251,6 +276,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	(void)ino;
 	bool kill = kills_privileges(req, fi);
 	bool sync = (fi->flags & O_DSYNC) && handle_of(fi).mode == OPEN_DIRECT;
+	bool forget = (fi->flags & O_DIRECT) && handle_of(fi).mode == OPEN_CACHED;
 	int r = fs_may_write(fs);
 	if (r == 0 && space_is_full(fs))
 		r = -ENOSPC;
@@ -261,6 +287,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 			j->at = off;
 			j->kill = kill;
 			j->sync = sync;
+			j->forget = forget;
 			memcpy(j->data, buf, size);
 			workers_queue(fs->waiters, &j->job);
 			return;
@@ -268,13 +295,15 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	}
 	if (r == 0)
 		r = write_now(req, in, buf, size, (uint64_t)off, kill);
-	struct io_job *j = r == 0 && sync ? io_job_new(req, in, 0, sync_written) : NULL;
+	bool more = r == 0 && (sync || forget);
+	struct io_job *j = more ? io_job_new(req, in, 0, sync ? sync_written : forget_written) : NULL;
 	if (!j) {
-		reply_write(req, r == 0 && sync ? -ENOMEM : r, size);
+		reply_write(req, more ? -ENOMEM : r, size);
 		return;
 	}
 	j->size = size;
-	workers_queue(fs->waiters, &j->job);
+	j->at = off;
+	workers_queue(sync ? fs->waiters : fs->callers, &j->job);
 }
 
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -343,13 +372,6 @@ static void reply_seek(fuse_req_t req, int r, uint64_t at)
 		fuse_reply_lseek(req, (off_t)at);
 }
 
-/* Makes the kernel send what it has in these pages, and forget them; `to` 0: up to the end. */
-static void send_cached(struct fs *fs, const struct inode *in, uint64_t from, uint64_t to)
-{
-	fuse_lowlevel_notify_inval_inode(fs->session, in->ino, (off_t)from,
-					 to > from ? (off_t)(to - from) : 0);
-}
-
 /* The page cache may have data that the daemon has not seen (stores to mappings, all writes with the
  * writeback cache), and sends none of it before it asks where data is. What is unseen can only turn a
  * hole into data: so the hole that would be the answer is sent, and data stays cached. */
@@ -404,7 +426,7 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
 	}
 	j->at = off;
 	j->data_wanted = whence == SEEK_DATA;
-	workers_queue(fs->waiters, &j->job);
+	workers_queue(fs->callers, &j->job);
 }
 
 struct copy_job {

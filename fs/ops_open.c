@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* open, create, O_TMPFILE, release: where modes begin and end. */
 #include "cleanup.h"
+#include "clock.h"
 #include "content.h"
 #include "far.h"
 #include "log.h"
@@ -43,6 +44,8 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 		.native_written = in->native_written,
 		.guarded = inode_has_privileges(in),
 		.cache_stale = fs->atime == ATIME_STRICT || /* reads have to be seen */
+					       (fs->writeback && acc != O_WRONLY &&
+						inode_wants_atime(fs, in, clock_wall_ns())) ||
 					       lookups_note(fs->lookups, in->ino, 0, 0) &
 						       LOOKUP_CACHE_STALE
 				       ? true

@@ -6,9 +6,11 @@ Native mode has marks of its own: a native file's staging copy is written while 
 """
 
 import errno
+import mmap
 import os
 import signal
 import stat
+import threading
 
 import pytest
 
@@ -16,8 +18,8 @@ import env
 import people
 import pools
 from pattern import Shadow, noise
-from syscalls import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, O_TMPFILE, fallocate,
-                      link_fd)
+from syscalls import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, O_TMPFILE,
+                      AsyncWriter, fallocate, link_fd)
 
 pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
 
@@ -346,6 +348,53 @@ def test_fsync_survives_a_crash(new_mount, mode, access, size):
     os.fsync(fd)
     crash(mount, fd)
     assert (mount.dir / "f").read_bytes() == noise(size)
+
+
+@pytest.mark.parametrize("mode", ["native", "mediated"])
+def test_readers_see_what_was_written_asynchronously_past_the_page_cache(new_mount, mode):
+    """The kernel does not look after pages that are read into its cache while such a write goes on."""
+    mount = new_mount(mode=mode)
+    path = mount.dir / "f"
+    path.write_bytes(bytes(SIZE))
+    stop = threading.Event()
+
+    def read_on():
+        with open(path, "rb", buffering=0) as file:
+            while not stop.is_set():
+                os.pread(file.fileno(), SIZE, 0)
+
+    reader = threading.Thread(target=read_on)
+    fd, writer = os.open(path, os.O_RDWR | os.O_DIRECT), AsyncWriter()
+    data = mmap.mmap(-1, 64 << 10)   # aligned as O_DIRECT wants it
+    reader.start()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            for turn in range(300):
+                data[:] = bytes([turn % 255 + 1]) * len(data)
+                assert writer.write(fd, data, 0) == len(data)
+                assert os.pread(file.fileno(), len(data), 0) == data[:], turn
+    finally:
+        stop.set()
+        reader.join()
+        writer.close()
+        os.close(fd)
+
+
+@pytest.mark.parametrize("mode", ["native", "mediated"])
+def test_the_first_read_after_a_write_moves_the_access_time(new_mount, mode):
+    """As relatime has it, also where the page cache has the bytes already; the second one does not."""
+    mount = new_mount(mode=mode)
+    path = mount.dir / "f"
+    for _ in range(3):
+        path.write_bytes(b"written")
+        written = os.stat(path)
+        times = written.st_atime_ns, written.st_mtime_ns
+        env.until(lambda: path.read_bytes() and os.stat(path).st_atime_ns > max(times),
+                  "the access time is later than it was, and than the modification", timeout=20)
+        first = os.stat(path)
+        assert first.st_mtime_ns == written.st_mtime_ns
+        path.read_bytes()
+        assert os.stat(path).st_atime_ns == first.st_atime_ns
 
 
 def crash(mount, fd):
