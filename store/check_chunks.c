@@ -33,6 +33,10 @@ static int look_at_pack(struct check *k, struct slice key, struct slice val)
 	if (row.state == PACK_DOOMED)
 		return 0;
 	int fd = pack_fd_get(k->pool->packs, row.id);
+	if (fd == -EUCLEAN) {
+		check_error(k, "the file of pack %lu is that of another pool", row.id);
+		return 0;
+	}
 	if (fd < 0) {
 		check_error(k, "pack %lu is missing: %s", row.id, strerror(-fd));
 		return 0;

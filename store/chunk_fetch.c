@@ -113,9 +113,20 @@ int fetch_find(struct fetch *f, uint64_t id, uint32_t offset, uint32_t *ret_at, 
 static int damaged(struct fetch *f, const struct fetch_frame *fr, int err, const char *what)
 {
 	if (f->mode != FETCH_AHEAD) /* who wants it will say so */
-		log_error("pack %016" PRIx64 ", frame at %" PRIu64 " (chunk %" PRIu64 "): %s: %s",
-			  fr->place.pack, fr->place.offset, fr->id, what, strerror(-err));
+		log_error("pack %016" PRIx64 ", frame at %" PRIu64 " (chunk %" PRIu64 "): %s%s%s",
+			  fr->place.pack, fr->place.offset, fr->id, what,
+			  err == -EUCLEAN ? "" : ": ", err == -EUCLEAN ? "" : strerror(-err));
 	return -EIO;
+}
+
+/* gc may have moved what was in a pack that is gone: then its row is looked up again. */
+static int no_pack(uint64_t pack, int err)
+{
+	if (err == -ENOENT)
+		return -ESTALE;
+	log_error("pack %016" PRIx64 " cannot be read: %s", pack,
+		  err == -EUCLEAN ? "its file is that of another pool" : strerror(-err));
+	return err == -EUCLEAN ? -EIO : err;
 }
 
 /* The frame of the last row, listed; UINT32_MAX when there is no room. */
@@ -313,7 +324,7 @@ static int get_fds(struct fetch *f)
 	for (uint32_t i = 0; i < f->n_ops; i++) {
 		int fd = pack_fd_get(f->packs, f->op_packs[i]);
 		if (fd < 0)
-			return fd == -ENOENT ? -ESTALE : fd;
+			return no_pack(f->op_packs[i], fd);
 		f->ops[i].fd = fd;
 	}
 	return 0;
@@ -434,7 +445,7 @@ static int take_frame(struct fetch *f, struct fetch_frame *fr)
 		return damaged(f, fr, -EUCLEAN, "the pack ends before it");
 	const uint8_t *bytes = (const uint8_t *)op->buf + skip;
 	int r = fr->codec == CODEC_RAW ? take_raw(f, fr, bytes) : take_compressed(f, fr, bytes);
-	return r == -EUCLEAN ? damaged(f, fr, r, "checksum") : r;
+	return r == -EUCLEAN ? damaged(f, fr, r, "its checksum is wrong") : r;
 }
 
 /* Raw frames are not for our cache: the kernel is told to have them ready. */
@@ -518,7 +529,7 @@ int fetch_head(struct fetch *f, uint64_t id, struct frame_head *ret_head)
 		return -ENOMEM;
 	int fd = pack_fd_get(f->packs, fr->place.pack);
 	if (fd < 0)
-		return fd == -ENOENT ? -ESTALE : fd;
+		return no_pack(fr->place.pack, fd);
 	r = io_read_exact(fd, f->stored, fr->payload_at, (off_t)fr->place.offset);
 	pack_fd_put(f->packs, fr->place.pack, fd);
 	if (r == 0)

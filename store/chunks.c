@@ -159,7 +159,8 @@ static int explain(const struct mapped *m, int err)
 {
 	if (err != -ENOENT && err != -EUCLEAN)
 		return err;
-	log_error("chunk %" PRIu64 " has no valid row: %s", m->piece.chunk, strerror(-err));
+	log_error("chunk %" PRIu64 " %s; fsck.foldfs -n names the files it is a part of",
+		  m->piece.chunk, err == -ENOENT ? "is lost" : "has a damaged row");
 	return -EIO;
 }
 

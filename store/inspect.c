@@ -145,7 +145,7 @@ static int read_alone(struct inspect *in, const struct frame_row *row, const uin
 	int r = open_pack(in, row->pack);
 	if (r == 0)
 		r = fill_window(in, row->offset, len);
-	else if (r != -ENOENT)
+	else if (r != -ENOENT && r != -EUCLEAN)
 		return r;
 	memset(in->window + in->have, 0, WINDOW - in->have);
 	for (size_t page = 0; r == -EIO && page < len; page += PAGE)

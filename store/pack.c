@@ -64,7 +64,7 @@ int packs_open(const struct packs_options *opt, struct packs **ret_p)
 	if (p->opt.dirfd < 0)
 		r = -errno;
 	if (r == 0)
-		r = pack_fds_new(p->opt.dirfd, p->opt.max_open, &p->fds);
+		r = pack_fds_new(p->opt.dirfd, p->opt.pool_uuid, p->opt.max_open, &p->fds);
 	if (r == 0 && !opt->read_only)
 		r = ids_open(opt->kv, "pack", 1, &p->ids);
 	if (r == 0)

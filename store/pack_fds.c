@@ -5,6 +5,7 @@
  */
 #include "pack_fds.h"
 #include "cleanup.h"
+#include "pack_scan.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -23,6 +24,7 @@ struct slot {
 struct pack_fds {
 	pthread_mutex_t lock;
 	int dirfd;
+	uint8_t pool_uuid[16];
 	uint32_t n, hand, mask;
 	uint32_t *heads;
 	struct slot *slots;
@@ -41,7 +43,7 @@ uint64_t pack_of_name(const char *name)
 	return strcmp(name, again) ? 0 : pack;
 }
 
-int pack_fds_new(int dirfd, unsigned max_open, struct pack_fds **ret_f)
+int pack_fds_new(int dirfd, const uint8_t pool_uuid[16], unsigned max_open, struct pack_fds **ret_f)
 {
 	struct pack_fds *f = calloc(1, sizeof *f);
 	uint32_t buckets = 1;
@@ -62,6 +64,7 @@ int pack_fds_new(int dirfd, unsigned max_open, struct pack_fds **ret_f)
 	for (uint32_t i = 0; i < buckets; i++)
 		f->heads[i] = NONE;
 	f->dirfd = dirfd;
+	memcpy(f->pool_uuid, pool_uuid, sizeof f->pool_uuid);
 	f->n = max_open;
 	f->mask = buckets - 1;
 	pthread_mutex_init(&f->lock, NULL);
@@ -146,6 +149,8 @@ int pack_fds_get(struct pack_fds *f, uint64_t pack)
 	fd = openat(f->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
+	if (pack_is_foreign(fd, f->pool_uuid))
+		return -EUCLEAN;
 	SCOPED_LOCK(&f->lock);
 	struct slot *s = find_locked(f, pack);
 	if (s && !s->forgotten)

@@ -12,9 +12,11 @@ void pack_name(uint64_t pack, char name[PACK_NAME_MAX]);
 uint64_t pack_of_name(const char *name);
 
 /* dirfd is borrowed. */
-int pack_fds_new(int dirfd, unsigned max_open, struct pack_fds **ret_f);
+int pack_fds_new(int dirfd, const uint8_t pool_uuid[16], unsigned max_open,
+		 struct pack_fds **ret_f);
 void pack_fds_free(struct pack_fds *f);
-int pack_fds_get(struct pack_fds *f, uint64_t pack); /* a descriptor, or -errno */
+/* A descriptor, or -errno; -EUCLEAN: the file is another pool's (a damaged header says nothing). */
+int pack_fds_get(struct pack_fds *f, uint64_t pack);
 void pack_fds_put(struct pack_fds *f, uint64_t pack, int fd);
 /* The file goes: its descriptor is closed as soon as nobody uses it. */
 void pack_fds_forget(struct pack_fds *f, uint64_t pack);

@@ -201,6 +201,13 @@ static bool has_footer(int fd, uint64_t pack)
 	return r == 0 && n > 0;
 }
 
+static int damaged(struct recovery *rec, const struct found *f, const char *what)
+{
+	log_error("pack %016" PRIx64 " is damaged: %s (%" PRIu64 " bytes are there)", f->row.id,
+		  what, f->size);
+	return rec->p->opt.read_only ? 0 : -EUCLEAN;
+}
+
 static int seal_left_open(struct recovery *rec, struct found *f)
 {
 	struct packs *p = rec->p;
@@ -211,6 +218,8 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 	CLEANUP_CLOSE int fd = openat(p->opt.dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
+	if (f->row.state && pack_is_foreign(fd, p->opt.pool_uuid))
+		return damaged(rec, f, "its file is that of another pool");
 	int r = pack_scan_fd(fd, f->row.id, 0, keep_frame, &k, &end);
 	if (r == -EUCLEAN) /* damage within a footer's pack: what is left is kept */
 		r = 0;
@@ -243,13 +252,6 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 	}
 	free(k.v);
 	return r;
-}
-
-static int damaged(struct recovery *rec, const struct found *f, const char *what)
-{
-	log_error("pack %016" PRIx64 " is damaged: %s (%" PRIu64 " bytes are there)", f->row.id,
-		  what, f->size);
-	return rec->p->opt.read_only ? 0 : -EUCLEAN;
 }
 
 static int settle(struct recovery *rec, struct found *f)

@@ -55,6 +55,14 @@ int pack_header_check(int fd, uint64_t pack, const uint8_t pool_uuid[16])
 	return ours ? 0 : -EUCLEAN;
 }
 
+bool pack_is_foreign(int fd, const uint8_t pool_uuid[16])
+{
+	struct pack_header h;
+	return io_read_exact(fd, &h, sizeof h, 0) == 0 && h.magic == PACK_MAGIC &&
+	       h.sum == checksum64(&h, offsetof(struct pack_header, sum)) &&
+	       memcmp(h.pool_uuid, pool_uuid, sizeof h.pool_uuid) != 0;
+}
+
 static int entry_order(const void *a, const void *b)
 {
 	uint64_t x = ((const struct footer_entry *)a)->offset,

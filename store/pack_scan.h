@@ -12,6 +12,9 @@ int pack_scan_fd(int fd, uint64_t pack, uint64_t from, pack_scan_fn *fn, void *a
 
 /* 0, -EUCLEAN when the file does not begin with the header of this pack in this pool. */
 int pack_header_check(int fd, uint64_t pack, const uint8_t pool_uuid[16]);
+/* The file begins with a sound header of another pool: its frames may be at the places of ours, and say
+ * that they are ours, for they do not name the pool. */
+bool pack_is_foreign(int fd, const uint8_t pool_uuid[16]);
 int pack_header_write(int fd, uint64_t pack, const uint8_t pool_uuid[16], int64_t created);
 
 /* Sorts the entries and writes them with a tail at `end`, which becomes the file's end but for

@@ -155,11 +155,14 @@ static int each_pack_name(struct packs_repair *pr, int (*fn)(struct packs_repair
 	return e;
 }
 
+/* Another pool's is left alone, as if it were not there: nothing in it is ours, whatever it says. */
 static int take_file(struct packs_repair *pr, uint64_t id)
 {
-	struct file *f = add_file(pr, id);
 	struct stat st;
 	CLEANUP_CLOSE int fd = open_pack_file(pr, id, O_RDONLY);
+	if (fd >= 0 && pack_is_foreign(fd, pr->r->pool->super.uuid))
+		return 0;
+	struct file *f = add_file(pr, id);
 	if (!f)
 		return -ENOMEM;
 	f->there = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);

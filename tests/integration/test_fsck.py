@@ -147,6 +147,39 @@ def test_a_pack_that_returns_is_not_removed_by_a_mount(filled):
     assert data_of(contents(filled)) == data_of(filled.before)
 
 
+def test_a_pack_of_another_pool_that_looks_alike(home):
+    """The same number, the same frames at the same places: only the header tells them apart. Its bytes
+    are never shown, nor does a repair take them in, and the right file brings everything back."""
+    mounts = []
+    for name in ("ours", "theirs"):
+        (home / name).mkdir()
+        mount = pools.Mount(pools.Pool(home / name, cache_size=0), destage_delay="600s").start()
+        (mount.dir / "file").write_bytes(noise(12_000, len(mounts)))
+        mount.destage()
+        mount.stop()
+        mounts.append(mount)
+    ours, theirs = (mount.pool for mount in mounts)
+    ours.mount = mounts[0]
+    (pack,), (other,) = packs(ours), packs(theirs)
+    assert pack.name == other.name and pack.stat().st_size == other.stat().st_size
+    right = pack.read_bytes()
+    shutil.copyfile(other, pack)
+    ours.mount.start()
+    with pytest.raises(OSError, match="Input/output"):
+        (ours.mount.dir / "file").read_bytes()
+    ours.mount.unmount()
+    ours.mount.pid = None
+    assert "another pool" in ours.fsck("-n", code=LEFT).stdout
+    ours.fsck("-y", code=CORRECTED)
+    ours.fsck("-n")
+    assert data_of(contents(ours)) == {b"file": None}
+    assert pack.read_bytes() == other.read_bytes(), "what is not ours is left alone"
+    pack.write_bytes(right)
+    ours.fsck("-y", "-f", code=CORRECTED)
+    assert data_of(contents(ours)) == {b"file": hashlib.blake2b(noise(12_000, 0),
+                                                                digest_size=16).hexdigest()}
+
+
 def test_damaged_headers_and_footers(filled):
     for pack in packs(filled):
         overwrite(pack, 0, b"?" * 16)
