@@ -180,6 +180,8 @@ static void fs_stop(struct fs *fs)
 	scrubber_stop(fs);
 	collector_stop(fs);
 	ticker_stop(fs);
+	if (fs->waiters && !fs->read_only)
+		kv_sync(fs_kv(fs), UINT64_MAX); /* who waits for the log becomes a job */
 	if (fs->waiters)
 		workers_drain(fs->waiters);
 	if (fs->callers)

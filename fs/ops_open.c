@@ -192,6 +192,8 @@ int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool
 
 /* O_SYNC and O_DSYNC commit the path before open returns; others are answered at once. */
 struct sync_open {
+	struct job job; /* first */
+	int err;
 	fuse_req_t req;
 	struct fuse_file_info fi;
 	struct fuse_entry_param e;
@@ -209,19 +211,28 @@ static void reply_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_en
 	}
 }
 
-static void sync_open_done(void *arg, int err)
+static void sync_open_answer(struct job *job)
 {
-	struct sync_open *so = arg;
+	struct sync_open *so = (struct sync_open *)job;
 	struct fs *fs = fs_of(so->req);
-	if (err < 0) {
+	if (so->err < 0) {
 		close_handle(fs, so->req, handle_of(&so->fi));
 		if (so->created)
 			entry_undo(fs, so->e.ino);
-		reply_result(so->req, err);
+		reply_result(so->req, so->err);
 	} else {
 		reply_open(so->req, &so->fi, so->created ? &so->e : NULL);
 	}
 	free(so);
+}
+
+/* On the log writer's thread: closing again would take the inode's lock, whose owner may wait for the
+ * log, and commit. */
+static void sync_open_done(void *arg, int err)
+{
+	struct sync_open *so = arg;
+	so->err = err;
+	workers_queue(fs_of(so->req)->waiters, &so->job);
 }
 
 static void answer_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_entry_param *e)
@@ -232,7 +243,9 @@ static void answer_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_e
 		reply_open(req, fi, e);
 		return;
 	}
-	*so = (struct sync_open){ .req = req, .fi = *fi, .created = e != NULL };
+	*so = (struct sync_open){
+		.job.run = sync_open_answer, .req = req, .fi = *fi, .created = e != NULL
+	};
 	if (e)
 		so->e = *e;
 	struct inode *in = handle_of(fi).inode;
