@@ -21,7 +21,8 @@ static bool due(struct fs *fs, const struct scrubber *s)
 	if (s->asked)
 		return true;
 	scrub_get_status(fs->pool->scrub, &status);
-	return every && !s->failed && clock_wall_ns() / 1000000000 - status.began >= every;
+	int64_t age = clock_wall_ns() / 1000000000 - status.began;
+	return every && !s->failed && (age < 0 || age >= every);
 }
 
 static int scrub(struct fs *fs)

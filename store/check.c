@@ -153,7 +153,7 @@ void check_done(struct check *k)
 {
 	free(k->inodes);
 	free(k->segments);
-	free(k->chunk_len);
+	check_forget_lengths(k);
 	free(k->lost);
 	*k = (struct check){ .pool = k->pool, .opt = k->opt };
 }

@@ -13,7 +13,7 @@
 #include "pack.h"
 #include "pack_scan.h"
 #include <errno.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #define HEAD_FIRST_READ 4096u
@@ -260,6 +260,26 @@ bool check_piece(struct check *k, const struct piece *p, const char *whose, uint
 	return state != PIECE_SOUND;
 }
 
+/* Ids are never used twice, so in an old pool most are dead: pages of theirs are never touched. */
+static int make_lengths(struct check *k, uint64_t end)
+{
+	void *at = mmap(NULL, end * sizeof *k->chunk_len, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	k->chunk_len = at;
+	k->chunk_end = end;
+	return 0;
+}
+
+void check_forget_lengths(struct check *k)
+{
+	if (k->chunk_len)
+		munmap(k->chunk_len, k->chunk_end * sizeof *k->chunk_len);
+	k->chunk_len = NULL;
+	k->chunk_end = 0;
+}
+
 int check_chunks(struct check *k)
 {
 	uint64_t last = 0;
@@ -270,10 +290,8 @@ int check_chunks(struct check *k)
 		check_error(k, "chunk %lu cannot exist", last);
 		last = 0;
 	}
-	k->chunk_end = last + 1;
-	k->chunk_len = calloc(k->chunk_end, sizeof *k->chunk_len);
-	if (r == 0 && !k->chunk_len)
-		r = -ENOMEM;
+	if (r == 0)
+		r = make_lengths(k, last + 1);
 	if (r == 0)
 		r = check_each(k, KV_CHUNK, "frames", take_frame);
 	close_pack(k);

@@ -80,7 +80,8 @@ struct check_inode *check_find_inode(struct check *k, uint64_t ino);
 struct check_segment *check_find_segment(struct check *k, uint64_t id);
 
 /* The parts, in this order. */
-int check_chunks(struct check *k);   /* packs, frames, digests: fills chunk_len */
+int check_chunks(struct check *k);
+void check_forget_lengths(struct check *k);   /* packs, frames, digests: fills chunk_len */
 int check_segments(struct check *k); /* fills segments */
 int check_inodes(struct check *k);   /* fills inodes; orphans, inline content, attributes */
 int check_names(struct check *k);
