@@ -296,7 +296,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	if (r == 0)
 		r = write_now(req, in, buf, size, (uint64_t)off, kill);
 	bool more = r == 0 && (sync || forget);
-	struct io_job *j = more ? io_job_new(req, in, 0, sync ? sync_written : forget_written) : NULL;
+	struct io_job *j =
+		more ? io_job_new(req, in, 0, sync ? sync_written : forget_written) : NULL;
 	if (!j) {
 		reply_write(req, more ? -ENOMEM : r, size);
 		return;

@@ -81,9 +81,9 @@ struct check_segment *check_find_segment(struct check *k, uint64_t id);
 
 /* The parts, in this order. */
 int check_chunks(struct check *k);
-void check_forget_lengths(struct check *k);   /* packs, frames, digests: fills chunk_len */
-int check_segments(struct check *k); /* fills segments */
-int check_inodes(struct check *k);   /* fills inodes; orphans, inline content, attributes */
+void check_forget_lengths(struct check *k); /* packs, frames, digests: fills chunk_len */
+int check_segments(struct check *k);	    /* fills segments */
+int check_inodes(struct check *k);	    /* fills inodes; orphans, inline content, attributes */
 int check_names(struct check *k);
 int check_maps(struct check *k); /* extents, reference counts */
 int check_staging(struct check *k);
