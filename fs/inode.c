@@ -9,6 +9,7 @@
 #include "inode.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "content.h"
 #include "far.h"
 #include <fcntl.h>
 
@@ -567,6 +568,20 @@ void inode_accessed(struct fs *fs, struct inode *inode)
 	pthread_rwlock_unlock(&inode->lock);
 }
 
+/* RELEASE may come before the kernel has let go of the backing file, and the file then looks as if it
+ * were still mapped. Whoever asks for attributes soon after would be told to ask each time. */
+static void end_native_if_idle(struct fs *fs, struct inode *inode)
+{
+	pthread_rwlock_wrlock(&inode->lock);
+	if (!inode->gone && inode->native_written && !inode->native_opens &&
+	    content_ready(fs, inode) == 0 && staging_idle(inode->fd, false) == 1) {
+		inode_end_native(inode);
+		inode_mark_dirty(fs, inode);
+	}
+	content_rest(fs, inode);
+	pthread_rwlock_unlock(&inode->lock);
+}
+
 int inode_stat_by_number(struct fs *fs, uint64_t ino, struct attributes *ret_attr)
 {
 	struct inode *in = inode_get_live(fs, ino);
@@ -585,6 +600,12 @@ int inode_stat_by_number(struct fs *fs, uint64_t ino, struct attributes *ret_att
 			return r;
 	}
 	pthread_rwlock_rdlock(&in->lock);
+	bool undecided = in->native_written && !in->native_opens && !fs->read_only;
+	if (undecided) {
+		pthread_rwlock_unlock(&in->lock);
+		end_native_if_idle(fs, in);
+		pthread_rwlock_rdlock(&in->lock);
+	}
 	inode_stat(fs, in, &ret_attr->st);
 	ret_attr->is_volatile = inode_volatile(in);
 	pthread_rwlock_unlock(&in->lock);
