@@ -8,6 +8,7 @@
 #ifndef FOLDFS_FS_H
 #define FOLDFS_FS_H
 #include "pool.h"
+#include "requests.h"
 #include "workers.h"
 #include <pthread.h>
 #include <errno.h>
@@ -59,6 +60,7 @@ struct fs {
 	atomic_ullong moved_lsn;    /* of the last rename of a directory: part of any path below */
 	atomic_ullong memory_bytes; /* content of small files held in memory */
 	struct fs_counters count;
+	struct request_counts requests;
 };
 
 static inline struct kv *fs_kv(struct fs *fs)

@@ -41,7 +41,7 @@ static bool may_register_backing(void)
 	       data[CAP_SYS_ADMIN / 32].effective & 1u << CAP_SYS_ADMIN % 32;
 }
 
-static void op_init(void *userdata, struct fuse_conn_info *conn)
+void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct fs *fs = userdata;
 	const struct config *conf = &fs->pool->config;
@@ -77,43 +77,6 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
 }
-
-static const struct fuse_lowlevel_ops operations = {
-	.init = op_init,
-	.lookup = op_lookup,
-	.forget = op_forget,
-	.forget_multi = op_forget_multi,
-	.getattr = op_getattr,
-	.setattr = op_setattr,
-	.readlink = op_readlink,
-	.mknod = op_mknod,
-	.mkdir = op_mkdir,
-	.unlink = op_unlink,
-	.rmdir = op_rmdir,
-	.symlink = op_symlink,
-	.rename = op_rename,
-	.link = op_link,
-	.open = op_open,
-	.create = op_create,
-	.tmpfile = op_tmpfile,
-	.release = op_release,
-	.read = op_read,
-	.write = op_write,
-	.flush = op_flush,
-	.fsync = op_fsync,
-	.fallocate = op_fallocate,
-	.lseek = op_lseek,
-	.copy_file_range = op_copy_file_range,
-	.opendir = op_opendir,
-	.readdir = op_readdir,
-	.readdirplus = op_readdirplus,
-	.fsyncdir = op_fsyncdir,
-	.statfs = op_statfs,
-	.setxattr = op_setxattr,
-	.getxattr = op_getxattr,
-	.listxattr = op_listxattr,
-	.removexattr = op_removexattr,
-};
 
 static void metadata_failed(void *arg, int err, const char *what)
 {
@@ -258,7 +221,7 @@ static struct fuse_session *new_session(struct fs *fs, const struct mount_reques
 		 req->fuse_options ? req->fuse_options : "");
 	struct fuse_session *se = NULL;
 	if (!fuse_opt_add_arg(&args, "foldfs") && !fuse_opt_add_arg(&args, options))
-		se = fuse_session_new(&args, &operations, sizeof operations, fs);
+		se = fuse_session_new(&args, &request_operations, sizeof request_operations, fs);
 	fuse_opt_free_args(&args);
 	return se;
 }

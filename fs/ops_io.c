@@ -307,13 +307,6 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	workers_queue(sync ? fs->waiters : fs->callers, &j->job);
 }
 
-void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)ino;
-	(void)fi;
-	fuse_reply_err(req, 0);
-}
-
 static void fsync_waiting(struct job *job)
 {
 	struct io_job *j = (struct io_job *)job;

@@ -151,6 +151,15 @@ static json_t *counters_part(const struct fs *fs)
 	return o;
 }
 
+static json_t *requests_part(const struct fs *fs)
+{
+	json_t *o = json_object();
+#define REQUEST_PUT(kind) put(o, #kind, fs->requests.kind);
+	REQUEST_KINDS(REQUEST_PUT)
+#undef REQUEST_PUT
+	return o;
+}
+
 json_t *status_stats(struct pool *pool, struct fs *fs)
 {
 	json_t *o = json_object();
@@ -165,6 +174,7 @@ json_t *status_stats(struct pool *pool, struct fs *fs)
 		put_text(o, "mode", fs->native_why_not ? "mediated" : "native");
 		json_object_set_new(o, "modes", modes_part(fs));
 		json_object_set_new(o, "counters", counters_part(fs));
+		json_object_set_new(o, "requests", requests_part(fs));
 		json_object_set_new(o, "destage", settle_part(fs));
 		put(o, "memory_bytes", fs->memory_bytes);
 	}
