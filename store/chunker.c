@@ -7,16 +7,12 @@
 
 int chunker_check(const struct chunker_params *p)
 {
+	if (p->kind != CHUNKER_FASTCDC && p->kind != CHUNKER_MINCDC)
+		return -ENOTSUP;
 	if (p->min < CHUNKER_MIN_LEAST || p->min >= p->avg || p->avg >= p->max ||
 	    p->max > CHUNKER_MAX_MOST || (p->avg & (p->avg - 1)))
 		return -EINVAL;
-	switch (p->kind) {
-	case CHUNKER_FASTCDC:
-		return 0;
-	case CHUNKER_MINCDC:
-		return -ENOTSUP;
-	}
-	return -EINVAL;
+	return 0;
 }
 
 int chunker_init(struct chunker *c, const struct chunker_params *p)
@@ -25,12 +21,17 @@ int chunker_init(struct chunker *c, const struct chunker_params *p)
 	if (r < 0)
 		return r;
 	c->params = *p;
-	fastcdc_init(&c->fastcdc, p->min, p->avg, p->max);
+	if (p->kind == CHUNKER_MINCDC)
+		mincdc_init(&c->mincdc, p->min, p->avg, p->max);
+	else
+		fastcdc_init(&c->fastcdc, p->min, p->avg, p->max);
 	return 0;
 }
 
 size_t chunker_cut(const struct chunker *c, const uint8_t *data, size_t len, bool last)
 {
+	if (c->params.kind == CHUNKER_MINCDC)
+		return mincdc_cut(&c->mincdc, data, len, last);
 	size_t cut = fastcdc_cut(&c->fastcdc, data, len);
 	return cut || !last ? cut : len;
 }

@@ -8,6 +8,7 @@
 #ifndef FOLDFS_CHUNKER_H
 #define FOLDFS_CHUNKER_H
 #include "fastcdc.h"
+#include "mincdc.h"
 #include <stdbool.h>
 
 /* On disk (superblock). */
@@ -26,11 +27,14 @@ struct chunker_params {
 /* A plain value; read-only after chunker_init(), so threads may share it. */
 struct chunker {
 	struct chunker_params params;
-	struct fastcdc fastcdc;
+	union {
+		struct fastcdc fastcdc;
+		struct mincdc mincdc;
+	};
 };
 
 /* 0; -EINVAL unless CHUNKER_MIN_LEAST <= min < avg < max <= CHUNKER_MAX_MOST and avg is a power of
- * two; -ENOTSUP for a kind that this build lacks. */
+ * two; -ENOTSUP for a kind that this build does not know. */
 int chunker_check(const struct chunker_params *p);
 int chunker_init(struct chunker *c, const struct chunker_params *p); /* as chunker_check() */
 

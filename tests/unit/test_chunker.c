@@ -17,12 +17,14 @@
 #define CUTS_SUM 0xbfaad6bd1f28ba3eu
 
 static const struct chunker_params shapes[] = {
-	{ CHUNKER_FASTCDC, 1024, 2048, 4096 },
-	{ CHUNKER_FASTCDC, 2048, 8192, 65536 },
-	{ CHUNKER_FASTCDC, 16384, 65536, 262144 },
-	{ CHUNKER_FASTCDC, 7000, 8192, 8193 },
+	{ CHUNKER_FASTCDC, 1024, 2048, 4096 },	   { CHUNKER_FASTCDC, 2048, 8192, 65536 },
+	{ CHUNKER_FASTCDC, 16384, 65536, 262144 }, { CHUNKER_FASTCDC, 7000, 8192, 8193 },
+	{ CHUNKER_MINCDC, 2048, 8192, 65536 },	   { CHUNKER_MINCDC, 16384, 65536, 262144 },
+	{ CHUNKER_MINCDC, 7000, 8192, 8193 },
 };
 #define SHAPES (sizeof shapes / sizeof *shapes)
+#define FAST_SHAPES 4u
+#define MIN_SHAPE 4u /* the counterpart of shape 1 */
 
 struct cuts {
 	size_t n, end[CUTS_MAX];
@@ -84,15 +86,18 @@ static void test_parameters_are_checked(void **state)
 		{ CHUNKER_FASTCDC, 2048, 8191, 65536 },
 		{ CHUNKER_FASTCDC, 2048, 8192, 16 * MIB + 1 },
 		{ CHUNKER_FASTCDC, 0, 0, 0 },
-		{ (enum chunker_kind)0, 2048, 8192, 65536 },
-		{ (enum chunker_kind)77, 2048, 8192, 65536 },
+		{ CHUNKER_MINCDC, 8192, 8192, 65536 },
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		assert_int_equal(chunker_check(&bad[i]), -EINVAL);
+	const struct chunker_params unknown[] = { { (enum chunker_kind)0, 2048, 8192, 65536 },
+						  { (enum chunker_kind)77, 0, 0, 0 } };
+	assert_int_equal(chunker_check(&unknown[0]), -ENOTSUP);
+	assert_int_equal(chunker_check(&unknown[1]), -ENOTSUP);
 	struct chunker_params other = CHUNKER_DEFAULT;
 	assert_int_equal(chunker_check(&other), 0);
-	other.kind = CHUNKER_MINCDC;
-	assert_int_equal(chunker_check(&other), -ENOTSUP);
+	other.kind = other.kind == CHUNKER_MINCDC ? CHUNKER_FASTCDC : CHUNKER_MINCDC;
+	assert_int_equal(chunker_check(&other), 0);
 	const struct chunker_params widest = { CHUNKER_FASTCDC, 1024, 8 * MIB, 16 * MIB };
 	assert_int_equal(chunker_check(&widest), 0);
 }
@@ -107,7 +112,7 @@ static void test_gear_and_cuts_never_change(void **state)
 	assert_int_equal(checksum64(table, sizeof table), GEAR_SUM);
 
 	uint8_t *data = random_bytes(8 * MIB, 1);
-	struct chunker c = chunker_of(&CHUNKER_DEFAULT);
+	struct chunker c = chunker_of(&shapes[2]);
 	struct cuts *cuts = cut_all(&c, data, 8 * MIB);
 	uint64_t sum = 0;
 	for (size_t i = 0; i < cuts->n; i++)
@@ -122,7 +127,7 @@ static void test_cuts_follow_the_definition(void **state)
 	(void)state;
 	const size_t len = 2 * MIB;
 	uint8_t *data = random_bytes(len, 2);
-	for (size_t s = 0; s < SHAPES; s++) {
+	for (size_t s = 0; s < FAST_SHAPES; s++) {
 		struct chunker c = chunker_of(&shapes[s]);
 		for (size_t at = 0; at < len;) {
 			size_t expected = cut_by_definition(&c.fastcdc, data + at, len - at);
@@ -191,12 +196,11 @@ static size_t ends_lost(const struct cuts *a, const struct cuts *b, size_t from,
 	return lost;
 }
 
-static void test_an_inserted_byte_moves_only_neighbours(void **state)
+static void insert_bytes(const struct chunker_params *shape)
 {
-	(void)state;
 	const size_t len = 4 * MIB;
 	uint8_t *data = random_bytes(len, 6), *other = malloc(len + 1);
-	struct chunker c = chunker_of(&shapes[1]);
+	struct chunker c = chunker_of(shape);
 	struct cuts *before = cut_all(&c, data, len);
 	uint64_t seed = 7;
 	size_t lost = 0;
@@ -218,12 +222,21 @@ static void test_an_inserted_byte_moves_only_neighbours(void **state)
 	free(data);
 }
 
+static void test_an_inserted_byte_moves_only_neighbours(void **state)
+{
+	(void)state;
+	insert_bytes(&shapes[1]);
+	insert_bytes(&shapes[MIN_SHAPE]);
+}
+
 static void test_mean_is_what_was_asked_for(void **state)
 {
 	(void)state;
 	const size_t len = 48 * MIB;
 	uint8_t *data = random_bytes(len, 8);
-	for (size_t s = 0; s < 3; s++) {
+	for (size_t s = 0; s < SHAPES; s++) {
+		if (shapes[s].max < 2 * shapes[s].avg) /* the mean is what the limits leave */
+			continue;
 		struct chunker c = chunker_of(&shapes[s]);
 		struct cuts *cuts = cut_all(&c, data, len);
 		double mean = (double)len / (double)cuts->n / c.params.avg;
@@ -233,12 +246,11 @@ static void test_mean_is_what_was_asked_for(void **state)
 	free(data);
 }
 
-static void test_monotonous_data_is_cut_at_equal_lengths(void **state)
+static void cut_monotonous_data(const struct chunker_params *shape, uint32_t expected)
 {
-	(void)state;
 	const size_t len = 2 * MIB;
 	uint8_t *data = malloc(len);
-	struct chunker c = chunker_of(&shapes[1]);
+	struct chunker c = chunker_of(shape);
 	for (unsigned period = 1; period <= 64; period += 7) {
 		for (size_t i = 0; i < len; i++)
 			data[i] = (uint8_t)(i % period);
@@ -249,8 +261,15 @@ static void test_monotonous_data_is_cut_at_equal_lengths(void **state)
 		free(cuts);
 	}
 	memset(data, 0, len);
-	assert_true(chunker_cut(&c, data, len, false) == c.params.max);
+	assert_int_equal(chunker_cut(&c, data, len, false), expected);
 	free(data);
+}
+
+static void test_monotonous_data_is_cut_at_equal_lengths(void **state)
+{
+	(void)state;
+	cut_monotonous_data(&shapes[1], shapes[1].max);
+	cut_monotonous_data(&shapes[MIN_SHAPE], shapes[MIN_SHAPE].min);
 }
 
 static void test_the_end_of_the_stream(void **state)
