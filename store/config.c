@@ -28,7 +28,7 @@ struct option {
 
 static const int log_levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
 				  LOG_LEVEL_DEBUG };
-static const int chunkers[] = { CHUNKER_FASTCDC };
+static const int chunkers[] = { CHUNKER_FASTCDC, CHUNKER_MINCDC };
 
 /* clang-format off */
 static const struct option table[] = {
@@ -112,7 +112,7 @@ static const struct option table[] = {
 	{ { "profile", "choice", "balanced|ingest|interactive|media|source", "balanced",
 	    "sets the options that suit a use, as far as they are not set themselves",
 	    ALL | CONFIG_MKFS }, FIELD(profile), NULL, 1 },
-	{ { "chunker", "choice", "fastcdc", "fastcdc", "how files are cut into chunks", CONFIG_MKFS },
+	{ { "chunker", "choice", "fastcdc|mincdc", "fastcdc", "how files are cut into chunks", CONFIG_MKFS },
 	  FIELD(chunker), chunkers, 1 },
 	{ { "chunk_min", "size", "1K..8M", "16K", "smallest chunk", CONFIG_MKFS },
 	  FIELD(chunk_min), NULL, 1 },

@@ -34,9 +34,11 @@ static int decode(const struct super_disk *d, struct super *ret_super)
 	memcpy(s.uuid, d->uuid, sizeof s.uuid);
 	memcpy(s.label, d->label, sizeof s.label);
 	s.label[sizeof s.label - 1] = 0;
-	if (s.version > SUPER_VERSION || s.incompat || le32toh(d->digest) != SUPER_DIGEST_BLAKE3)
+	int r = chunker_check(&s.chunker);
+	if (s.version > SUPER_VERSION || s.incompat || le32toh(d->digest) != SUPER_DIGEST_BLAKE3 ||
+	    r == -ENOTSUP)
 		return -EPROTONOSUPPORT;
-	if (s.version == 0 || chunker_check(&s.chunker) < 0)
+	if (s.version == 0 || r < 0)
 		return -EUCLEAN;
 	*ret_super = s;
 	return 0;

@@ -20,7 +20,8 @@ struct super {
 };
 
 /* Reads both copies, takes a valid one. -ENOENT: no pool here; -EUCLEAN: both copies damaged;
- * -EPROTONOSUPPORT: newer version or unknown incompat bits. `ret_damaged` (may be NULL): one copy is bad. */
+ * -EPROTONOSUPPORT: newer version, unknown incompat bits, digest or chunker. `ret_damaged` (may be NULL):
+ * one copy is bad. */
 int super_read(int pool_dirfd, struct super *ret_super, bool *ret_damaged);
 int super_write(int pool_dirfd, const struct super *super); /* durable on return */
 #endif

@@ -17,7 +17,7 @@ struct super_disk {
 	uint64_t compat, ro_compat, incompat; /* feature bits: unknown ones may be ignored / allow
 						 reading only / forbid opening */
 	int64_t created;		      /* seconds since 1970 */
-	uint32_t chunker;		      /* 1 fastcdc, 2 mincdc */
+	uint32_t chunker;		      /* 1 fastcdc, 2 mincdc; others forbid opening */
 	uint32_t chunk_min, chunk_avg, chunk_max; /* bytes */
 	uint64_t dirent_seed;			  /* of the hash that makes readdir cookies */
 	char label[64];

@@ -6,7 +6,7 @@ import struct
 
 SIZE = 4096
 FIELDS = {"magic": ("<Q", 0), "version": ("<I", 8), "compat": ("<Q", 32), "ro_compat": ("<Q", 40),
-          "incompat": ("<Q", 48)}
+          "incompat": ("<Q", 48), "chunker": ("<I", 64)}
 SUM_AT = SIZE - 8
 
 _xxhash = ctypes.CDLL("libxxhash.so.0")

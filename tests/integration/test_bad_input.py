@@ -183,7 +183,7 @@ def test_either_copy_of_the_superblock_is_enough(filled, copy):
     mount.stop()
 
 
-@pytest.mark.parametrize("what", ["version", "feature"])
+@pytest.mark.parametrize("what", ["version", "feature", "chunker"])
 def test_newer_format(filled, what):
     damage(filled, lambda data: newer(data, what))
     done = refuse_mount(filled, filled.path)
@@ -201,6 +201,8 @@ def newer(data, what):
         assert superblock.is_sealed(copy), "the test knows the format"
         if what == "version":
             superblock.put(copy, "version", superblock.get(copy, "version") + 1)
+        elif what == "chunker":
+            superblock.put(copy, "chunker", 3)
         else:
             superblock.put(copy, "incompat", superblock.get(copy, "incompat") | 1 << 40)
         superblock.seal(copy)
@@ -364,7 +366,7 @@ def test_bad_mount_options(filled, option):
     unchanged(filled)
 
 
-BAD_MKFS = ["nonsense", "chunker=magic", "chunk_min=1", "chunk_avg=1T", "chunk_max=0",
+BAD_MKFS = ["nonsense", "chunker=magic", "chunker=", "chunker=fastcdc|mincdc", "chunk_min=1", "chunk_avg=1T", "chunk_max=0",
             "chunk_min=64K,chunk_avg=16K", "chunk_avg=100000000000000000000", "chunk_avg=-4",
             "label=" + "x" * 200]
 

@@ -6,6 +6,7 @@ import os
 import pytest
 
 import env
+import superblock
 from pattern import Shadow, noise, text
 
 pytestmark = pytest.mark.foldfs
@@ -38,6 +39,22 @@ def test_shifted_data_is_found_again(mount):
     (mount.dir / "two").write_bytes(b"inserted" + noise(8 * MIB))
     assert stored(mount) - first < MIB
     assert (mount.dir / "two").read_bytes() == b"inserted" + noise(8 * MIB)
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("chunker, number", [("fastcdc", 1), ("mincdc", 2)])
+def test_a_pool_keeps_to_its_chunker(new_mount, chunker, number):
+    """What mkfs.foldfs was told holds over remounts: data stored before is found again after."""
+    mount = new_mount(mkfs={"chunker": chunker})
+    (mount.dir / "one").write_bytes(noise(8 * MIB) + bytes(MIB) + noise(3000, 1))
+    first = stored(mount)
+    mount.remount()
+    (mount.dir / "two").write_bytes(b"inserted" + noise(8 * MIB))
+    assert stored(mount) - first < MIB
+    mount.remount()
+    assert (mount.dir / "one").read_bytes() == noise(8 * MIB) + bytes(MIB) + noise(3000, 1)
+    assert (mount.dir / "two").read_bytes() == b"inserted" + noise(8 * MIB)
+    assert superblock.get((mount.pool.path / "super").read_bytes(), "chunker") == number
 
 
 @pytest.mark.asan
