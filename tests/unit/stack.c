@@ -260,7 +260,7 @@ void upload_start(struct upload *u, struct stack *st, uint64_t ino, const void *
 	u->data = data;
 	u->s.at = 0;
 	u->s.len = len;
-	u->s.read = upload_read;
+	u->s.read = u->read ? u->read : upload_read;
 	u->s.commit = upload_commit;
 	u->s.done = upload_done;
 	u->done = 0;
@@ -300,11 +300,14 @@ int file_compare(struct stack *st, uint64_t ino, const void *data, size_t len)
 	struct inode_row row;
 	struct map_vec map = { 0 };
 	CLEANUP_FREE uint8_t *got = malloc(len + 1);
+	pthread_mutex_lock(ino_lock(st, ino)); /* a map that is replaced meanwhile is none */
 	int r = inode_row_get(st->kv, ino, &row);
-	if (r == 0 && row.size != len)
-		return 1;
-	if (r == 0)
+	bool same_size = r == 0 && row.size == len;
+	if (same_size)
 		r = extents_map(st->x, &row, 0, len, &map);
+	pthread_mutex_unlock(ino_lock(st, ino));
+	if (r == 0 && !same_size)
+		return 1;
 	if (r == 0)
 		r = chunks_read_map(st->chunks, &map, 0, len, got);
 	map_vec_done(&map);
