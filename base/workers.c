@@ -120,10 +120,9 @@ static bool spawn_locked(struct workers *w)
 	return ok;
 }
 
-void workers_queue(struct workers *w, struct job *job)
+static void queue_locked(struct workers *w, struct job *job)
 {
 	job->next = NULL;
-	pthread_mutex_lock(&w->lock);
 	*w->tail = job;
 	w->tail = &job->next;
 	w->waiting++;
@@ -135,7 +134,23 @@ void workers_queue(struct workers *w, struct job *job)
 			pthread_mutex_lock(&w->lock);
 		}
 	pthread_cond_signal(&w->wake);
+}
+
+void workers_queue(struct workers *w, struct job *job)
+{
+	pthread_mutex_lock(&w->lock);
+	queue_locked(w, job);
 	pthread_mutex_unlock(&w->lock);
+}
+
+bool workers_queue_if_idle(struct workers *w, struct job *job)
+{
+	pthread_mutex_lock(&w->lock);
+	bool idle = w->running + w->waiting < w->max_threads && !w->stopping;
+	if (idle)
+		queue_locked(w, job);
+	pthread_mutex_unlock(&w->lock);
+	return idle;
 }
 
 size_t workers_waiting(struct workers *w)

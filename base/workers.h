@@ -6,6 +6,7 @@
  */
 #ifndef FOLDFS_WORKERS_H
 #define FOLDFS_WORKERS_H
+#include <stdbool.h>
 #include <stddef.h>
 
 struct job {
@@ -17,6 +18,8 @@ struct workers;
 
 int workers_start(const char *name, unsigned max_threads, struct workers **ret_workers);
 void workers_queue(struct workers *w, struct job *job);
+/* Queues it only if a thread is free for it beside all that run and wait; else does nothing. */
+bool workers_queue_if_idle(struct workers *w, struct job *job);
 size_t workers_waiting(struct workers *w); /* jobs queued and not yet started */
 void workers_drain(struct workers *w);	   /* returns when no job is queued or running */
 void workers_stop(struct workers *w);	   /* drains, joins every thread, frees; NULL is fine */

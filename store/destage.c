@@ -398,6 +398,7 @@ static void run_nudge(struct job *job)
 
 static void destage_free(struct destage *d)
 {
+	packer_help(d->packer, NULL, 0);
 	workers_stop(d->workers);
 	for (struct portion *b = d->portions, *next; b; b = next) {
 		next = b->next;
@@ -427,6 +428,8 @@ int destage_open(const struct destage_options *opt, struct destage **ret_d)
 	int r = d->finishing ? chunker_init(&d->chunker, &opt->chunker) : -ENOMEM;
 	if (r == 0)
 		r = workers_start("destage", d->n_workers, &d->workers);
+	if (r == 0)
+		r = packer_help(d->packer, d->workers, d->n_workers - 1);
 	if (r < 0) {
 		destage_free(d);
 		return r;

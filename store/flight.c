@@ -5,6 +5,13 @@
  * order too: after a crash the chunks that exist are a prefix of those given out), by one thread
  * at a time, and nobody waits for anybody.
  *
+ * Storing. Compressing takes several times as long as finding chunks does, so one file would keep one
+ * core busy. While helpers are lent, a full frame is put in a list for them: at most FULL_PER_HELPER
+ * for each of them that is at work. A helper is only asked for where a thread would be idle
+ * otherwise; without one, and when the list is full, who brings a frame stores the oldest himself.
+ * So there is always a thread at work on the list, memory is bounded, and where all workers have
+ * files of their own to cut nothing changes hands. Who waits for frames stores from the list too.
+ *
  * A frame that fails is remembered for good, since references to it may be asked about at any later
  * time; neighbours in sequence are one range, so a disk that stays full costs one record.
  *
@@ -12,7 +19,7 @@
  * waits, for the packer's neighbours know these chunks meanwhile. Digests are settled one step
  * late, when the log has got past the rows.
  *
- * Lock order: the packer's lock, then `lock` here. No lock is held while storing, committing,
+ * Lock order: the packer's lock, then `lock` here, then the workers'. No lock is held while storing, committing,
  * calling `failed` or running waits.
  */
 #include "flight.h"
@@ -21,8 +28,15 @@
 #include <assert.h>
 #include <errno.h>
 
-#define RING 1024u /* frames in flight; a power of two */
-#define SPARE_BUILDERS 8u
+#define RING 1024u	   /* frames in flight; a power of two */
+#define SPARE_BUILDERS 64u /* no more than were in use at once */
+#define FULL_PER_HELPER 2u
+
+struct helper {
+	struct job job; /* first */
+	struct flight *fl;
+	bool busy;
+};
 
 struct flight {
 	struct flight_options opt;
@@ -34,7 +48,12 @@ struct flight {
 	struct flight_frame *failed; /* ranges, the latest first */
 	struct frame_builder *spare[SPARE_BUILDERS];
 	unsigned spares;
-	uint64_t frames, stored_bytes;
+	uint64_t frames, stored_bytes, helped;
+	struct workers *workers; /* NULL: no help */
+	struct helper *helpers;
+	unsigned n_helpers, helping; /* lent at most; queued or at work */
+	struct flight_frame *full, **full_tail;
+	unsigned n_full;
 	/* the completing thread's own: */
 	uint64_t settle_lsn, settle_id, last_lsn, last_id;
 	bool digests_failed;
@@ -48,6 +67,7 @@ int flight_open(const struct flight_options *opt, struct flight **ret_fl)
 	fl->opt = *opt;
 	pthread_mutex_init(&fl->lock, NULL);
 	pthread_cond_init(&fl->advanced, NULL);
+	fl->full_tail = &fl->full;
 	*ret_fl = fl;
 	return 0;
 }
@@ -58,7 +78,7 @@ void flight_close(struct flight *fl)
 		return;
 	pthread_mutex_lock(&fl->lock);
 	assert(fl->begun == fl->completed);
-	while (fl->completing) /* the last waits are still being told */
+	while (fl->completing || fl->helping) /* the last waits are still being told */
 		pthread_cond_wait(&fl->advanced, &fl->lock);
 	pthread_mutex_unlock(&fl->lock);
 	for (struct flight_frame *f = fl->failed, *next; f; f = next) {
@@ -67,6 +87,7 @@ void flight_close(struct flight *fl)
 	}
 	while (fl->spares)
 		frame_builder_free(fl->spare[--fl->spares]);
+	free(fl->helpers);
 	pthread_cond_destroy(&fl->advanced);
 	pthread_mutex_destroy(&fl->lock);
 	free(fl);
@@ -109,13 +130,6 @@ int flight_begin(struct flight *fl, uint64_t first_id, struct flight_frame **ret
 	fl->ring[f->seq % RING] = f;
 	*ret_frame = TAKE_PTR(f);
 	return 0;
-}
-
-void flight_throttle(struct flight *fl)
-{
-	SCOPED_LOCK(&fl->lock);
-	while (fl->begun - fl->completed > RING / 2)
-		pthread_cond_wait(&fl->advanced, &fl->lock);
 }
 
 /* Was any of these frames lost? They are completed, all of them. */
@@ -270,12 +284,120 @@ static void finish_store(struct flight *fl, struct flight_frame *f)
 	complete_frames(fl, f);
 }
 
-void flight_store(struct flight *fl, struct flight_frame *f)
+static void store_here(struct flight *fl, struct flight_frame *f)
 {
 	f->batch = kv_batch_new();
 	f->err = f->batch ? 0 : -ENOMEM;
 	append_part(fl, f);
 	finish_store(fl, f);
+}
+
+static struct flight_frame *take_full_locked(struct flight *fl)
+{
+	struct flight_frame *f = fl->full;
+	if (!f)
+		return NULL;
+	fl->full = f->next;
+	if (!fl->full)
+		fl->full_tail = &fl->full;
+	f->next = NULL;
+	fl->n_full--;
+	return f;
+}
+
+static void put_full_locked(struct flight *fl, struct flight_frame *f)
+{
+	*fl->full_tail = f;
+	fl->full_tail = &f->next;
+	fl->n_full++;
+}
+
+static void help(struct job *job)
+{
+	struct helper *h = (struct helper *)job;
+	struct flight *fl = h->fl;
+	pthread_mutex_lock(&fl->lock);
+	for (struct flight_frame *f; (f = take_full_locked(fl));) {
+		fl->helped++;
+		pthread_mutex_unlock(&fl->lock);
+		store_here(fl, f);
+		pthread_mutex_lock(&fl->lock);
+	}
+	h->busy = false;
+	fl->helping--;
+	pthread_cond_broadcast(&fl->advanced);
+	pthread_mutex_unlock(&fl->lock);
+}
+
+/* Is somebody going to look at the list once more? */
+static bool room_for_full_locked(struct flight *fl)
+{
+	if (!fl->workers)
+		return false;
+	if (fl->n_full < fl->helping * FULL_PER_HELPER)
+		return true;
+	if (fl->helping == fl->n_helpers)
+		return false;
+	struct helper *h = fl->helpers;
+	while (h->busy)
+		h++;
+	if (!workers_queue_if_idle(fl->workers, &h->job))
+		return false;
+	h->busy = true;
+	fl->helping++;
+	return true;
+}
+
+void flight_store(struct flight *fl, struct flight_frame *f)
+{
+	pthread_mutex_lock(&fl->lock);
+	bool room = room_for_full_locked(fl);
+	put_full_locked(fl, f);
+	struct flight_frame *mine = room ? NULL : take_full_locked(fl);
+	pthread_mutex_unlock(&fl->lock);
+	if (mine)
+		store_here(fl, mine);
+}
+
+/* Waits for frames to be completed, and does something for it where there is something to do. */
+static void await_progress_locked(struct flight *fl)
+{
+	struct flight_frame *f = take_full_locked(fl);
+	if (!f) {
+		pthread_cond_wait(&fl->advanced, &fl->lock);
+		return;
+	}
+	pthread_mutex_unlock(&fl->lock);
+	store_here(fl, f);
+	pthread_mutex_lock(&fl->lock);
+}
+
+void flight_throttle(struct flight *fl)
+{
+	SCOPED_LOCK(&fl->lock);
+	while (fl->begun - fl->completed > RING / 2)
+		await_progress_locked(fl);
+}
+
+int flight_help(struct flight *fl, struct workers *w, unsigned max)
+{
+	SCOPED_LOCK(&fl->lock);
+	fl->workers = NULL;
+	if (!w || !max)
+		return 0;
+	assert(!fl->helping);
+	struct helper *helpers = calloc(max, sizeof *helpers);
+	if (!helpers)
+		return -ENOMEM;
+	for (unsigned i = 0; i < max; i++) {
+		helpers[i].job.run = help;
+		helpers[i].fl = fl;
+	}
+	free(fl->helpers);
+	fl->helpers = helpers;
+	fl->n_helpers = max;
+	fl->workers = w;
+	return 0;
 }
 
 void flight_store_parts(struct flight *fl, struct flight_frame *f, const struct digest *digest,
@@ -338,7 +460,7 @@ void flight_wait(struct flight *fl, uint64_t seq)
 {
 	SCOPED_LOCK(&fl->lock);
 	while (fl->completed < seq)
-		pthread_cond_wait(&fl->advanced, &fl->lock);
+		await_progress_locked(fl);
 }
 
 uint64_t flight_last(struct flight *fl)
@@ -362,9 +484,11 @@ int flight_sync(struct flight *fl)
 	return r;
 }
 
-void flight_totals(struct flight *fl, uint64_t *ret_frames, uint64_t *ret_stored_bytes)
+void flight_totals(struct flight *fl, uint64_t *ret_frames, uint64_t *ret_stored_bytes,
+		   uint64_t *ret_helped)
 {
 	SCOPED_LOCK(&fl->lock);
+	*ret_helped = fl->helped;
 	*ret_frames = fl->frames;
 	*ret_stored_bytes = fl->stored_bytes;
 }

@@ -9,6 +9,7 @@
 #define FOLDFS_FLIGHT_H
 #include "digests.h"
 #include "packer.h"
+#include "workers.h"
 
 struct flight;
 
@@ -32,7 +33,7 @@ struct flight_frame {
 	struct kv_batch *batch;
 	uint64_t stored_bytes, lsn, failed_to;
 	struct packed_wait *waits, **waits_tail;
-	struct flight_frame *next;
+	struct flight_frame *next; /* among the full or the failed ones */
 	int err;
 	bool done;
 };
@@ -46,11 +47,16 @@ void flight_close(
 int flight_begin(struct flight *fl, uint64_t first_id, struct flight_frame **ret_frame);
 /* Waits until there is room to begin frames. Hold nothing that others need to get theirs stored. */
 void flight_throttle(struct flight *fl);
-/* Compresses and appends what the builder holds; its rows follow in order. Consumes the frame. */
+/* Compresses and appends what the builder holds, here or on a helper, or an earlier frame here; its
+ * rows follow in order. Consumes the frame. */
 void flight_store(struct flight *fl, struct flight_frame *f);
 /* The same for one chunk longer than a frame, in parts that become visible together. */
 void flight_store_parts(struct flight *fl, struct flight_frame *f, const struct digest *digest,
 			const void *data, uint32_t len);
+
+/* Lends it the workers' idle threads, at most `max` at a time. NULL takes them back: nothing is
+ * queued on them any more, and what is there was stored when workers_stop() returns. */
+int flight_help(struct flight *fl, struct workers *w, unsigned max);
 
 /* Which frame in flight holds this id; 0: none, its row is committed. */
 uint64_t flight_find(struct flight *fl, uint64_t id);
@@ -60,5 +66,6 @@ void flight_wait(struct flight *fl, uint64_t seq);
 uint64_t flight_last(struct flight *fl); /* the latest begun */
 /* Makes what was stored durable, and tells the digests so. */
 int flight_sync(struct flight *fl);
-void flight_totals(struct flight *fl, uint64_t *ret_frames, uint64_t *ret_stored_bytes);
+void flight_totals(struct flight *fl, uint64_t *ret_frames, uint64_t *ret_stored_bytes,
+		   uint64_t *ret_helped);
 #endif

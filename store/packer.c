@@ -466,6 +466,11 @@ void packer_drain(struct packer *p)
 	flight_wait(p->flight, last);
 }
 
+int packer_help(struct packer *p, struct workers *w, unsigned max)
+{
+	return flight_help(p->flight, w, max);
+}
+
 uint64_t packer_next_id(struct packer *p)
 {
 	SCOPED_LOCK(&p->lock);
@@ -495,5 +500,5 @@ void packer_get_stats(struct packer *p, struct packer_stats *ret_stats)
 	pthread_mutex_lock(&p->lock);
 	*ret_stats = p->stats;
 	pthread_mutex_unlock(&p->lock);
-	flight_totals(p->flight, &ret_stats->frames, &ret_stats->bytes_stored);
+	flight_totals(p->flight, &ret_stats->frames, &ret_stats->bytes_stored, &ret_stats->helped);
 }

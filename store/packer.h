@@ -5,7 +5,7 @@
  * digests) and, when new, gets the next id and is copied into the frame being filled: ids follow
  * write order, chunks from many small files share frames, and the same bytes arriving twice at
  * once are stored once. A full frame is detached; the worker that filled it compresses and appends
- * it outside the lock. Frames complete in order: packer_when_stored() runs when the frame and all
+ * it outside the lock, or one that would be idle does (packer_help). Frames complete in order: packer_when_stored() runs when the frame and all
  * before it are in a pack and their rows committed (with the pack's barrier), so that a recipe
  * committed from there can refer to them.
  */
@@ -14,6 +14,7 @@
 #include "chunks.h"
 #include "digests.h"
 #include "rotten.h"
+#include "workers.h"
 
 /* KV_META: every id given out is below this (le64). Kept by who deletes the rows of the last ids. */
 #define PACKER_NEXT_KEY "next_chunk"
@@ -65,6 +66,9 @@ void packer_when_stored(struct packer *p, uint64_t frame, struct packed_wait *w)
 void packer_flush(struct packer *p, uint64_t frame);
 /* Flushes, and returns when every frame begun before the call was stored or failed. */
 void packer_drain(struct packer *p);
+/* Threads of these workers that have nothing to do store frames for those who fill them, at most
+ * `max` at a time; see flight_help(). */
+int packer_help(struct packer *p, struct workers *w, unsigned max);
 /* Every id given out so far is below this. */
 uint64_t packer_next_id(struct packer *p);
 /* gc: while set, every duplicate hit is offered before packer_add() returns: true takes it as live,
@@ -77,6 +81,7 @@ void packer_distrust(struct packer *p);
 
 struct packer_stats {
 	uint64_t chunks, duplicates, bytes_in, bytes_new, bytes_stored, frames;
+	uint64_t helped; /* frames that were stored by a worker lent for it */
 };
 void packer_get_stats(struct packer *p, struct packer_stats *ret_stats);
 #endif

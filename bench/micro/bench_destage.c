@@ -2,7 +2,11 @@
 /* bench_destage DIR FILE...: destages each file (up to 1 GiB of it, from memory) into a new pool in
  * DIR, at several levels: GB/s of input per second of CPU, and of time, for new bytes, for the same
  * bytes again, and again when they must be read and compared first; and as many small files. Beside
- * it zstd alone on frames of 256 KiB. */
+ * it zstd alone on frames of 256 KiB.
+ *
+ * bench_destage one DIR FILE...: each file as one source at level 3, with 1, 2, 4, ... workers up to
+ * one per core, beside zstd in as many threads, in turns and several times over: medians. `of zstd`
+ * is the median of the ratios within a round, so it stands where other work shares the machine. */
 #include "cleanup.h"
 #include "clock.h"
 #include "destage.h"
@@ -19,6 +23,8 @@
 #define AGE 1000
 #define SMALL 4096u
 #define SMALL_FILES 100000u
+#define ROUNDS 5u
+#define THREADS_MAX 64u
 
 struct bench {
 	char dir[256], index[300];
@@ -218,16 +224,125 @@ static void age_packs(struct bench *b)
 	packer_set_mark(b->packer, NULL, NULL);
 }
 
+struct zstd_share {
+	pthread_t thread;
+	const uint8_t *data;
+	size_t len;
+	int level;
+};
+
+static void *zstd_run(void *arg)
+{
+	struct zstd_share *s = arg;
+	uint8_t *out = malloc(FRAME * 2);
+	ZSTD_CCtx *c = ZSTD_createCCtx();
+	must(out && c ? 0 : -ENOMEM, "memory");
+	ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, s->level);
+	for (size_t at = 0; at + FRAME <= s->len; at += FRAME)
+		ZSTD_compress2(c, out, FRAME * 2, s->data + at, FRAME);
+	ZSTD_freeCCtx(c);
+	free(out);
+	return NULL;
+}
+
+/* Bytes over time and over CPU time, in GB/s. */
+struct pace {
+	double wall, cpu;
+};
+
+static struct pace zstd_threads(int level, const uint8_t *data, size_t len, unsigned threads)
+{
+	struct zstd_share shares[THREADS_MAX];
+	double cpu = cpu_seconds();
+	uint64_t start = clock_mono_ns();
+	for (unsigned i = 0; i < threads; i++) {
+		shares[i].data = data + len / threads * i;
+		shares[i].len = len / threads;
+		shares[i].level = level;
+		must(-pthread_create(&shares[i].thread, NULL, zstd_run, &shares[i]), "thread");
+	}
+	for (unsigned i = 0; i < threads; i++)
+		pthread_join(shares[i].thread, NULL);
+	return (struct pace){ (double)len / (double)(clock_mono_ns() - start),
+			      (double)len / (cpu_seconds() - cpu) * 1e-9 };
+}
+
 static void zstd_alone(int level, const uint8_t *data, size_t len)
 {
-	static uint8_t out[FRAME * 2];
-	ZSTD_CCtx *c = ZSTD_createCCtx();
-	ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, level);
-	double start = cpu_seconds();
-	for (size_t at = 0; at + FRAME <= len; at += FRAME)
-		ZSTD_compress2(c, out, sizeof out, data + at, FRAME);
-	printf("  zstd alone %5.2f |", (double)len / (cpu_seconds() - start) * 1e-9);
-	ZSTD_freeCCtx(c);
+	printf("  zstd alone %5.2f |", zstd_threads(level, data, len, 1).cpu);
+}
+
+static struct pace destage_one(struct bench *b, const uint8_t *data, size_t len)
+{
+	struct input in = { 0 };
+	double cpu = cpu_seconds();
+	uint64_t start = clock_mono_ns();
+	input_start(&in, b, data, len);
+	destage_flush(b->destage);
+	return (struct pace){ (double)len / (double)(clock_mono_ns() - start),
+			      (double)len / (cpu_seconds() - cpu) * 1e-9 };
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return x < y ? -1 : x > y;
+}
+
+static double median(double *v)
+{
+	qsort(v, ROUNDS, sizeof *v, compare_doubles);
+	return v[ROUNDS / 2];
+}
+
+enum figure { ZSTD, ZSTD_CPU, NEW, NEW_CPU, KNOWN, KNOWN_CPU, OF_ZSTD, OF_ZSTD_CPU, FIGURES };
+
+static void one_file(const char *dir, const uint8_t *data, size_t len, unsigned workers)
+{
+	double v[FIGURES][ROUNDS];
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct bench b = { 0 };
+		struct pace zstd = zstd_threads(3, data, len, workers);
+		open_pool(&b, dir, 3, workers);
+		struct pace new = destage_one(&b, data, len), known = destage_one(&b, data, len);
+		close_pool(&b);
+		const double got[FIGURES] = { zstd.wall,
+					      zstd.cpu,
+					      new.wall,
+					      new.cpu,
+					      known.wall,
+					      known.cpu,
+					      new.wall / zstd.wall,
+					      new.cpu / zstd.cpu };
+		for (unsigned k = 0; k < FIGURES; k++)
+			v[k][i] = got[k];
+	}
+	printf("%3u", workers);
+	static const char *const names[] = { "zstd", NULL, "new", NULL, "known", NULL };
+	for (unsigned k = ZSTD; k <= KNOWN; k += 2)
+		printf("  %s %.2f GB/s, %.2f of CPU |", names[k], median(v[k]), median(v[k + 1]));
+	printf("  of zstd %.2f, in CPU time %.2f\n", median(v[OF_ZSTD]), median(v[OF_ZSTD_CPU]));
+	fflush(stdout);
+}
+
+static void every_kind(const char *dir, const uint8_t *data, size_t len, unsigned workers)
+{
+	for (unsigned k = 0; k < 4; k++) {
+		static const int levels[] = { 0, -5, 1, 3 };
+		struct bench b = { 0 };
+		printf("%3d", levels[k]);
+		if (levels[k])
+			zstd_alone(levels[k], data, len);
+		open_pool(&b, dir, levels[k], workers);
+		destage_all(&b, data, len, workers, "new");
+		destage_all(&b, data, len, workers, "known");
+		age_packs(&b);
+		destage_all(&b, data, len, workers, "old");
+		destage_all(&b, data, len, workers, "read lately");
+		destage_small(&b, data, len);
+		close_pool(&b);
+		putchar('\n');
+	}
 }
 
 int main(int argc, char **argv)
@@ -236,32 +351,25 @@ int main(int argc, char **argv)
 	size_t most = 0;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned workers = cores > 16 ? 16 : cores < 1 ? 1 : (unsigned)cores;
-	if (!data || argc < 3) {
-		fprintf(stderr, "usage: bench_destage DIR FILE...\n");
+	bool one = argc > 1 && !strcmp(argv[1], "one");
+	if (!data || argc < 3 + one) {
+		fprintf(stderr, "usage: bench_destage [one] DIR FILE...\n");
 		return 2;
 	}
-	for (int i = 2; i < argc; i++) {
+	const char *dir = argv[1 + one];
+	for (int i = 2 + one; i < argc; i++) {
 		FILE *file = fopen(argv[i], "rb");
 		must(file ? 0 : -errno, argv[i]);
 		size_t len = fread(data, 1, BYTES, file);
 		fclose(file);
 		most = len > most ? len : most;
 		printf("%s: %zu MiB\n", argv[i], len >> 20);
-		for (unsigned k = 0; k < 4; k++) {
-			static const int levels[] = { 0, -5, 1, 3 };
-			struct bench b = { 0 };
-			printf("%3d", levels[k]);
-			if (levels[k])
-				zstd_alone(levels[k], data, len);
-			open_pool(&b, argv[1], levels[k], workers);
-			destage_all(&b, data, len, workers, "new");
-			destage_all(&b, data, len, workers, "known");
-			age_packs(&b);
-			destage_all(&b, data, len, workers, "old");
-			destage_all(&b, data, len, workers, "read lately");
-			destage_small(&b, data, len);
-			close_pool(&b);
-			putchar('\n');
+		if (!one)
+			every_kind(dir, data, len, workers);
+		for (unsigned w = 1; one; w = w * 2 < workers ? w * 2 : workers) {
+			one_file(dir, data, len, w);
+			if (w == workers)
+				break;
 		}
 	}
 	struct rusage ru;

@@ -62,6 +62,7 @@ struct upload {
 	const uint8_t *data;
 	int read_error, commit_error; /* to be returned */
 	uint64_t fail_at;	      /* from this offset on */
+	int (*read)(struct destage_source *s, void *buf, size_t len, uint64_t at); /* or NULL */
 	int result;
 	unsigned done; /* how often */
 };

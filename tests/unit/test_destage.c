@@ -262,6 +262,116 @@ static void an_ordinary_file_needs_no_nudge(void **state)
 	stack_remove(&st);
 }
 
+/* ---- one file on several workers ---- */
+
+static void idle_workers_store_the_frames_of_one_file(void **state)
+{
+	(void)state;
+	CLEANUP_FREE uint8_t *data = malloc(36 * MIB);
+	fill_mixed(data, 36 * MIB, 11);
+	for (unsigned workers = 1; workers < 5; workers += 3) {
+		struct stack st;
+		struct packer_stats stats;
+		stack_make(&st);
+		st.workers = workers;
+		st.level = 1;
+		stack_open(&st);
+		assert_int_equal(file_store(&st, INO, data, 36 * MIB), 0);
+		assert_int_equal(file_compare(&st, INO, data, 36 * MIB), 0);
+		packer_get_stats(st.packer, &stats);
+		assert_true(workers == 1 ? stats.helped == 0 : stats.helped > 0);
+		assert_int_equal(stack_close(&st), 0);
+		stack_open(&st);
+		check_rows(&st);
+		assert_int_equal(file_compare(&st, INO, data, 36 * MIB), 0);
+		assert_int_equal(stack_close(&st), 0);
+		stack_remove(&st);
+	}
+}
+
+/* Whichever frame is lost, and wherever the source ends itself: the file learns it, what came before
+ * is right, and the same bytes can be stored afterwards. */
+static void a_file_on_several_workers_may_fail_anywhere(void **state)
+{
+	(void)state;
+	static const char *const faults[] = { "pack_write:%u=EIO", "pack_write:%u+=ENOSPC" };
+	CLEANUP_FREE uint8_t *data = malloc(36 * MIB);
+	uint64_t seed = 21;
+	prng_fill(&seed, data, 36 * MIB);
+	for (unsigned i = 0; i < 8; i++) {
+		struct stack st;
+		struct upload u = { 0 };
+		char spec[64];
+		stack_make(&st);
+		st.workers = 4;
+		stack_open(&st);
+		u.fail_at = (i / 4 ? 34 : 5) * MIB;
+		u.read_error = i % 4 == 2 ? -ECANCELED : 0;
+		u.commit_error = i % 4 == 3 ? -ESTALE : 0;
+		snprintf(spec, sizeof spec, faults[i % 2], 1 + i * 20);
+		fault_arm(i % 4 < 2 ? spec : NULL);
+		upload_start(&u, &st, INO, data, 36 * MIB);
+		destage_flush(st.destage);
+		fault_arm(NULL);
+		const int want[] = { -EIO, -ENOSPC, -ECANCELED, -ESTALE };
+		assert_int_equal(u.done, 1);
+		assert_int_equal(u.result, want[i % 4]);
+		assert_int_equal(destage_pending_bytes(st.destage), 0);
+		struct inode_row row;
+		if (u.windows && inode_row_get(st.kv, INO, &row) == 0)
+			assert_int_equal(file_compare(&st, INO, data, row.size), 0);
+		assert_int_equal(file_store(&st, INO, data, 36 * MIB), 0);
+		assert_int_equal(file_compare(&st, INO, data, 36 * MIB), 0);
+		assert_int_equal(stack_close(&st), 0);
+		stack_open(&st);
+		check_rows(&st);
+		assert_int_equal(file_compare(&st, INO, data, 36 * MIB), 0);
+		assert_int_equal(stack_close(&st), 0);
+		stack_remove(&st);
+	}
+}
+
+struct patient {
+	struct upload u; /* first */
+	struct upload *small;
+};
+
+/* The large file comes to its end only when the small one is stored. */
+static int read_patiently(struct destage_source *s, void *buf, size_t len, uint64_t at)
+{
+	struct patient *p = (struct patient *)s;
+	for (unsigned i = 0; at > 33 * MIB && !__atomic_load_n(&p->small->done, __ATOMIC_SEQ_CST);
+	     i++) {
+		if (i == 60000)
+			return -ETIMEDOUT;
+		usleep(1000);
+	}
+	memcpy(buf, p->u.data + at, len);
+	return 0;
+}
+
+static void a_large_file_leaves_a_worker_to_a_small_one(void **state)
+{
+	(void)state;
+	struct stack st;
+	struct upload small_file = { 0 };
+	struct patient large = { .small = &small_file };
+	CLEANUP_FREE uint8_t *data = malloc(48 * MIB);
+	uint64_t seed = 31;
+	prng_fill(&seed, data, 48 * MIB);
+	stack_make(&st);
+	stack_open(&st);
+	large.u.read = read_patiently;
+	upload_start(&large.u, &st, INO, data, 40 * MIB);
+	upload_start(&small_file, &st, INO + 1, data + 47 * MIB, 10000);
+	destage_flush(st.destage);
+	assert_int_equal(large.u.result, 0);
+	assert_int_equal(small_file.result, 0);
+	assert_int_equal(file_compare(&st, INO, data, 40 * MIB), 0);
+	assert_int_equal(stack_close(&st), 0);
+	stack_remove(&st);
+}
+
 /* ---- many sources at once, flushed, settled and nudged from other threads ---- */
 
 #define FILES 60u
@@ -375,6 +485,9 @@ int main(void)
 		cmocka_unit_test(a_full_disk_loses_nothing),
 		cmocka_unit_test(small_files_share_frames),
 		cmocka_unit_test(an_ordinary_file_needs_no_nudge),
+		cmocka_unit_test(idle_workers_store_the_frames_of_one_file),
+		cmocka_unit_test(a_file_on_several_workers_may_fail_anywhere),
+		cmocka_unit_test(a_large_file_leaves_a_worker_to_a_small_one),
 		cmocka_unit_test(many_at_once),
 		cmocka_unit_test(closing_waits_for_all),
 	};
