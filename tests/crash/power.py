@@ -354,13 +354,14 @@ def judge(recording, home, at_least, whole=True, marked=False):
         text = "\n".join(f"{s.number}:{s.mode}:{s.seed} {text}" for s, text in outcome.failures[:5])
         raise AssertionError(f"{len(outcome.failures)} of {outcome.tried} states broke a promise "
                              f"(crash.py try {home} --only STATE repeats one):\n{text}")
-    assert outcome.tried + outcome.lost == len(chosen.states) and outcome.lost <= 3 + outcome.tried // 20
+    assert outcome.tried + outcome.lost == len(chosen.states) and outcome.lost <= 3 + outcome.tried // 10
 
 
 class Stage:
     """What is done to a pool that a power cut left, while the power goes again."""
 
     name = "recovery"
+    actor = None        # whose work is wanted before, if not a mixture
 
     def prepare(self, pool):
         """Before the recording begins: damages the pool, say."""

@@ -19,19 +19,18 @@ OPTIONS = "wal_sync_interval=100ms,destage_delay=100ms,gc_interval=1h,log_level=
 CORRECTED, DAMAGED = 1, 3
 
 
-class Remains(actors.Actor):
-    """Most files are deleted again: what the others have in packs is worth moving."""
+class Stored(actors.Actor):
+    """Files in packs."""
+
+    count = 5
 
     def steps(self, n):
-        for i in range(12):
+        for i in range(self.count):
             file = self.create(f"f{i}")
             file.write(self.bytes(300000))
             file.close()
             yield
         self.wait(0.5)  # for destage
-        for i in range(12):
-            if i % 4:
-                self.unlink(f"f{i}")
         self.fsyncdir()
         yield
 
@@ -39,7 +38,21 @@ class Remains(actors.Actor):
         return {path: self.history.lives()[file].versions[-1].data for path, (_, file) in self.tree.items()}
 
 
-actors.KINDS["remains"] = Remains
+class Remains(Stored):
+    """Most files are deleted again: what the others have in packs is worth moving."""
+
+    count = 12
+
+    def steps(self, n):
+        yield from super().steps(n)
+        for i in range(self.count):
+            if i % 4:
+                self.unlink(f"f{i}")
+        self.fsyncdir()
+        yield
+
+
+actors.KINDS.update(stored=Stored, remains=Remains)
 
 
 def foldfs(*words, code=0):
@@ -47,7 +60,7 @@ def foldfs(*words, code=0):
 
 
 class Collection(power.Stage):
-    name = "gc"
+    name, actor = "gc", "remains"
 
     def run(self, recording, pool, home):
         with power.mounted(pool, home, recording.workload.options) as mount:
@@ -91,16 +104,16 @@ class NeedlessRepair(Repair):
 class Healing(power.Stage):
     """Scrub finds what is rotten in packs, and the same bytes come again."""
 
-    name = "scrub and healing"
+    name, actor = "scrub and healing", "stored"
 
     def prepare(self, pool):
         for pack in pool.glob("packs/*.pack"):
             with open(pack, "r+b") as file:
                 length = file.seek(0, os.SEEK_END)
-                for part in (1, 2, 3):
-                    file.seek(length * part // 4)
+                for part in range(1, 16):
+                    file.seek(length * part // 16)
                     byte = file.read(1)[0]
-                    file.seek(length * part // 4)
+                    file.seek(length * part // 16)
                     file.write(bytes([byte ^ 1]))
 
     def run(self, recording, pool, home):
@@ -128,8 +141,7 @@ class Healing(power.Stage):
             foldfs("sync", "--destage", mount)
             os.unlink(mount / "again")
         assert not self.compare(mount / actor.name, actor.contents()), "not all files were healed"
-        done = foldfs("scrub", "--json", mount, code=None)
-        assert not json.loads(done.stdout)["files"], done.stdout  # what no file shows may be left
+        foldfs("scrub", mount)
         return rotten
 
     @staticmethod
@@ -149,8 +161,8 @@ class Healing(power.Stage):
 def survive_stage(images, home, kind, stage, at_least, whole):
     """Damage to packs has to be there whatever the log brings back, so these begin after an unmount;
     repairs begin after a power cut."""
-    after_unmount = isinstance(stage, (Collection, Healing))
-    workload = power.Workload(("remains",), rounds=1, options=OPTIONS) if after_unmount else MIXED
+    after_unmount = stage.actor is not None
+    workload = power.Workload((stage.actor,), rounds=1, options=OPTIONS) if after_unmount else MIXED
     recording = power.record(images(kind), home / "first", workload)
     boundary = [s for s in power.plan(recording).states if s.mode == "none"]
     state = boundary[-1] if after_unmount else boundary[len(boundary) * 7 // 8]
@@ -162,7 +174,7 @@ STAGES = [Collection, Repair, NeedlessRepair, Healing]
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage(images, ram, stage):
-    survive_stage(images, ram / stage.__name__, "ext4", stage(), 24, whole=False)
+    survive_stage(images, ram / stage.__name__, "ext4", stage(), 12, whole=False)
 
 
 @pytest.mark.full
