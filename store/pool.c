@@ -160,24 +160,20 @@ int pool_close_kv(struct pool *pool)
 	return r;
 }
 
-static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
+bool pool_say_log(const struct pool *pool, int r, struct pool_error *err)
 {
-	int r = pool_open_kv(pool, read_only);
-	if (pool->index_fd < 0 || pool->wal_fd < 0) {
-		pool_say(err, "%s: its index or log directory is missing: %s", pool->path,
-			 strerror(-r));
-		return r;
-	}
 	const char *wal_dir = pool->config.wal_dir;
-	if (r == -ESTALE && *wal_dir)
+	bool ours = r != -ESTALE || wal_home_check(pool->wal_fd, pool->super.uuid) != -ESTALE;
+	if (!ours && *wal_dir)
 		pool_say(err,
 			 "%s: the write-ahead log in %.300s belongs to another pool; give the "
 			 "right wal_dir",
 			 pool->path, wal_dir);
-	else if (r == -ESTALE)
+	else if (!ours)
 		pool_say(err,
-			 "%s: wal/owner is damaged, or another pool has been given this wal "
-			 "directory as its wal_dir",
+			 "%s: wal/owner names another pool; put this pool's own log back, or if "
+			 "only "
+			 "that file is damaged, remove it",
 			 pool->path);
 	else if (r == -EBUSY)
 		pool_say(err,
@@ -189,6 +185,31 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 			 "%s: its log directory %.300s (wal_dir) has other files in it; give an "
 			 "empty directory, for this pool alone",
 			 pool->path, *wal_dir ? wal_dir : "wal");
+	else
+		return false;
+	return true;
+}
+
+void pool_say_foreign(const struct pool *pool, struct pool_error *err)
+{
+	pool_say(err,
+		 "%s: super, index/data.mdb and the log are not of the same pool; put back what "
+		 "belongs to this one",
+		 pool->path);
+}
+
+static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
+{
+	int r = pool_open_kv(pool, read_only);
+	if (pool->index_fd < 0 || pool->wal_fd < 0) {
+		pool_say(err, "%s: its index or log directory is missing: %s", pool->path,
+			 strerror(-r));
+		return r;
+	}
+	if (r == 0 || pool_say_log(pool, r, err))
+		return r;
+	if (r == -ESTALE)
+		pool_say_foreign(pool, err);
 	else if (r == -ENOENT)
 		pool_say(err,
 			 "%s: write-ahead log segments are missing that the index needs; put them "
@@ -197,7 +218,7 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 	else if (r == -EUCLEAN)
 		pool_say(err, "%s: its %s damaged; run fsck.foldfs", pool->path,
 			 pool->recovery.damaged ? "write-ahead log is" : "index or its log is");
-	else if (r < 0)
+	else
 		pool_say(err, "%s: the index cannot be opened: %s", pool->path, strerror(-r));
 	return r;
 }
@@ -304,15 +325,22 @@ static int take_lock(struct pool *pool, bool read_only, unsigned wait_ms, struct
 {
 	int flags = read_only ? O_RDONLY : O_RDWR;
 	pool->lockfd = openat(pool->dirfd, "lock", flags | O_CLOEXEC);
-	if (pool->lockfd < 0) {
-		int r = -errno;
+	int r = pool->lockfd < 0 ? -errno : 0;
+	struct stat st;
+	if (r == 0 && (fstat(pool->lockfd, &st) || !S_ISREG(st.st_mode)))
+		r = -EISDIR;
+	if (r == -ENOENT || r == -EISDIR)
+		pool_say(err,
+			 "%s/lock %s; if nobody has the pool open, make an empty file of that name",
+			 pool->path, r == -ENOENT ? "is missing" : "is no file");
+	else if (r < 0)
 		pool_say(err, "%s/lock cannot be opened: %s", pool->path, strerror(-r));
+	if (r < 0)
 		return r;
-	}
 	uint64_t until = clock_mono_ms() + wait_ms;
 	while (flock(pool->lockfd, LOCK_EX | LOCK_NB)) {
 		if (errno != EWOULDBLOCK && errno != EINTR) {
-			int r = -errno;
+			r = -errno;
 			pool_say(err, "%s/lock cannot be locked: %s", pool->path, strerror(-r));
 			return r;
 		}
@@ -336,12 +364,13 @@ static int read_super(struct pool *pool, bool read_only, bool *ret_damaged, stru
 			 "%s is not a foldfs pool (it has no superblock); mkfs.foldfs makes one",
 			 pool->path);
 	else if (r == -EUCLEAN)
-		pool_say(
-			err,
-			"%s: both copies of the superblock are damaged; the pool was left as it is",
-			pool->path);
+		pool_say(err,
+			 "%s: both copies of the superblock are damaged; put back the file super "
+			 "from "
+			 "a backup (the pool was left as it is)",
+			 pool->path);
 	else if (r == -EPROTONOSUPPORT)
-		pool_say(err, "%s was made by a newer foldfs: use that version or a later one",
+		pool_say(err, "%s was made by a newer foldfs; use that version or a later one",
 			 pool->path);
 	else if (r < 0)
 		pool_say(err, "%s: the superblock cannot be read: %s", pool->path, strerror(-r));
@@ -403,8 +432,10 @@ static int check_directories(struct pool *pool, struct pool_error *err)
 			continue;
 		if (!fstatat(pool->dirfd, name, &st, 0) && S_ISDIR(st.st_mode))
 			continue;
-		pool_say(err, "%s: its directory %s is missing; the pool was left as it is",
-			 pool->path, name);
+		pool_say(
+			err,
+			"%s: its directory %s is missing; put it back (the pool was left as it is)",
+			pool->path, name);
 		return -ENOENT;
 	}
 	if (*wal_dir && (stat(wal_dir, &st) || !S_ISDIR(st.st_mode))) {

@@ -15,5 +15,10 @@ int pool_open_dirs(struct pool *pool);
 /* Lock, superblock, configuration and directories; *ret_pool is to be given to pool_close(). */
 int pool_open_parts(const char *path, const char *options, bool read_only, unsigned wait_ms,
 		    struct pool **ret_pool, struct pool_error *err);
+/* Why pool_open_dirs() or a look at the log failed, if it is for what lies in the log's directory;
+ * false: for another reason. */
+bool pool_say_log(const struct pool *pool, int r, struct pool_error *err);
+/* Index, log and superblock are not of the same pool. */
+void pool_say_foreign(const struct pool *pool, struct pool_error *err);
 struct dump_place pool_dump_place(const struct pool *pool);
 #endif

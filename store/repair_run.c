@@ -7,6 +7,7 @@
 #include "restore.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -171,6 +172,22 @@ static int repair(struct run *run)
 
 /* ---- the index as a whole ---- */
 
+/* What is wrong with the index or the log; whoever prints it names the pool. */
+static void say_reason(struct run *run)
+{
+	char real[PATH_MAX];
+	const char *reason = run->err->text;
+	const char *paths[] = { run->path, realpath(run->path, real) ? real : run->path };
+	for (size_t i = 0; i < 2; i++) {
+		size_t len = strlen(paths[i]);
+		if (!strncmp(reason, paths[i], len) && !strncmp(reason + len, ": ", 2)) {
+			reason += len + 2;
+			break;
+		}
+	}
+	say(run, REPAIR_ERROR, reason);
+}
+
 static void restored(struct run *run, const struct restore_result *res)
 {
 	say(run, REPAIR_DONE, res->text);
@@ -193,7 +210,7 @@ static int restore_or_begin(struct run *run, const struct restore_options *opt)
 		restored(run, &res);
 	if (r != -ENOENT)
 		return r;
-	say(run, REPAIR_ERROR, run->err->text);
+	say_reason(run);
 	r = repair_begin_index(run->path, run->err);
 	if (r == 0)
 		r = begin_empty(run);
@@ -231,19 +248,19 @@ static int mend_index(struct run *run)
 		return r < 0 ? r : 1;
 	if (need == RESTORE_INDEX && only_rows(run->path))
 		return 1;
-	say(run, REPAIR_ERROR, run->err->text);
+	say_reason(run);
 	run->report->errors = run->report->left = 1;
 	run->report->unchecked = true;
-	if (run->call->safe_only ||
-	    !ask(run,
-		 need == RESTORE_LOG ? "Leave out what the log has lost?" : "Make the index anew?"))
+	if (run->call->safe_only || (need == RESTORE_LOG_GONE && !run->call->full) ||
+	    !ask(run, need == RESTORE_INDEX ? "Make the index anew?"
+					    : "Leave out what the log has lost?"))
 		return 0;
-	if (need == RESTORE_LOG) {
+	if (need == RESTORE_INDEX) {
+		r = restore_or_begin(run, &opt);
+	} else {
 		r = restore_log(run->path, &opt, &res, run->err);
 		if (r == 0)
 			restored(run, &res);
-	} else {
-		r = restore_or_begin(run, &opt);
 	}
 	run->report->unchecked = r < 0;
 	return r < 0 ? r : 1;

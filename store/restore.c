@@ -167,6 +167,8 @@ static void say_result(struct restoring *rs)
 			 "at least %lu entries of the log could not be read: what they changed is "
 			 "lost",
 			 res->lost_entries);
+	else if (!rs->has_log)
+		snprintf(lost, sizeof lost, "there is no log: what was changed later is lost");
 	else
 		snprintf(lost, sizeof lost, "nothing is lost");
 	if (res->generation)
@@ -193,11 +195,13 @@ static int restoring_open(struct restoring *rs, const char *path, bool read_only
 	rs->has_log = r == 0;
 	if (r == 0 || r == -ENOENT)
 		return 0;
-	pool_say(rs->err,
-		 r == -ESTALE ? "%s: the write-ahead log belongs to another pool; give the right "
-				"wal_dir"
-			      : "%s: its index or log cannot be looked at: %s",
-		 rs->pool->path, strerror(-r));
+	if (pool_say_log(rs->pool, r, rs->err))
+		return r;
+	if (r == -ESTALE)
+		pool_say_foreign(rs->pool, rs->err);
+	else
+		pool_say(rs->err, "%s: its index or log cannot be looked at: %s", rs->pool->path,
+			 strerror(-r));
 	return r;
 }
 
@@ -290,7 +294,7 @@ static int ignore_entry(void *arg, uint64_t lsn, struct slice payload)
 }
 
 /* An index older than the log that is left, which a dump reaches, is what is wrong; else the log. */
-static enum restore_need blame(struct restoring *rs, const struct base_state *state)
+static enum restore_need blame(struct restoring *rs, const struct base_state *state, int err)
 {
 	struct dump_place place = pool_dump_place(rs->pool);
 	struct dump_info dump;
@@ -299,10 +303,13 @@ static enum restore_need blame(struct restoring *rs, const struct base_state *st
 		pool_say(rs->err, "%s: the index is older than its log", rs->pool->path);
 		return RESTORE_INDEX;
 	}
+	bool gone = err == -ENOENT || older || !rs->has_log;
 	pool_say(rs->err, "%s: log entries that the index needs, after entry %lu, are %s",
 		 rs->pool->path, state->checkpoint_lsn,
-		 older || !rs->has_log ? "missing" : "damaged");
-	return RESTORE_LOG;
+		 gone ? "missing: put the log's files back, or give the right wal_dir "
+			"(-y -f goes on without them)"
+		      : "damaged");
+	return gone ? RESTORE_LOG_GONE : RESTORE_LOG;
 }
 
 static int diagnose(struct restoring *rs, enum restore_need *ret_need)
@@ -319,9 +326,17 @@ static int diagnose(struct restoring *rs, enum restore_need *ret_need)
 		char why[256];
 		snprintf(why, sizeof why, "%.250s",
 			 *rs->err->text ? rs->err->text : "LMDB cannot read it");
-		pool_say(rs->err, "%s: the index is damaged: %s", rs->pool->path, why);
+		if (r == -ENOENT)
+			pool_say(rs->err, "%s: index/data.mdb, which names every file, is missing",
+				 rs->pool->path);
+		else
+			pool_say(rs->err, "%s: the index is damaged: %s", rs->pool->path, why);
 		*ret_need = RESTORE_INDEX;
 		return 0;
+	}
+	if (r == 0 && memcmp(state.pool_uuid, rs->pool->super.uuid, sizeof state.pool_uuid)) {
+		pool_say_foreign(rs->pool, rs->err);
+		return -ESTALE;
 	}
 	*ret_need = RESTORE_NOTHING;
 	if (r < 0 || state.clean)
@@ -331,9 +346,11 @@ static int diagnose(struct restoring *rs, enum restore_need *ret_need)
 	memcpy(in.id.wal_id, state.wal_id, sizeof in.id.wal_id);
 	r = wal_replay(&in, &found);
 	wal_found_done(&found);
+	if (r == -ESTALE)
+		pool_say_foreign(rs->pool, rs->err);
 	if (r != -EUCLEAN && r != -ENOENT)
 		return r;
-	*ret_need = blame(rs, &state);
+	*ret_need = blame(rs, &state, r);
 	return 0;
 }
 

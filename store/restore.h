@@ -23,8 +23,9 @@
 
 enum restore_need {
 	RESTORE_NOTHING, /* index and log can be opened; rows are not checked, nor bytes in packs */
-	RESTORE_LOG,	 /* the index is sound, but log entries that it needs are damaged or gone */
-	RESTORE_INDEX	 /* the index cannot be relied on: restore_index() */
+	RESTORE_LOG,	 /* the index is sound, but log entries that it needs are damaged */
+	RESTORE_LOG_GONE, /* or in no file that is there: they may be elsewhere */
+	RESTORE_INDEX	  /* the index cannot be relied on: restore_index() */
 };
 
 struct restore_options {
@@ -57,7 +58,8 @@ int restore_diagnose(const char *path, enum restore_need *ret_need, struct pool_
 int restore_index(const char *path, const struct restore_options *opt,
 		  struct restore_result *ret_result, struct pool_error *err);
 
-/* For RESTORE_LOG: copies the index and applies what precedes the damage. give_up_entries must be set
+/* For RESTORE_LOG and RESTORE_LOG_GONE: copies the index and applies what precedes the damage or the
+ * gap. give_up_entries must be set
  * (-EINVAL); otherwise as restore_index(). */
 int restore_log(const char *path, const struct restore_options *opt,
 		struct restore_result *ret_result, struct pool_error *err);
