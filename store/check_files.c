@@ -64,6 +64,8 @@ static void look_at_pack_name(struct check *k, const char *name)
 	struct pack_row row;
 	uint64_t id;
 	int len = 0;
+	if (sscanf(name, "dump-%16" SCNx64 "%n", &id, &len) == 1 && len == 21 && !name[len])
+		return; /* the index's, which only a restore reads */
 	if (sscanf(name, "%16" SCNx64 ".pack%n", &id, &len) != 1 || len != 21 || name[len])
 		check_note(k, "packs/%.80s is no file of foldfs", name);
 	else if (pack_get(k->pool->kv, id, &row) == -ENOENT)

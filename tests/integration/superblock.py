@@ -5,13 +5,14 @@ import ctypes
 import struct
 
 SIZE = 4096
-FIELDS = {"magic": ("<Q", 0), "version": ("<I", 8), "compat": ("<Q", 32), "ro_compat": ("<Q", 40),
-          "incompat": ("<Q", 48), "chunker": ("<I", 64)}
+FIELDS = {"magic": ("<Q", 0), "version": ("<I", 8), "digest": ("<I", 12), "compat": ("<Q", 32),
+          "ro_compat": ("<Q", 40), "incompat": ("<Q", 48), "chunker": ("<I", 64)}
 SUM_AT = SIZE - 8
 
 _xxhash = ctypes.CDLL("libxxhash.so.0")
-_xxhash.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
-_xxhash.XXH3_64bits.restype = ctypes.c_uint64
+_xxh3 = _xxhash.XXH3_64bits_withSeed
+_xxh3.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
+_xxh3.restype = ctypes.c_uint64
 
 
 def get(copy, name):
@@ -22,8 +23,12 @@ def put(copy, name, value):
     struct.pack_into(FIELDS[name][0], copy, FIELDS[name][1], value)
 
 
+def xxh3(data, seed=0):
+    return _xxh3(data, len(data), seed)
+
+
 def sum_of(copy):
-    return _xxhash.XXH3_64bits(bytes(copy[:SUM_AT]), SUM_AT)
+    return xxh3(bytes(copy[:SUM_AT]))
 
 
 def seal(copy):
