@@ -93,10 +93,11 @@ static void tell(struct reading *rd, const char *path, const struct inode_row *r
 		fprintf(rd->out, "%s ! %s\n", path, strerror(-r));
 	else
 		fprintf(rd->out,
-			"%s %o %u:%u %u %" PRIu64 " %" PRIx64 " %" PRId64 " %" PRIx64 " %" PRIx64
-			"%s\n",
+			"%s %o %u:%u %u %" PRIu64 " %" PRIx64 " %" PRId64 " %" PRId64 " %" PRId64
+			" %" PRId64 " %" PRIx64 " %" PRIx64 "%s\n",
 			path, row->mode, row->uid, row->gid, row->nlink, row->size, row->rdev,
-			row->mtime, attributes, content, row->staging_gen ? " staged" : "");
+			row->mtime, row->ctime, row->atime, row->btime, attributes, content,
+			row->staging_gen ? " staged" : "");
 }
 
 static void walk(struct reading *rd, const char *path, uint64_t ino, unsigned depth)
@@ -134,6 +135,8 @@ void poolread(const char *pool, FILE *out)
 		fprintf(out, "! %s\n", err.text);
 		return;
 	}
+	if (rd.pool->recovery.damaged)
+		fprintf(out, "! the end of the log is damaged\n");
 	walk(&rd, ".", INO_ROOT, 0);
 	r = pool_close(rd.pool);
 	if (r < 0)
