@@ -136,11 +136,15 @@ class Healing(power.Stage):
         rotten = self.compare(mount / actor.name, actor.contents())
         foldfs("scrub", mount, code=DAMAGED if rotten else None)
         for path, data in actor.contents().items():
-            with open(mount / "again", "wb") as file:
-                file.write(data)
-            foldfs("sync", "--destage", mount)
-            os.unlink(mount / "again")
-        assert not self.compare(mount / actor.name, actor.contents()), "not all files were healed"
+            (mount / f"{path} again").write_bytes(data)
+
+        def healed():
+            foldfs("sync", "--destage", mount)  # of what the daemon knows to be closed
+            return not self.compare(mount / actor.name, actor.contents())
+
+        env.until(healed, "all files are healed")
+        for path in actor.contents():
+            os.unlink(mount / f"{path} again")
         foldfs("scrub", mount)
         return rotten
 
