@@ -187,7 +187,8 @@ def test_either_copy_of_the_superblock_is_enough(filled, copy):
 def test_newer_format(filled, what):
     damage(filled, lambda data: newer(data, what))
     done = refuse_mount(filled, filled.path)
-    assert any(word in done.stderr for word in ("newer", "version", "feature")), done.stderr
+    said = done.stderr.replace(str(filled.path), "")  # the path has the name of the test in it
+    assert any(word in said for word in ("newer", "version", "feature")), done.stderr
     unchanged(filled)
     done = filled.run("fsck.foldfs", "-n", filled.path, code=FSCK_ERROR)
     one_sentence(done.stderr, filled.path)
