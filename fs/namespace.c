@@ -114,9 +114,6 @@ static int stage_new(struct fs *fs, const struct name_request *req, struct inode
 {
 	struct kv_batch *b = change_batch(c);
 	int r = acl_inherit(fs, dir, req->caller.umask, row, b);
-	if (r == 0 && req->name)
-		r = dirent_put(fs_kv(fs), b, dir->ino, req->name, row->ino,
-			       (uint8_t)((row->mode & S_IFMT) >> 12));
 	if (r < 0)
 		return r;
 	if (req->target)
@@ -133,12 +130,19 @@ static int stage_new(struct fs *fs, const struct name_request *req, struct inode
 	return 0;
 }
 
+static struct dirent_target target_of(const struct inode_row *row)
+{
+	return (struct dirent_target){ row->ino, (uint8_t)((row->mode & S_IFMT) >> 12) };
+}
+
 static int make_locked(struct fs *fs, const struct name_request *req, struct inode *dir,
 		       struct inode **ret_inode)
 {
 	struct dirent_row d;
+	uint64_t cookie = 0;
 	struct inode_row row, dir_row = dir->row;
-	int r = req->name ? dirent_get(fs_kv(fs), dir->ino, req->name, &d) : -ENOENT;
+	int r = req->name ? dirent_find_place(fs_kv(fs), dir->ino, req->name, &d, &cookie)
+			  : -ENOENT;
 	if (r != -ENOENT)
 		return r == 0 ? -EEXIST : r;
 	r = new_row(fs, req, &dir_row, &row);
@@ -147,13 +151,13 @@ static int make_locked(struct fs *fs, const struct name_request *req, struct ino
 	struct change *c = change_new(fs->pool->extents);
 	if (!c)
 		return -ENOMEM;
-	r = stage_new(fs, req, &dir_row, &row, c);
-	if (r < 0) {
-		change_drop(c);
-		return r;
-	}
 	struct inode *in = NULL;
-	r = inode_new(fs, &row, &in);
+	struct dirent_target to = target_of(&row);
+	r = stage_new(fs, req, &dir_row, &row, c);
+	if (r == 0 && req->name)
+		r = dirent_put_at(change_batch(c), dir->ino, cookie, req->name, &to);
+	if (r == 0)
+		r = inode_new(fs, &row, &in);
 	if (r < 0) {
 		change_drop(c);
 		return r;
@@ -216,7 +220,8 @@ int stage_data_first(struct fs *fs, struct inode *in, struct change *c, bool *re
 static int link_locked(struct fs *fs, struct inode *in, struct inode *dir, const char *name)
 {
 	struct dirent_row d;
-	int r = dirent_get(fs_kv(fs), dir->ino, name, &d);
+	uint64_t cookie;
+	int r = dirent_find_place(fs_kv(fs), dir->ino, name, &d, &cookie);
 	if (r != -ENOENT)
 		return r == 0 ? -EEXIST : r;
 	if (inode_is_dir(&in->row))
@@ -233,8 +238,8 @@ static int link_locked(struct fs *fs, struct inode *in, struct inode *dir, const
 	dir_row.mtime = dir_row.ctime = in->row.ctime = clock_wall_ns();
 	dir_row.size++;
 	in->row.nlink++;
-	r = dirent_put(fs_kv(fs), change_batch(c), dir->ino, name, in->ino,
-		       (uint8_t)((in->row.mode & S_IFMT) >> 12));
+	struct dirent_target to = target_of(&in->row);
+	r = dirent_put_at(change_batch(c), dir->ino, cookie, name, &to);
 	if (r == 0)
 		inode_stage(in, c);
 	if (r == 0 && was_nameless) {

@@ -166,21 +166,52 @@ static int walk_slots(struct kv *kv, uint64_t parent, const char *name, struct d
 	return r < 0 ? r : -ENOENT;
 }
 
-int dirent_get(struct kv *kv, uint64_t parent, const char *name, struct dirent_row *ret_row)
+int dirent_find_place(struct kv *kv, uint64_t parent, const char *name, struct dirent_row *ret_row,
+		      uint64_t *ret_cookie)
 {
 	struct dirent_row row;
-	uint64_t unused;
+	uint64_t unused = 0;
 	int r = walk_slots(kv, parent, name, &row, &unused);
 	if (!r)
 		*ret_row = row;
+	else if (r == -ENOENT)
+		*ret_cookie = unused;
 	return r;
+}
+
+int dirent_get(struct kv *kv, uint64_t parent, const char *name, struct dirent_row *ret_row)
+{
+	uint64_t unused;
+	return dirent_find_place(kv, parent, name, ret_row, &unused);
+}
+
+int dirent_put_at(struct kv_batch *b, uint64_t parent, uint64_t cookie, const char *name,
+		  const struct dirent_target *to)
+{
+	size_t len = strlen(name);
+	if (!name_possible((const uint8_t *)name, len))
+		return len > DIRENT_NAME_MAX ? -ENAMETOOLONG : -EINVAL;
+	if (cookie == 0)
+		return -ENOSPC;
+	uint8_t key[16], room[1 + 10 + DIRENT_NAME_MAX];
+	struct buf val = { .data = room, .cap = sizeof room };
+	key_make(parent, cookie, key);
+	buf_put_u8(&val, to->type);
+	buf_put_varint(&val, to->ino);
+	buf_put(&val, name, len);
+	kv_batch_put(b, KV_DIRENT, key, sizeof key, val.data, val.len);
+	if (cookie % COOKIE_SLOTS) {
+		atomic_store(&names_collided, true);
+		kv_batch_put(b, KV_META, META_DIRENT_COLLIDED, strlen(META_DIRENT_COLLIDED), "", 0);
+	}
+	return 0;
 }
 
 int dirent_put(struct kv *kv, struct kv_batch *b, uint64_t parent, const char *name, uint64_t ino,
 	       uint8_t type)
 {
 	struct dirent_row row;
-	uint64_t cookie;
+	uint64_t cookie = 0;
 	size_t len = strlen(name);
 	if (!name_possible((const uint8_t *)name, len))
 		return len > DIRENT_NAME_MAX ? -ENAMETOOLONG : -EINVAL;
@@ -189,21 +220,8 @@ int dirent_put(struct kv *kv, struct kv_batch *b, uint64_t parent, const char *n
 		cookie = row.cookie;
 	else if (r != -ENOENT)
 		return r;
-	else if (cookie == 0)
-		return -ENOSPC;
-
-	uint8_t key[16], room[1 + 10 + DIRENT_NAME_MAX];
-	struct buf val = { .data = room, .cap = sizeof room };
-	key_make(parent, cookie, key);
-	buf_put_u8(&val, type);
-	buf_put_varint(&val, ino);
-	buf_put(&val, name, len);
-	kv_batch_put(b, KV_DIRENT, key, sizeof key, val.data, val.len);
-	if (cookie % COOKIE_SLOTS) {
-		atomic_store(&names_collided, true);
-		kv_batch_put(b, KV_META, META_DIRENT_COLLIDED, strlen(META_DIRENT_COLLIDED), "", 0);
-	}
-	return 0;
+	return dirent_put_at(b, parent, cookie, name,
+			     &(struct dirent_target){ .ino = ino, .type = type });
 }
 
 void dirent_delete(struct kv_batch *b, uint64_t parent, uint64_t cookie)

@@ -22,6 +22,11 @@ struct dirent_row {
 	char name[DIRENT_NAME_MAX + 1]; /* NUL-terminated */
 };
 
+struct dirent_target {
+	uint64_t ino;
+	uint8_t type;
+};
+
 /* Finds a name. 0, -ENOENT, -ENAMETOOLONG, -EUCLEAN. */
 int dirent_get(struct kv *kv, uint64_t parent, const char *name, struct dirent_row *ret_row);
 /* Adds a name that dirent_get() did not find (the caller holds the directory's lock from there to
@@ -29,6 +34,13 @@ int dirent_get(struct kv *kv, uint64_t parent, const char *name, struct dirent_r
  * collide. */
 int dirent_put(struct kv *kv, struct kv_batch *b, uint64_t parent, const char *name, uint64_t ino,
 	       uint8_t type);
+/* The same in two steps, with one walk. dirent_find_place() is dirent_get(), but with -ENOENT it also says
+ * at which cookie the name may be put (0: nowhere), until a name is added to the directory. */
+int dirent_find_place(struct kv *kv, uint64_t parent, const char *name, struct dirent_row *ret_row,
+		      uint64_t *ret_cookie);
+/* -ENOSPC when the cookie is 0. */
+int dirent_put_at(struct kv_batch *b, uint64_t parent, uint64_t cookie, const char *name,
+		  const struct dirent_target *to);
 void dirent_delete(struct kv_batch *b, uint64_t parent, uint64_t cookie);
 
 /* Walks a directory upwards from the first cookie > after. */

@@ -143,6 +143,33 @@ static void test_collisions(void **state)
 	fake_kv_free(kv);
 }
 
+static void test_a_place_is_where_the_name_goes(void **state)
+{
+	(void)state;
+	struct kv *kv = fake_kv_new();
+	struct kv_batch *b = kv_batch_new();
+	struct dirent_row row = { .ino = 1 };
+	struct dirent_target to = { .ino = 20, .type = DT_REG };
+	uint64_t place = 7;
+	assert_int_equal(dirent_find_place(kv, 5, "name", &row, &place), -ENOENT);
+	assert_int_equal(place % 128, 0);
+	assert_int_equal(row.ino, 1);
+	plant(kv, 5, place, "of the same hash", 30);
+	uint64_t first = place;
+	assert_int_equal(dirent_find_place(kv, 5, "name", &row, &place), -ENOENT);
+	assert_int_equal(place, first + 1);
+	assert_int_equal(dirent_put_at(b, 5, place, "..", &to), -EINVAL);
+	assert_int_equal(dirent_put_at(b, 5, 0, "name", &to), -ENOSPC);
+	assert_int_equal(dirent_put_at(b, 5, place, "name", &to), 0);
+	assert_int_equal(kv_commit(kv, b, NULL), 0);
+	place = 7;
+	assert_int_equal(dirent_find_place(kv, 5, "name", &row, &place), 0);
+	assert_int_equal(row.cookie, first + 1);
+	assert_int_equal(row.ino, 20);
+	assert_int_equal(place, 7);
+	fake_kv_free(kv);
+}
+
 static void test_the_seed_is_the_pools(void **state)
 {
 	(void)state;
@@ -253,6 +280,7 @@ int main(void)
 		cmocka_unit_test(test_names_come_and_go),
 		cmocka_unit_test(test_replacing_keeps_the_cookie),
 		cmocka_unit_test(test_collisions),
+		cmocka_unit_test(test_a_place_is_where_the_name_goes),
 		cmocka_unit_test(test_the_seed_is_the_pools),
 		cmocka_unit_test(test_names_that_cannot_be),
 		cmocka_unit_test(test_damage_is_told_and_kept_apart),
