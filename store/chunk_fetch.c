@@ -10,8 +10,11 @@
  *
  * Raw frames are not cached: the kernel caches the pack's pages already.
  *
- * Rows of the index are immutable as long as their pack exists, so a row found earlier in the batch
- * serves its other chunks; a pack that is gone (-ESTALE) makes the caller begin anew.
+ * A row found earlier in the batch serves its other chunks. gc may meanwhile have moved them and removed
+ * the pack, or given the frame back in place; healing may have moved them, too. So a pack that is gone
+ * makes the caller begin anew (-ESTALE), and so does a frame that is no frame any more, if the row that
+ * led there has changed: new rows are put before old places go. If it has not, that is damage: who
+ * keeps account of it (chunks_on_damage) is told, and may even have mended it.
  *
  * A fetch belongs to one thread; its memory is kept between requests.
  */
@@ -30,7 +33,7 @@
 #define TRY_DECODES 2u /* more than this many frames are left to a worker */
 
 struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache,
-			struct loading *loading)
+			struct loading *loading, const struct fetch_damage *damage)
 {
 	struct fetch *f = calloc(1, sizeof *f);
 	if (!f)
@@ -39,6 +42,7 @@ struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache,
 	f->packs = packs;
 	f->cache = cache;
 	f->loading = loading;
+	f->damage = damage;
 	f->decoded = malloc(FRAME_DECODED_MAX);
 	if (f->decoded)
 		return f;
@@ -110,13 +114,33 @@ int fetch_find(struct fetch *f, uint64_t id, uint32_t offset, uint32_t *ret_at, 
 	return find_in_row(f, id, offset, ret_at, ret_left) ? 0 : -EUCLEAN;
 }
 
+/* Do the frame's bytes lie elsewhere now, or nowhere? */
+static bool has_moved(struct fetch *f, const struct fetch_frame *fr)
+{
+	struct frame_row row = { 0 };
+	uint32_t at, left;
+	int r = chunk_find(f->kv, fr->id, fr->name.part * FRAME_DECODED_MAX, &row, &at, &left);
+	bool moved = r == -ENOENT ||
+		     (r == 0 && (row.pack != fr->place.pack || row.offset != fr->place.offset));
+	if (r == 0)
+		frame_row_done(&row);
+	return moved;
+}
+
 static int damaged(struct fetch *f, const struct fetch_frame *fr, int err, const char *what)
 {
+	if (has_moved(f, fr))
+		return -ESTALE;
+	if (f->mode == FETCH_TRY)
+		return -EAGAIN;	    /* telling takes longer than a receive thread may */
 	if (f->mode != FETCH_AHEAD) /* who wants it will say so */
 		log_error("pack %016" PRIx64 ", frame at %" PRIu64 " (chunk %" PRIu64 "): %s%s%s",
 			  fr->place.pack, fr->place.offset, fr->id, what,
 			  err == -EUCLEAN ? "" : ": ", err == -EUCLEAN ? "" : strerror(-err));
-	return -EIO;
+	if (f->mode != FETCH_READ || !f->damage->fn)
+		return -EIO;
+	f->damage->fn(f->damage->arg, fr->id, fr->name.part * FRAME_DECODED_MAX);
+	return has_moved(f, fr) ? -ESTALE : -EIO;
 }
 
 /* gc may have moved what was in a pack that is gone: then its row is looked up again. */

@@ -17,6 +17,12 @@ enum fetch_mode {
 	FETCH_AHEAD,  /* into the caches only: pieces have no destination */
 };
 
+/* Who is told (FETCH_READ) of a chunk whose frame at this offset of it does not read; fn may be NULL. */
+struct fetch_damage {
+	void (*fn)(void *arg, uint64_t chunk, uint32_t offset);
+	void *arg;
+};
+
 struct fetch_frame {
 	struct cache_key place; /* pack and offset */
 	struct loading_frame loading;
@@ -42,6 +48,7 @@ struct fetch {
 	struct packs *packs;
 	struct cache *cache;
 	struct loading *loading;
+	const struct fetch_damage *damage;
 	enum fetch_mode mode;
 	struct frame_row row;	/* the last one found, for its other chunks */
 	uint32_t row_i, row_at; /* of its chunks, the last one found */
@@ -59,7 +66,7 @@ struct fetch {
 };
 
 struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache,
-			struct loading *loading);
+			struct loading *loading, const struct fetch_damage *damage);
 void fetch_free(struct fetch *f);
 void fetch_begin(struct fetch *f, enum fetch_mode mode);
 void fetch_end(struct fetch *f); /* forgets what was gathered; gives back what it does not keep */
@@ -67,8 +74,8 @@ void fetch_end(struct fetch *f); /* forgets what was gathered; gives back what i
 /* Adds [offset, offset + len) of the chunk; reads what was gathered when there is no room for more.
  * -ENOENT: no such chunk or it is shorter; otherwise as fetch_run(). */
 int fetch_add(struct fetch *f, uint64_t id, uint32_t offset, uint32_t len, uint8_t *out);
-/* Reads what was gathered. 0; -ESTALE when a pack was gone (its chunks may lie elsewhere by now: begin
- * anew); -EAGAIN (FETCH_TRY); -EIO after logging which frame is damaged; -errno. */
+/* Reads what was gathered. 0; -ESTALE when chunks lie elsewhere by now, or nowhere: begin anew;
+ * -EAGAIN (FETCH_TRY); -EIO after logging which frame is damaged; -errno. */
 int fetch_run(struct fetch *f);
 /* Reads the head of the frame that holds the chunk into f->stored. */
 int fetch_head(struct fetch *f, uint64_t id, struct frame_head *ret_head);

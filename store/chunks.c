@@ -3,9 +3,9 @@
  * left here is the shape of files: holes and runs of zeros, pieces that repeat (one repetition is
  * fetched, the others are copied), chunks longer than a frame.
  *
- * gc may move chunks and remove their pack between the look-up and the read. The fetch then finds
- * the pack gone, and everything is done once more with fresh rows; gc commits the new rows before it
- * dooms the old pack, so the second time finds them.
+ * gc may move chunks and remove their pack, or give back their frame, between the look-up and the read.
+ * The fetch then finds that out, and everything is done once more with fresh rows; gc commits the new
+ * rows before anything goes, so the second time finds them.
  *
  * Fetches are kept in a list of idle ones, a few at most. The list's lock is a leaf.
  */
@@ -31,6 +31,7 @@ struct chunks {
 	struct cache *cache;
 	struct workers *ahead;
 	struct loading loading;
+	struct fetch_damage damage;
 	pthread_mutex_t lock;
 	struct fetch *idle;
 	unsigned n_idle;
@@ -70,6 +71,12 @@ void chunks_close(struct chunks *c)
 	free(c);
 }
 
+void chunks_on_damage(struct chunks *c, void (*fn)(void *arg, uint64_t chunk, uint32_t offset),
+		      void *arg)
+{
+	c->damage = (struct fetch_damage){ fn, arg };
+}
+
 static struct fetch *fetch_take(struct chunks *c)
 {
 	{
@@ -81,7 +88,7 @@ static struct fetch *fetch_take(struct chunks *c)
 			return f;
 		}
 	}
-	return fetch_new(c->kv, c->packs, c->cache, &c->loading);
+	return fetch_new(c->kv, c->packs, c->cache, &c->loading, &c->damage);
 }
 
 static void fetch_give(struct chunks *c, struct fetch *f)
@@ -328,7 +335,7 @@ int chunks_frame_digests(struct chunks *c, uint64_t id, struct chunk_entry **ret
 		return -ENOMEM;
 	int r = -ESTALE;
 	for (int i = 0; i < STALE_TRIES && r == -ESTALE; i++) {
-		fetch_begin(f, FETCH_READ);
+		fetch_begin(f, FETCH_VERIFY);
 		r = fetch_head(f, id, &head);
 		if (r == -ESTALE)
 			fetch_end(f);

@@ -15,6 +15,11 @@ struct chunks;
 
 int chunks_open(struct kv *kv, struct packs *packs, struct cache *cache, struct chunks **ret_c);
 void chunks_close(struct chunks *c);
+/* From now on `fn` is told, on the reader's thread and before it gets -EIO, of each chunk that
+ * chunks_read_map() or chunk_read() finds damaged. It may read with chunks_verify_map(), and if it gives
+ * the chunk a new place, that is read. While nobody reads; NULL ends it. */
+void chunks_on_damage(struct chunks *c, void (*fn)(void *arg, uint64_t chunk, uint32_t offset),
+		      void *arg);
 
 /* Fills out[0, len), the file's bytes from `at`, from a map made by extents_map() for that range;
  * holes become zeros. May block on the device. */

@@ -315,6 +315,8 @@ static int open_writing(struct pool *pool, bool ro)
 	if (r == 0)
 		r = scrub_open(&scrub, &pool->scrub);
 	if (r == 0)
+		chunks_on_damage(pool->chunks, scrub_suspect, pool->scrub);
+	if (r == 0)
 		r = ids_open(pool->kv, "next_inode", INO_FIRST, &pool->inode_ids);
 	if (r == 0)
 		r = staging_sweep(pool->staging);
@@ -563,11 +565,15 @@ int pool_close(struct pool *pool)
 	int r = 0;
 	if (!pool)
 		return 0;
-	scrub_close(pool->scrub);
+	if (pool->scrub)
+		scrub_stop(pool->scrub, false);
 	if (pool->gc)
 		gc_close(pool->gc);
 	if (pool->destage)
-		destage_close(pool->destage);
+		destage_close(pool->destage); /* the last reader */
+	if (pool->chunks)
+		chunks_on_damage(pool->chunks, NULL, NULL);
+	scrub_close(pool->scrub);
 	if (pool->packer)
 		keep_first(&r, packer_close(pool->packer));
 	rotten_close(pool->rotten);

@@ -44,6 +44,7 @@ struct scrub {
 	struct ids unnamed;   /* rotten chunks whose files were not told yet */
 	struct ids bad_inos;  /* damaged rows belong to them; guarded by the lock */
 	uint64_t started_ns, paced_bytes, saved_ms, told_ms;
+	pthread_mutex_t suspecting; /* one at a time; before the lock */
 	void (*progress)(void *arg, const struct scrub_status *so_far);
 	void *arg;
 };
@@ -136,6 +137,7 @@ int scrub_open(const struct scrub_options *opt, struct scrub **ret_s)
 	pthread_cond_init(&s->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->suspecting, NULL);
 	int r = load(s);
 	if (r < 0) {
 		scrub_close(s);
@@ -165,6 +167,7 @@ void scrub_close(struct scrub *s)
 	pthread_mutex_unlock(&s->lock);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->suspecting);
 	free(s->unnamed.v);
 	free(s->bad_inos.v);
 	free(s);
@@ -503,17 +506,23 @@ static int begin(struct scrub *s)
 	return r ? r : save(s);
 }
 
-static int run_pass(struct scrub *s)
+static int open_inspect(struct scrub *s, void (*tell)(void *arg, uint64_t chunk),
+			struct inspect **ret_in)
 {
 	struct inspect_options io = {
 		.kv = s->opt.kv,
 		.packs = s->opt.packs,
 		.rotten = s->opt.rotten,
-		.found = found,
+		.found = tell,
 		.arg = s,
 	};
 	memcpy(io.pool_uuid, s->opt.pool_uuid, sizeof io.pool_uuid);
-	int r = inspect_new(&io, &s->inspect);
+	return inspect_new(&io, ret_in);
+}
+
+static int run_pass(struct scrub *s)
+{
+	int r = open_inspect(s, found, &s->inspect);
 	if (r == 0)
 		r = begin(s);
 	if (r == 0)
@@ -563,6 +572,38 @@ int scrub_run(struct scrub *s, void (*progress)(void *arg, const struct scrub_st
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 	return r;
+}
+
+/* Of a part of a long chunk, its neighbours are not known here: only its own sums are looked at. */
+static int suspect_locked(struct scrub *s, uint64_t chunk, uint32_t offset)
+{
+	struct inspect *in = NULL;
+	struct frame_row row = { 0 };
+	struct findings f = { 0 };
+	uint32_t at, left;
+	int r = chunk_find(s->opt.kv, chunk, offset, &row, &at, &left);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = open_inspect(s, NULL, &in);
+	if (r == 0)
+		r = inspect_row(in, &row, &f);
+	if (f.bad_chunks)
+		packer_distrust(s->opt.packer);
+	inspect_free(in);
+	frame_row_done(&row);
+	return r;
+}
+
+void scrub_suspect(void *scrub, uint64_t chunk, uint32_t offset)
+{
+	struct scrub *s = scrub;
+	if (rotten_has(s->opt.rotten, chunk))
+		return;
+	SCOPED_LOCK(&s->suspecting);
+	int r = rotten_has(s->opt.rotten, chunk) ? 0 : suspect_locked(s, chunk, offset);
+	if (r < 0)
+		log_warn("chunk %" PRIu64 " does not read, which could not be noted: %s", chunk,
+			 strerror(-r));
 }
 
 int scrub_damage(struct scrub *s, struct rotten_chunk **ret_chunks, size_t *ret_n_chunks,

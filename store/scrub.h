@@ -60,6 +60,9 @@ void scrub_close(struct scrub *s);
  * is called about twice a second. 0 even if damage was found: see the status. */
 int scrub_run(struct scrub *s, void (*progress)(void *arg, const struct scrub_status *so_far),
 	      void *arg);
+/* A reader could not read this chunk at this offset: looks at its frame as a pass would, and notes what
+ * is rotten. Any thread; holds nothing that healing needs. For chunks_on_damage(). */
+void scrub_suspect(void *scrub, uint64_t chunk, uint32_t offset);
 void scrub_get_status(struct scrub *s, struct scrub_status *ret_status);
 /* What cannot be read now: the chunks (ascending ids; the caller frees), and the files that show them
  * or whose rows the last pass found damaged (owners_free()). Reads whole tables. */

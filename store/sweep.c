@@ -145,7 +145,8 @@ static int read_live(struct sweep *s, const struct frame_row *row, uint32_t n, u
 	}
 	*ret_len = len;
 	struct map_vec map = { .v = s->pieces, .n = n, .cap = FRAME_CHUNKS_MAX };
-	return chunks_read_map(s->opt.gc->chunks, &map, 0, len, s->data);
+	/* the caches are for readers */
+	return chunks_verify_map(s->opt.gc->chunks, &map, 0, len, s->data);
 }
 
 /* The length of a chunk in parts; 0 when this row holds the whole of its chunks. */

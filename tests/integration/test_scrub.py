@@ -83,6 +83,30 @@ def test_all_is_well(mount):
 
 
 @pytest.mark.asan
+@pytest.mark.parametrize("compressed", [False, True])
+def test_who_reads_damage_makes_it_known(new_mount, compressed):
+    """No scrub is needed: the same bytes written again are no duplicate of what did not read."""
+    mount = new_mount(cache_size=0)
+    expect_damage(mount)
+    data = COMPRESSED if compressed else noise(2 * MIB, 9)
+    (mount.dir / "old").write_bytes(data)
+    mount.destage()
+    if compressed:
+        flip(packs(mount)[0], 100_000)
+    else:
+        assert flip_where(mount, data[MIB:MIB + 64])
+    forget_caches()
+    assert read_error(mount.dir / "old") == 5
+    result = scrub(mount, "status", code=DAMAGED)
+    assert paths(result) == ["/old"] and result["state"] == "never"
+    (mount.dir / "again").write_bytes(data)
+    mount.destage()
+    forget_caches()
+    assert (mount.dir / "old").read_bytes() == data
+    assert not scrub(mount)["damage"]
+
+
+@pytest.mark.asan
 def test_a_flipped_bit_is_named_and_healed(new_mount):
     mount = new_mount(cache_size=0)
     expect_damage(mount)
