@@ -4,14 +4,17 @@
 #include "cond.h"
 #include "log.h"
 #include "reaper.h"
+#include "space.h"
 
-#define WAKE_GAP_MS 10000u /* between passes that a full disk asks for */
+/* Between passes that a full disk asks for; and as often as that the time the last one took. */
+#define WAKE_GAP_MS 2000u
+#define WAKE_GAP_TIMES 8u
 
 struct collector {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool stopping, asked;
-	uint64_t last_ms;
+	uint64_t last_ms, took_ms;
 	unsigned long long seen; /* deletes and overwrites at the last pass */
 	pthread_t thread;
 };
@@ -26,20 +29,24 @@ static void collect(struct fs *fs)
 {
 	struct gc_result result = { 0 };
 	reaper_drain(fs);
+	space_tick(fs); /* the reserve is for this */
 	int r = gc_run(fs->pool->gc, NULL, NULL, &result);
 	if (r < 0 && r != -EBUSY && r != -ECANCELED)
 		log_warn("gc did not finish: %s", strerror(-r));
 	else if (r == 0 && result.bytes_freed)
-		log_info("gc freed %lu MiB: %lu packs dropped, %lu rewritten",
-			 result.bytes_freed >> 20, result.packs_dropped, result.packs_rewritten);
+		log_info("gc freed %lu MiB: %lu packs dropped, %lu trimmed, %lu rewritten",
+			 result.bytes_freed >> 20, result.packs_dropped, result.packs_trimmed,
+			 result.packs_rewritten);
 }
 
 static bool due_locked(struct fs *fs, struct collector *c)
 {
 	uint64_t now = clock_mono_ms();
 	uint64_t every = fs->pool->config.gc_interval_s * 1000;
-	if (c->asked)
-		return now - c->last_ms >= WAKE_GAP_MS;
+	uint64_t gap = c->took_ms * WAKE_GAP_TIMES > WAKE_GAP_MS ? c->took_ms * WAKE_GAP_TIMES
+								 : WAKE_GAP_MS;
+	if (c->asked || (space_is_low(fs) && changes(fs) != c->seen))
+		return now - c->last_ms >= gap;
 	return every && now - c->last_ms >= every && changes(fs) != c->seen;
 }
 
@@ -57,9 +64,12 @@ static void *collector_main(void *arg)
 		c->asked = false;
 		c->seen = changes(fs);
 		pthread_mutex_unlock(&c->lock);
+		uint64_t began = clock_mono_ms();
 		collect(fs);
+		space_tick(fs); /* what was freed may be used at once */
 		pthread_mutex_lock(&c->lock);
 		c->last_ms = clock_mono_ms();
+		c->took_ms = c->last_ms - began;
 	}
 	pthread_mutex_unlock(&c->lock);
 	return NULL;

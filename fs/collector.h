@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* collector: runs gc by itself: every gc_interval in which something was deleted or overwritten, and
- * at once when the disk is full. */
+ * within seconds when the disk is full or nearly so. */
 #ifndef FOLDFS_COLLECTOR_H
 #define FOLDFS_COLLECTOR_H
 #include "fs.h"

@@ -9,6 +9,7 @@
 #include "reaper.h"
 #include "scrubber.h"
 #include "settle.h"
+#include "space.h"
 #include "status.h"
 #include "ticker.h"
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 
 #define CONNECTIONS_MAX 16
 #define SCRUB_TICK_MS 300
+#define GC_TURN_US 50000
 #define REQUEST_MAX (4u << 20)
 #define REQUEST_TIMEOUT_S 30
 
@@ -112,6 +114,23 @@ static void gc_progress(void *arg, const struct gc_result *so_far)
 	send_line(c->fd, json_pack("{s:o}", "progress", status_gc(so_far)));
 }
 
+static bool is_stopping(struct control *control)
+{
+	SCOPED_LOCK(&control->lock);
+	return control->stopping;
+}
+
+/* A pass that the daemon began by itself has not seen the latest deletes: ours comes after it. */
+static int gc_in_turn(struct connection *c, bool progress, struct gc_result *ret_result)
+{
+	struct fs *fs = c->control->fs;
+	int r;
+	while ((r = gc_run(fs->pool->gc, progress ? gc_progress : NULL, c, ret_result)) == -EBUSY &&
+	       !is_stopping(c->control))
+		usleep(GC_TURN_US);
+	return r;
+}
+
 static void do_gc(struct connection *c, const json_t *request)
 {
 	struct fs *fs = c->control->fs;
@@ -122,19 +141,15 @@ static void do_gc(struct connection *c, const json_t *request)
 		return;
 	}
 	reaper_drain(fs);
-	int r = gc_run(fs->pool->gc, progress ? gc_progress : NULL, c, &result);
+	space_tick(fs); /* a reserve is for this */
+	int r = gc_in_turn(c, progress, &result);
+	space_tick(fs);
 	if (r == 0)
 		r = kv_sync(fs_kv(fs), UINT64_MAX); /* files of dropped packs go with that */
 	if (r == -EBUSY)
-		refuse(c->fd, "garbage is being collected already");
+		refuse(c->fd, "the filesystem is being unmounted");
 	else
 		answer(c->fd, "gc", r, r ? NULL : status_gc(&result));
-}
-
-static bool is_stopping(struct control *control)
-{
-	SCOPED_LOCK(&control->lock);
-	return control->stopping;
 }
 
 /* Who asked has gone away: by their own will, unless it is we who end the connection. */

@@ -54,6 +54,7 @@ struct fs {
 	struct scrubber *scrubber;
 	uint64_t inodes_before; /* in the index when the mount began */
 	atomic_int space;	/* enum space_level */
+	atomic_bool space_low;	/* little is left on the disk, whatever is staged */
 	uint64_t staging_limit;
 	pthread_mutex_t space_lock; /* of the next */
 	bool reserve_held;

@@ -6,6 +6,7 @@
 #include "ops.h"
 #include "passthrough.h"
 #include "settle.h"
+#include "space.h"
 #include "xattr_row.h"
 #include <sys/statvfs.h>
 
@@ -196,12 +197,16 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	struct fs *fs = fs_of(req);
 	struct pool_space space;
 	(void)ino;
+	space_tick(fs); /* first: it may make the reserve again */
 	int r = pool_space(fs->pool, &space);
 	if (r < 0) {
 		reply_result(req, r);
 		return;
 	}
 	uint64_t own = space.packs + space.index + space.wal + space.staging + space.cache;
+	uint64_t avail = space_level(fs) == SPACE_FULL || space.backing_avail < POOL_ROOM_FULL
+				 ? 0
+				 : space.backing_avail - POOL_ROOM_FULL;
 	uint64_t inodes = fs->inodes_before + atomic_load(&fs->count.creates) -
 			  atomic_load(&fs->count.reaped);
 	struct statvfs st = {
@@ -209,10 +214,10 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino)
 		.f_frsize = 4096,
 		.f_blocks = (own + space.backing_free) / 4096,
 		.f_bfree = space.backing_free / 4096,
-		.f_bavail = space.backing_avail / 4096,
+		.f_bavail = avail / 4096,
 		.f_files = inodes + space.backing_free / 4096,
 		.f_ffree = space.backing_free / 4096,
-		.f_favail = space.backing_avail / 4096,
+		.f_favail = avail / 4096,
 		.f_namemax = 255,
 	};
 	fuse_reply_statfs(req, &st);

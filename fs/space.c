@@ -5,7 +5,6 @@
 #include "settle.h"
 #include <sys/statvfs.h>
 
-#define ROOM_FULL (16u << 20)	/* less than this free: full */
 #define ROOM_TIGHT (512u << 20) /* less than this free: destage at once */
 
 void space_init(struct fs *fs)
@@ -22,8 +21,7 @@ void space_init(struct fs *fs)
 static enum space_level level_of(struct fs *fs, uint64_t avail)
 {
 	uint64_t staged = staging_bytes(fs->pool->staging), limit = fs->staging_limit;
-	uint64_t again = fs->pool->config.reserve_size + 2 * (uint64_t)ROOM_FULL;
-	if (avail < ROOM_FULL || (!fs->reserve_held && avail < again))
+	if (avail < POOL_ROOM_FULL || (!fs->reserve_held && avail < pool_short_of_room(fs->pool)))
 		return SPACE_FULL;
 	if (limit && staged > limit)
 		return SPACE_SHORT;
@@ -53,7 +51,9 @@ void space_tick(struct fs *fs)
 	if (fs->read_only || fstatvfs(fs->pool->dirfd, &vfs))
 		return;
 	pthread_mutex_lock(&fs->space_lock);
-	enum space_level level = level_of(fs, (uint64_t)vfs.f_bavail * vfs.f_frsize);
+	uint64_t avail = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	enum space_level level = level_of(fs, avail);
+	atomic_store(&fs->space_low, avail < ROOM_TIGHT);
 	keep_reserve(fs, level);
 	pthread_mutex_unlock(&fs->space_lock);
 	enum space_level before = (enum space_level)atomic_exchange(&fs->space, (int)level);

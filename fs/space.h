@@ -20,6 +20,11 @@ static inline enum space_level space_level(struct fs *fs)
 {
 	return (enum space_level)atomic_load_explicit(&fs->space, memory_order_relaxed);
 }
+/* The disk is nearly full: what was deleted is collected soon. */
+static inline bool space_is_low(struct fs *fs)
+{
+	return atomic_load_explicit(&fs->space_low, memory_order_relaxed);
+}
 /* Whether writes and creates are refused; that there is space again is seen at once. */
 bool space_is_full(struct fs *fs);
 /* A write failed for want of space: look again at once. */

@@ -288,6 +288,7 @@ json_t *status_gc(const struct gc_result *result)
 	put(o, "bytes_dead", result->bytes_dead);
 	put(o, "packs_dropped", result->packs_dropped);
 	put(o, "packs_rewritten", result->packs_rewritten);
+	put(o, "packs_trimmed", result->packs_trimmed);
 	put(o, "bytes_freed", result->bytes_freed);
 	put(o, "bytes_rewritten", result->bytes_rewritten);
 	return o;

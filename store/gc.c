@@ -8,6 +8,12 @@
  *   5  collect their rows, some packs at a time, and sweep them (sweep.c), the emptiest first
  *   6  clear the marks
  *
+ * No room: when a pack cannot be moved as a whole, what was moved of it is given back, and it goes on
+ * with the room that made. When not even that makes any, and at the beginning of a pass when the disk is
+ * short of room, relieve() drops all frames of all packs in which everything is dead, and gives them back
+ * in place. Then also packs above `min_live_percent` are rewritten, as long as the disk is short.
+ * What a pack's file takes beyond its rows' frames (a pass that ended halfway) counts as dead.
+ *
  * Which chunks are dead? Those below the first id not given out before step 1, that no mark
  * named. A dead chunk may still become live until it is condemned, by a duplicate hit; after that
  * the packer stores the bytes anew. Nothing else can bring one back: a file that gets pieces from
@@ -18,7 +24,7 @@
  * (rotten.h) too. Hence the order in ready_victims(): retire, drain, look at the state. A pack still
  * being filled is retired only if it is empty enough itself.
  *
- * Memory: two bits per chunk id, and 24 bytes per row of the packs at hand, at most
+ * Memory: two bits per chunk id, and 32 bytes per row of the packs at hand, at most
  * ROWS_AT_ONCE unless one pack has more.
  *
  * Lock order: `lock` is innermost and never held while working.
@@ -32,6 +38,8 @@
 #include <errno.h>
 
 #define MIN_LIVE_PERCENT 75
+#define MIN_LIVE_SHORT 95 /* when the disk is short of room */
+#define SLACK_MIN 65536u
 #define ROWS_AT_ONCE (1u << 20)
 #define PROGRESS_ROWS 65536u
 
@@ -47,7 +55,10 @@ struct gc {
 struct tally {
 	struct pack_row row;
 	uint64_t live, dead, rows;
-	bool victim;
+	uint64_t stored, stored_dead; /* of its frames; of those with nothing live */
+	uint64_t slack;		      /* stored bytes that no row leads to */
+	uint64_t trimmed;
+	bool victim, swept;
 	size_t rank; /* of a victim, in the order of sweeping */
 };
 
@@ -64,6 +75,8 @@ struct pass {
 	void *arg;
 	uint64_t started_ns, paced_bytes;
 	uint64_t lsn; /* of the latest batch */
+	bool short_of_room, relieved;
+	bool doomed; /* packs were, whose files may still be there */
 };
 
 int gc_open(const struct gc_options *opt, struct gc **ret_gc)
@@ -102,6 +115,17 @@ void gc_close(struct gc *gc)
 	free(gc);
 }
 
+static bool is_short(struct gc *gc)
+{
+	uint64_t avail;
+	return packs_avail(gc->opt.packs, &avail) < 0 || avail < gc->opt.short_bytes;
+}
+
+static bool is_full(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT;
+}
+
 static bool stopping(struct gc *gc)
 {
 	SCOPED_LOCK(&gc->lock);
@@ -121,7 +145,7 @@ static void pace(void *arg, uint64_t bytes)
 	struct gc *gc = pass->gc;
 	pass->paced_bytes += bytes;
 	pass->result.bytes_rewritten += bytes;
-	if (!gc->opt.rate_bytes_per_s)
+	if (!gc->opt.rate_bytes_per_s || pass->short_of_room)
 		return;
 	uint64_t due = pass->started_ns + (uint64_t)((double)pass->paced_bytes * 1e9 /
 						     (double)gc->opt.rate_bytes_per_s);
@@ -188,6 +212,7 @@ static struct tally *tally_of(struct pass *pass, uint64_t pack)
 
 static void count_row(struct pass *pass, struct tally *t, const struct frame_row *row)
 {
+	uint64_t live_before = t->live;
 	t->rows++;
 	for (uint32_t i = 0; i < row->n; i++) {
 		bool live = marks_live(pass->marks, row->chunks[i].id);
@@ -197,6 +222,20 @@ static void count_row(struct pass *pass, struct tally *t, const struct frame_row
 		if (!row->part)
 			(*(live ? &pass->result.chunks_live : &pass->result.chunks_dead))++;
 	}
+	t->stored += row->stored_len;
+	if (t->live == live_before)
+		t->stored_dead += row->stored_len;
+}
+
+/* Bytes of the file that are neither a frame of ours, nor header or footer, nor given back. */
+static void find_slack(struct pass *pass, struct tally *t)
+{
+	uint64_t allocated, known = t->stored + t->rows * sizeof(struct footer_entry);
+	if (t->row.state != PACK_SEALED ||
+	    pack_allocated(pass->gc->opt.packs, t->row.id, &allocated) < 0)
+		return;
+	if (allocated > known + known / 8 + SLACK_MIN) /* trimming leaves parts of blocks */
+		t->slack = allocated - known;
 }
 
 /* Calls fn for every frame row in key order. A damaged row ends the pass: nobody knows which chunks
@@ -243,24 +282,32 @@ static int count(struct pass *pass)
 	if (pass->n)
 		qsort(pass->packs, pass->n, sizeof *pass->packs, tally_order);
 	r = each_row(pass, count_one, &last);
+	for (size_t i = 0; i < pass->n; i++)
+		find_slack(pass, &pass->packs[i]);
 	report(pass);
 	return r;
 }
 
 /* ---- choosing ---- */
 
-static bool too_empty(const struct gc *gc, const struct tally *t)
+static double live_share(const struct tally *t)
 {
-	return t->live * 100 < (t->live + t->dead) * gc->opt.min_live_percent ||
-	       (!t->live && !t->dead);
+	double decoded = (double)(t->live + t->dead), held = decoded;
+	if (t->stored)
+		held += decoded / (double)t->stored * (double)t->slack;
+	return held > 0 ? (double)t->live / held : 0;
+}
+
+static bool too_empty(const struct tally *t, unsigned min_live_percent)
+{
+	return live_share(t) * 100 < min_live_percent;
 }
 
 static int emptier_first(const void *a, const void *b, void *arg)
 {
 	const struct tally *x = &((struct tally *)arg)[*(const size_t *)a];
 	const struct tally *y = &((struct tally *)arg)[*(const size_t *)b];
-	double p = (double)x->live / (double)(x->live + x->dead + 1);
-	double q = (double)y->live / (double)(y->live + y->dead + 1);
+	double p = live_share(x), q = live_share(y);
 	if (p != q)
 		return p > q ? 1 : -1;
 	return x->row.id > y->row.id ? 1 : -1;
@@ -296,10 +343,13 @@ static int ready_victims(struct pass *pass)
 
 static int choose(struct pass *pass)
 {
+	unsigned least = pass->gc->opt.min_live_percent;
+	if (pass->short_of_room && least < MIN_LIVE_SHORT)
+		least = MIN_LIVE_SHORT;
 	for (size_t i = 0; i < pass->n; i++) {
 		struct tally *t = &pass->packs[i];
 		bool fresh = t->row.state == PACK_OPEN && !t->rows;
-		t->victim = !fresh && too_empty(pass->gc, t);
+		t->victim = !fresh && too_empty(t, least);
 	}
 	int r = ready_victims(pass);
 	if (r < 0)
@@ -318,12 +368,25 @@ static int choose(struct pass *pass)
 
 /* ---- sweeping ---- */
 
+/* Rows of the packs at places [from, to) of pass->order; or, to be relieved, of pass->packs. */
 struct group {
 	struct sweep_frame *v;
 	size_t n, cap;
 	uint64_t previous; /* pack of the row before */
-	size_t from, to;   /* places in pass->order */
+	size_t from, to;
+	bool relief;
 };
+
+static bool wants_relief(const struct tally *t)
+{
+	return t->row.state == PACK_SEALED && !t->swept && t->live && (t->stored_dead || t->slack);
+}
+
+static bool group_wants(const struct pass *pass, const struct group *g, const struct tally *t)
+{
+	size_t at = g->relief ? (size_t)(t - pass->packs) : t->rank;
+	return (g->relief ? wants_relief(t) : t->victim) && at >= g->from && at < g->to;
+}
 
 static int collect_one(struct pass *pass, const struct frame_row *row, void *arg)
 {
@@ -331,7 +394,7 @@ static int collect_one(struct pass *pass, const struct frame_row *row, void *arg
 	bool adjacent = row->pack == g->previous;
 	g->previous = row->pack;
 	struct tally *t = tally_of(pass, row->pack);
-	if (!t || !t->victim || t->rank < g->from || t->rank >= g->to)
+	if (!t || !group_wants(pass, g, t))
 		return 0;
 	if (g->n == g->cap) {
 		size_t cap = g->cap ? g->cap * 2 : 1024;
@@ -344,6 +407,8 @@ static int collect_one(struct pass *pass, const struct frame_row *row, void *arg
 	g->v[g->n++] = (struct sweep_frame){
 		.pack = row->pack,
 		.first_id = row->chunks[0].id,
+		.offset = row->offset,
+		.stored_len = row->stored_len,
 		.part = row->part,
 		.adjacent = adjacent,
 	};
@@ -358,6 +423,14 @@ static int by_pack_and_id(const void *a, const void *b)
 	if (x->first_id != y->first_id)
 		return x->first_id > y->first_id ? 1 : -1;
 	return (int)x->part - (int)y->part;
+}
+
+static int collect(struct pass *pass, struct group *g)
+{
+	int r = each_row(pass, collect_one, g);
+	if (r == 0 && g->n)
+		qsort(g->v, g->n, sizeof *g->v, by_pack_and_id);
+	return r;
 }
 
 static struct sweep_frame *rows_of(struct group *g, uint64_t pack, size_t *ret_n)
@@ -376,34 +449,129 @@ static struct sweep_frame *rows_of(struct group *g, uint64_t pack, size_t *ret_n
 	return g->v + low;
 }
 
-static int sweep_one(struct pass *pass, struct group *g, struct tally *t)
+/* Gives back what has gone from the pack, once that is durable. */
+static int give_back(struct pass *pass, struct group *g, struct tally *t, uint64_t *ret_won)
 {
-	uint64_t moved = 0;
 	size_t n;
 	struct sweep_frame *frames = rows_of(g, t->row.id, &n);
-	int r = sweep_pack(pass->sweep, t->row.id, frames, n, &moved, &pass->lsn);
+	*ret_won = 0;
+	int r = kv_sync(pass->gc->kv, UINT64_MAX); /* also what healing and earlier passes took */
+	if (r < 0)
+		return r;
+	r = sweep_trim(pass->sweep, t->row.id, frames, n, ret_won);
+	if (r < 0)
+		log_warn("gc: pack %016llx could not be given back in part: %s",
+			 (unsigned long long)t->row.id, strerror(-r));
+	pass->result.packs_trimmed += *ret_won && !t->trimmed;
+	pass->result.bytes_freed += *ret_won;
+	t->trimmed += *ret_won;
+	report(pass);
+	return 0; /* it takes what it took before, and the next pass tries again */
+}
+
+static int relieve_group(struct pass *pass, size_t from, size_t to, uint64_t *won)
+{
+	struct group g = { .from = from, .to = to, .relief = true };
+	int r = collect(pass, &g);
+	for (size_t i = from; i < to && r == 0; i++) {
+		struct tally *t = &pass->packs[i];
+		uint64_t bytes = 0;
+		size_t n;
+		if (!wants_relief(t))
+			continue;
+		struct sweep_frame *frames = rows_of(&g, t->row.id, &n);
+		r = stopping(pass->gc) ? -ECANCELED : 0;
+		if (r == 0)
+			r = sweep_drop(pass->sweep, t->row.id, frames, n, &pass->lsn);
+		if (r == 0)
+			r = give_back(pass, &g, t, &bytes);
+		*won += bytes;
+	}
+	free(g.v);
+	return r;
+}
+
+/* Makes room without needing any. Packs with nothing live are left out: they go as a whole. */
+static int relieve(struct pass *pass, uint64_t *ret_won)
+{
+	int r = 0;
+	*ret_won = 0;
+	pass->relieved = pass->short_of_room = true;
+	for (size_t from = 0, to; from < pass->n && r == 0; from = to) {
+		uint64_t rows = 0;
+		for (to = from; to < pass->n && (to == from || rows < ROWS_AT_ONCE); to++)
+			rows += wants_relief(&pass->packs[to]) ? pass->packs[to].rows : 0;
+		if (rows)
+			r = relieve_group(pass, from, to, ret_won);
+	}
+	return r;
+}
+
+/* There was no room to go on with this pack. 1 when there is some now. */
+static int make_room(struct pass *pass, struct group *g, struct tally *t)
+{
+	uint64_t won = 0;
+	int r = give_back(pass, g, t, &won);
+	if (r == 0 && pass->doomed) {
+		packs_settle(pass->gc->opt.packs);
+		pass->doomed = false;
+		won++;
+	}
+	if (r == 0 && !won && !pass->relieved)
+		r = relieve(pass, &won);
+	if (r == 0 && won && stopping(pass->gc))
+		r = -ECANCELED;
+	return r < 0 ? r : won > 0;
+}
+
+static int sweep_one(struct pass *pass, struct group *g, struct tally *t)
+{
+	uint64_t moved = 0, bytes;
+	size_t n;
+	struct sweep_frame *frames = rows_of(g, t->row.id, &n);
+	int r, room;
+	do {
+		r = sweep_pack(pass->sweep, t->row.id, frames, n, &bytes, &pass->lsn);
+		moved += bytes;
+		room = is_full(r) ? make_room(pass, g, t) : 0;
+	} while (room > 0);
+	if (room < 0)
+		return room;
+	if (r == 0) /* something has to stay: the rest does not */
+		return give_back(pass, g, t, &bytes);
 	if (r > 0) {
-		pass->result.bytes_freed += t->row.bytes;
+		t->swept = pass->doomed = true;
+		pass->result.bytes_freed +=
+			t->row.bytes > t->trimmed ? t->row.bytes - t->trimmed : 0;
 		(*(moved ? &pass->result.packs_rewritten : &pass->result.packs_dropped))++;
 	}
 	report(pass);
 	return r < 0 ? r : 0;
 }
 
+/* A victim only because the disk was short of room, which it no longer is. */
+static bool is_full_enough(struct pass *pass, const struct tally *t)
+{
+	return pass->short_of_room && !too_empty(t, pass->gc->opt.min_live_percent) &&
+	       !is_short(pass->gc);
+}
+
 static int sweep_group(struct pass *pass, size_t from, size_t to)
 {
 	struct group g = { .from = from, .to = to };
-	int r = each_row(pass, collect_one, &g);
-	if (r == 0 && g.n)
-		qsort(g.v, g.n, sizeof *g.v, by_pack_and_id);
+	int r = collect(pass, &g);
 	for (size_t i = from; i < to && r == 0; i++) {
 		struct tally *t = &pass->packs[pass->order[i]];
+		if (is_full_enough(pass, t))
+			continue;
 		r = stopping(pass->gc) ? -ECANCELED : sweep_one(pass, &g, t);
 		/* what is gone shall be given back before anything is written */
 		bool last_empty = !t->live &&
 				  (i + 1 == pass->n_order || pass->packs[pass->order[i + 1]].live);
 		if (r == 0 && last_empty)
 			r = kv_sync(pass->gc->kv, pass->lsn);
+		if (r == 0 && last_empty && pass->short_of_room)
+			packs_settle(pass->gc->opt.packs);
 	}
 	free(g.v);
 	return r;
@@ -411,12 +579,17 @@ static int sweep_group(struct pass *pass, size_t from, size_t to)
 
 static int sweep_victims(struct pass *pass)
 {
-	int r = 0;
+	uint64_t won = 0;
+	int r = pass->short_of_room ? relieve(pass, &won) : 0;
 	for (size_t from = 0, to; from < pass->n_order && r == 0; from = to) {
 		uint64_t rows = 0;
 		for (to = from; to < pass->n_order && (to == from || rows < ROWS_AT_ONCE); to++)
 			rows += pass->packs[pass->order[to]].rows;
 		r = sweep_group(pass, from, to);
+	}
+	if (is_full(r) && pass->result.bytes_freed) { /* more than that cannot be had */
+		log_info("gc: there was no room to rewrite all packs that deserve it");
+		r = 0;
 	}
 	if (r == 0 && pass->lsn)
 		r = kv_sync(pass->gc->kv, pass->lsn);
@@ -437,6 +610,7 @@ static int run_pass(struct pass *pass)
 	};
 	int r = marks_new(packer_next_id(pass->gc->opt.packer), &pass->marks);
 	so.marks = pass->marks;
+	pass->short_of_room = is_short(pass->gc);
 	if (r == 0)
 		r = sweep_new(&so, &pass->sweep);
 	if (r == 0)

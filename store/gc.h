@@ -6,6 +6,9 @@
  * (packer_set_mark) count as live. Then packs with nothing live are dropped, and the emptiest of the
  * rest are rewritten in id order, at a bounded rate, until `min_live_percent` holds. A pack's rows
  * and digests go in the batch that dooms it; its file when that batch is durable.
+ *
+ * When the disk is short of room a pass takes all it can get, as fast as it can, and needs none to begin
+ * with: frames in which all is dead become holes in their packs, then packs are rewritten bit by bit.
  */
 #ifndef FOLDFS_GC_H
 #define FOLDFS_GC_H
@@ -25,11 +28,13 @@ struct gc_options {
 	int level;
 	unsigned min_live_percent; /* packs below are rewritten; 0 = 75 */
 	uint64_t rate_bytes_per_s; /* of rewriting; 0 = unlimited */
+	uint64_t short_bytes;	   /* the disk is short of room when it has less left */
 };
 
 struct gc_result {
-	uint64_t chunks_live, chunks_dead, bytes_live, bytes_dead;	       /* decoded bytes */
-	uint64_t packs_dropped, packs_rewritten, bytes_freed, bytes_rewritten; /* of pack files */
+	uint64_t chunks_live, chunks_dead, bytes_live, bytes_dead; /* decoded bytes */
+	/* of pack files: */
+	uint64_t packs_dropped, packs_rewritten, packs_trimmed, bytes_freed, bytes_rewritten;
 };
 
 int gc_open(const struct gc_options *opt, struct gc **ret_gc);

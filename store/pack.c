@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The set of packs: opening, closing, naming, giving away files. How frames get in is
- * pack_stream.c, how they become durable pack_sync.c, what a crash left pack_recover.c, and what a
- * file holds pack_scan.c.
+ * pack_stream.c, how they become durable pack_sync.c, what a crash left pack_recover.c, what a
+ * file holds pack_scan.c, and what it takes of the disk pack_room.c.
  *
  * Lock order: the set's lock is innermost and short; no file operation and no kv call is made under
  * it. kv's log writer calls pack_sync() through barriers, so nobody may wait for the log with the
@@ -34,6 +34,7 @@ static void packs_free(struct packs *p)
 		close(p->opt.dirfd);
 	pthread_cond_destroy(&p->changed);
 	pthread_mutex_destroy(&p->lock);
+	free(p->holes);
 	free(p);
 }
 
@@ -219,6 +220,7 @@ static void doom_remove(struct job *job)
 		pthread_mutex_lock(&p->lock);
 		p->bytes -= d->bytes;
 		p->count--;
+		packs_note_holes_locked(p, d->pack, 0);
 		pthread_mutex_unlock(&p->lock);
 		r = pack_row_commit(p, d->pack, NULL);
 	}
@@ -323,11 +325,4 @@ int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row)
 	}
 	kv_iter_free(it);
 	return r ? r : damage;
-}
-
-void packs_bytes(struct packs *p, uint64_t *ret_bytes, uint64_t *ret_packs)
-{
-	SCOPED_LOCK(&p->lock);
-	*ret_bytes = p->bytes;
-	*ret_packs = p->count;
 }

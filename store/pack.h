@@ -68,5 +68,19 @@ void packs_settle(struct packs *p);
 int packs_retire(struct packs *p);
 /* Calls fn for every pack, as rows. Damaged rows are passed over and reported at the end: -EUCLEAN. */
 int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row), void *arg);
+/* What the packs take of the disk, and how many they are. */
 void packs_bytes(struct packs *p, uint64_t *ret_bytes, uint64_t *ret_packs);
+
+/* Where a frame lies in its pack. */
+struct pack_place {
+	uint64_t offset;
+	uint32_t len;
+};
+/* Gives back what lies outside these places (ascending by offset) of a sealed pack: whole blocks become
+ * holes, the file keeps its length. No durable row may lead there; who looked a row up before finds
+ * zeros. Needs no room. *ret_bytes: given back, on failure too. -EUCLEAN: header or footer is bad. */
+int pack_trim(struct packs *p, uint64_t pack, const struct pack_place *keep, size_t n,
+	      uint64_t *ret_bytes);
+int pack_allocated(struct packs *p, uint64_t pack, uint64_t *ret_bytes); /* what its file takes */
+int packs_avail(struct packs *p, uint64_t *ret_bytes); /* what the disk below has left */
 #endif

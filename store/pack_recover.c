@@ -36,7 +36,7 @@
 
 struct found {
 	struct pack_row row; /* state 0: a file without one */
-	uint64_t size;
+	uint64_t size, holes;
 	uint64_t indexed_end; /* of the last frame that a row names, for open ones */
 	bool file;
 };
@@ -107,6 +107,7 @@ static int add_files(struct recovery *rec)
 			return -ENOMEM;
 		f->file = S_ISREG(st.st_mode);
 		f->size = (uint64_t)st.st_size;
+		f->holes = f->file ? pack_holes(&st) : 0;
 	}
 }
 
@@ -293,6 +294,8 @@ static int settle_all(struct recovery *rec)
 		first_error = first_error ? first_error : r;
 		rec->p->count += f->file;
 		rec->p->bytes += f->file ? f->size : 0;
+		if (f->file && f->row.state == PACK_SEALED)
+			packs_note_holes_locked(rec->p, f->row.id, f->holes);
 	}
 	return first_error;
 }

@@ -27,6 +27,11 @@ struct open_pack {
 	int64_t created;
 };
 
+/* A pack whose file is longer than what it takes of the disk. */
+struct pack_hole {
+	uint64_t pack, bytes;
+};
+
 struct packs {
 	struct packs_options opt; /* dirfd is our own */
 	struct ids *ids;
@@ -41,10 +46,13 @@ struct packs {
 	bool names_dirty;
 	bool sync_running;
 	uint64_t sync_started, sync_completed;
-	int sync_failed; /* the first failure, returned for ever after */
-	uint64_t bytes, count;
-	unsigned refs;	/* the owner, and every barrier not yet released */
-	unsigned dooms; /* files to be removed once a batch is durable */
+	int sync_failed;       /* the first failure, returned for ever after */
+	uint64_t bytes, count; /* of the files, as long as they are */
+	struct pack_hole *holes;
+	size_t n_holes;
+	uint64_t hole_bytes; /* their sum */
+	unsigned refs;	     /* the owner, and every barrier not yet released */
+	unsigned dooms;	     /* files to be removed once a batch is durable */
 	bool closed;
 };
 
@@ -54,6 +62,12 @@ int pack_sync_set(struct packs *p);
 /* Frees what is durable or will never be. */
 void open_pack_reap_locked(struct packs *p);
 void open_pack_free(struct open_pack *op);
+
+/* How much of a pack's file is holes. */
+struct stat;
+uint64_t pack_holes(const struct stat *st);
+void packs_note_holes_locked(struct packs *p, uint64_t pack,
+			     uint64_t bytes); /* 0: none (any more) */
 
 /* Brings files and rows together after whatever happened. */
 int packs_recover(struct packs *p);

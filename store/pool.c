@@ -38,6 +38,11 @@ static int open_dir(struct pool *pool, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+uint64_t pool_short_of_room(const struct pool *pool)
+{
+	return pool->config.reserve_size + 2 * (uint64_t)POOL_ROOM_FULL;
+}
+
 int pool_reserve_release(struct pool *pool)
 {
 	return unlinkat(pool->dirfd, "reserve", 0) && errno != ENOENT ? -errno : 0;
@@ -302,6 +307,7 @@ static int open_writing(struct pool *pool, bool ro)
 				 .rotten = pool->rotten,
 				 .level = conf->zstd_level,
 				 .min_live_percent = conf->gc_min_live,
+				 .short_bytes = pool_short_of_room(pool),
 				 .rate_bytes_per_s = conf->gc_rate };
 	if (r == 0)
 		r = gc_open(&gc, &pool->gc);

@@ -68,6 +68,9 @@ struct pool_space {
 };
 int pool_space(struct pool *pool, struct pool_space *ret_space);
 /* Lets go of (or makes again) POOL/reserve, so that deletes and checkpoints work on a full disk. */
+#define POOL_ROOM_FULL (16u << 20) /* less than this left beside the reserve: the disk is full */
+/* The disk below is short of room while it has less than this left. */
+uint64_t pool_short_of_room(const struct pool *pool);
 int pool_reserve_release(struct pool *pool);
 int pool_reserve_make(struct pool *pool);
 #endif

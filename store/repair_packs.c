@@ -9,7 +9,8 @@
  * The ids of two rows' frames never interleave (chunk_row.h), so where frames compete one wins: who
  * has its row, else who lies in the later pack, as gc and a repeated number after a crash would have
  * it. A frame without a row in a pack without a footer may be of a crash, and its bytes never
- * have reached the disk: it is decoded before it gets a row.
+ * have reached the disk: it is decoded before it gets a row. So is one that overlaps a hole of its file:
+ * gc may have given back its bytes and left its head (pack_trim).
  *
  * Rows that name only some chunks of their frame stay, too: the others were healed elsewhere, and
  * these wait for that (rotten.h).
@@ -55,7 +56,7 @@ struct file {
 	int64_t created;
 	uint64_t first_chunk, frames;
 	struct pack_row row; /* state 0: there is none */
-	bool there, header, footer;
+	bool there, header, footer, holes;
 };
 
 struct packs_repair {
@@ -167,6 +168,7 @@ static int take_file(struct packs_repair *pr, uint64_t id)
 		return -ENOMEM;
 	f->there = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	f->size = f->there ? (uint64_t)st.st_size : 0;
+	f->holes = f->there && st.st_blocks * 512 < st.st_size;
 	f->header = named_by_header(pr, id, &f->created) == id;
 	return 0;
 }
@@ -363,9 +365,18 @@ static bool decodes(const struct packs_repair *pr, const struct lying *l)
 	return read_lying(pr, l, true, &bytes, &head) == 0;
 }
 
+static bool overlaps_hole(const struct packs_repair *pr, const struct lying *l)
+{
+	const struct file *f = &pr->files[l->pack];
+	CLEANUP_CLOSE int fd = f->holes ? open_pack_file(pr, f->id, O_RDONLY) : -1;
+	off_t hole = fd < 0 ? -1 : lseek(fd, (off_t)l->offset, SEEK_HOLE);
+	return f->holes && (hole < 0 || (uint64_t)hole < l->offset + l->stored_len);
+}
+
 static bool usable(const struct packs_repair *pr, const struct lying *l)
 {
-	return l->has_row || pr->files[l->pack].footer || decodes(pr, l);
+	bool whole = pr->files[l->pack].footer && !overlaps_hole(pr, l);
+	return l->has_row || whole || decodes(pr, l);
 }
 
 static bool better(const struct lying *a, const struct lying *b)

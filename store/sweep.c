@@ -15,6 +15,14 @@
  *
  * Bytes are hashed again before they get a fresh checksum in their new place: gc shall not make
  * damage look valid.
+ *
+ * Trimming. What is given back is never again what somebody looks for: its chunks were condemned, so no
+ * duplicate leads to them; the rows are gone, durably; and a digest that a crash brings back leads to an id
+ * without a row. A reader that looked a row up earlier finds zeros, which have no checksum, looks it up
+ * again, and finds the new place (chunk_fetch.c). Frames healed meanwhile stay: what is kept is all that
+ * had a row when the pack's were collected, but for those that went by us.
+ *
+ * The last FLOOR bytes of a disk are left to the log and the index.
  */
 #include "sweep.h"
 #include "cleanup.h"
@@ -22,17 +30,13 @@
 #include <errno.h>
 
 #define FRAMES_PER_BATCH 2048u
-
-struct source {
-	uint64_t first_id;
-	uint16_t part;
-};
+#define FLOOR (512u << 10)
 
 struct sweep {
 	struct sweep_options opt;
 	struct kv *kv;
 	struct frame_builder *out;
-	struct source sources[FRAME_CHUNKS_MAX]; /* rows that `out` replaces */
+	struct sweep_frame *sources[FRAME_CHUNKS_MAX]; /* whose rows `out` replaces */
 	unsigned n_sources;
 	bool joined; /* nothing that stays lies between `out` and the frame at hand */
 	bool stays;  /* something in this pack could not be moved */
@@ -80,6 +84,13 @@ static int get_row(struct sweep *s, uint64_t first_id, uint16_t part, struct fra
 	return frame_decode_row(slice_of(key, sizeof key), slice_of(val.data, val.len), ret_row);
 }
 
+static int leave_floor(struct sweep *s)
+{
+	uint64_t avail;
+	int r = packs_avail(s->opt.gc->packs, &avail);
+	return r ? r : avail < FLOOR + s->out->stored.len ? -ENOSPC : 0;
+}
+
 /* Writes the new frame and lets it take the place of its sources. */
 static int flush_out(struct sweep *s)
 {
@@ -89,13 +100,18 @@ static int flush_out(struct sweep *s)
 		return 0;
 	int r = frame_seal(s->out, s->opt.gc->level);
 	if (r == 0)
+		r = leave_floor(s);
+	if (r == 0)
 		r = pack_append(s->opt.gc->packs, PACK_STREAM_GC, s->out, s->batch, chunks, &row);
 	if (r < 0)
 		return r;
 	chunk_put_frame(s->batch, &row);
-	for (unsigned i = 0; i < s->n_sources; i++)
-		if (s->sources[i].first_id != row.chunks[0].id || s->sources[i].part != row.part)
-			chunk_delete_frame(s->batch, s->sources[i].first_id, s->sources[i].part);
+	for (unsigned i = 0; i < s->n_sources; i++) {
+		struct sweep_frame *from = s->sources[i];
+		from->fate = SWEEP_LEAVING;
+		if (from->first_id != row.chunks[0].id || from->part != row.part)
+			chunk_delete_frame(s->batch, from->first_id, from->part);
+	}
 	s->moved += row.stored_len;
 	s->n_sources = 0;
 	frame_builder_reset(s->out);
@@ -196,7 +212,7 @@ static bool digests_right(struct sweep *s, const struct frame_row *row, uint32_t
 
 /* Adds the row's first `live` chunks to the new frame. */
 static int move_live(struct sweep *s, const struct frame_row *row, uint32_t live,
-		     const struct chunk_entry *entries, uint32_t n, uint64_t first_id)
+		     const struct chunk_entry *entries, uint32_t n, struct sweep_frame *frame)
 {
 	uint32_t len, whole;
 	int r = long_length(s, row, &whole);
@@ -221,7 +237,7 @@ static int move_live(struct sweep *s, const struct frame_row *row, uint32_t live
 			  c->length);
 		at += c->length;
 	}
-	s->sources[s->n_sources++] = (struct source){ first_id, row->part };
+	s->sources[s->n_sources++] = frame;
 	s->joined = true;
 	return whole ? flush_out(s) : 0;
 }
@@ -232,13 +248,19 @@ static bool is_damage(int r)
 	return r == -EUCLEAN || r == -EIO || r == -ENOENT;
 }
 
-static int sweep_frame(struct sweep *s, const struct sweep_frame *frame)
+static int sweep_frame(struct sweep *s, struct sweep_frame *frame)
 {
 	struct frame_row row = { 0 };
 	CLEANUP_FREE struct chunk_entry *entries = NULL;
 	uint32_t n = 0;
-	s->joined = s->joined && frame->adjacent;
+	s->joined = s->joined && frame->adjacent && frame->fate == SWEEP_HERE;
+	if (frame->fate == SWEEP_GONE)
+		return 0;
 	int r = get_row(s, frame->first_id, frame->part, &row);
+	if (r == -ENOENT) { /* dropped by sweep_drop, listed elsewhere */
+		frame->fate = SWEEP_GONE;
+		return 0;
+	}
 	if (r == 0 && row.pack != s->pack) { /* healed since, and so moved away */
 		frame_row_done(&row);
 		s->joined = false;
@@ -248,10 +270,12 @@ static int sweep_frame(struct sweep *s, const struct sweep_frame *frame)
 	if (r == 0) {
 		int unread = chunks_frame_digests(s->opt.gc->chunks, frame->first_id, &entries, &n);
 		uint32_t live = keep_live(s, &row, entries, n);
-		if (!live)
+		if (!live) {
 			chunk_delete_frame(s->batch, frame->first_id, frame->part);
-		else
-			r = unread ? unread : move_live(s, &row, live, entries, n, frame->first_id);
+			frame->fate = SWEEP_LEAVING;
+		} else {
+			r = unread ? unread : move_live(s, &row, live, entries, n, frame);
+		}
 	}
 	frame_row_done(&row);
 	if (r < 0 && is_damage(r)) {
@@ -266,29 +290,32 @@ static int sweep_frame(struct sweep *s, const struct sweep_frame *frame)
 }
 
 /* What was moved so far, and what was dropped. The rows of what was moved carry barriers. */
-static int commit_batch(struct sweep *s, uint64_t *ret_lsn)
+static int commit_batch(struct sweep *s, struct sweep_frame *frames, size_t n, uint64_t *ret_lsn)
 {
 	struct kv_batch *batch = TAKE_PTR(s->batch);
 	uint8_t next[8];
 	put_le64(next, packer_next_id(s->opt.gc->packer));
 	kv_batch_put(batch, KV_META, PACKER_NEXT_KEY, strlen(PACKER_NEXT_KEY), next, sizeof next);
 	kv_batch_set_reserve(batch);
-	return kv_commit(s->kv, batch, ret_lsn);
+	int r = kv_commit(s->kv, batch, ret_lsn);
+	for (size_t i = 0; i < n; i++)
+		if (frames[i].fate == SWEEP_LEAVING)
+			frames[i].fate = r < 0 ? SWEEP_HERE : SWEEP_GONE;
+	return r;
 }
 
 /* A pack of very small chunks has very long rows: more than one batch can take. */
-static int renew_batch(struct sweep *s, uint64_t *ret_lsn)
+static int renew_batch(struct sweep *s, struct sweep_frame *frames, size_t n, uint64_t *ret_lsn)
 {
 	int r = flush_out(s);
 	if (r < 0)
 		return r;
-	r = commit_batch(s, ret_lsn);
+	r = commit_batch(s, frames, n, ret_lsn);
 	s->batch = kv_batch_new();
 	return r < 0 ? r : s->batch ? 0 : -ENOMEM;
 }
 
-static int sweep_pack_locked(struct sweep *s, uint64_t pack, const struct sweep_frame *frames,
-			     size_t n, uint64_t *ret_moved, uint64_t *ret_lsn)
+static int begin(struct sweep *s, uint64_t pack)
 {
 	s->pack = pack;
 	s->moved = 0;
@@ -298,29 +325,112 @@ static int sweep_pack_locked(struct sweep *s, uint64_t pack, const struct sweep_
 	if (!s->batch)
 		return -ENOMEM;
 	frame_builder_reset(s->out);
+	return 0;
+}
+
+/* With the lock of rows: does `one` to each frame, and commits what came of it. */
+static int each_frame(struct sweep *s, struct sweep_frame *frames, size_t n, uint64_t *ret_lsn,
+		      int (*one)(struct sweep *s, struct sweep_frame *frame))
+{
 	int r = 0;
 	for (size_t i = 0; i < n && r == 0; i++) {
-		r = sweep_frame(s, &frames[i]);
+		r = one(s, &frames[i]);
 		if (r == 0 && i % FRAMES_PER_BATCH == FRAMES_PER_BATCH - 1)
-			r = renew_batch(s, ret_lsn);
+			r = renew_batch(s, frames, n, ret_lsn);
 	}
-	if (r == 0)
-		r = flush_out(s);
+	return r == 0 ? flush_out(s) : r;
+}
+
+static int sweep_pack_locked(struct sweep *s, uint64_t pack, struct sweep_frame *frames, size_t n,
+			     uint64_t *ret_lsn)
+{
+	int r = begin(s, pack);
+	if (r < 0)
+		return r;
+	r = each_frame(s, frames, n, ret_lsn, sweep_frame);
 	if (r == 0 && !s->stays)
 		r = pack_doom(s->opt.gc->packs, s->batch, pack);
-	int committed = s->batch ? commit_batch(s, ret_lsn) : 0;
-	*ret_moved = s->moved;
+	int committed = s->batch ? commit_batch(s, frames, n, ret_lsn) : 0;
 	if (committed < 0 || r < 0)
 		return committed < 0 ? committed : r;
 	cache_forget_pack(s->opt.gc->cache, pack);
 	return s->stays ? 0 : 1;
 }
 
-int sweep_pack(struct sweep *s, uint64_t pack, const struct sweep_frame *frames, size_t n,
+int sweep_pack(struct sweep *s, uint64_t pack, struct sweep_frame *frames, size_t n,
 	       uint64_t *ret_moved, uint64_t *ret_lsn)
 {
 	rotten_lock_rows(s->opt.gc->rotten);
-	int r = sweep_pack_locked(s, pack, frames, n, ret_moved, ret_lsn);
+	int r = sweep_pack_locked(s, pack, frames, n, ret_lsn);
 	rotten_unlock_rows(s->opt.gc->rotten);
+	*ret_moved = s->moved;
 	return r;
+}
+
+/* ---- without room ---- */
+
+static bool all_dead(const struct sweep *s, const struct frame_row *row)
+{
+	for (uint32_t i = 0; i < row->n; i++)
+		if (marks_live(s->opt.marks, row->chunks[i].id))
+			return false;
+	return true;
+}
+
+static int drop_frame(struct sweep *s, struct sweep_frame *frame)
+{
+	struct frame_row row = { 0 };
+	CLEANUP_FREE struct chunk_entry *entries = NULL;
+	uint32_t n = 0;
+	int r = frame->fate == SWEEP_GONE ? -ENOENT
+					  : get_row(s, frame->first_id, frame->part, &row);
+	if (r < 0) {
+		frame->fate = r == -ENOENT ? SWEEP_GONE : frame->fate;
+		return r == -ENOENT ? 0 : r;
+	}
+	if (row.pack == s->pack && all_dead(s, &row)) {
+		chunks_frame_digests(s->opt.gc->chunks, frame->first_id, &entries, &n);
+		if (!keep_live(s, &row, entries, n)) { /* none was wanted meanwhile */
+			chunk_delete_frame(s->batch, frame->first_id, frame->part);
+			frame->fate = SWEEP_LEAVING;
+		}
+	}
+	frame_row_done(&row);
+	return 0;
+}
+
+int sweep_drop(struct sweep *s, uint64_t pack, struct sweep_frame *frames, size_t n,
+	       uint64_t *ret_lsn)
+{
+	rotten_lock_rows(s->opt.gc->rotten);
+	int r = begin(s, pack);
+	if (r == 0)
+		r = each_frame(s, frames, n, ret_lsn, drop_frame);
+	int committed = s->batch ? commit_batch(s, frames, n, ret_lsn) : 0;
+	rotten_unlock_rows(s->opt.gc->rotten);
+	return committed < 0 ? committed : r;
+}
+
+static int place_order(const void *a, const void *b)
+{
+	uint64_t x = ((const struct pack_place *)a)->offset,
+		 y = ((const struct pack_place *)b)->offset;
+	return (x > y) - (x < y);
+}
+
+int sweep_trim(struct sweep *s, uint64_t pack, const struct sweep_frame *frames, size_t n,
+	       uint64_t *ret_bytes)
+{
+	CLEANUP_FREE struct pack_place *keep = malloc((n + 1) * sizeof *keep);
+	size_t kept = 0;
+	*ret_bytes = 0;
+	if (!keep)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		if (frames[i].fate != SWEEP_GONE)
+			keep[kept++] =
+				(struct pack_place){ frames[i].offset, frames[i].stored_len };
+	if (kept)
+		qsort(keep, kept, sizeof *keep, place_order);
+	return pack_trim(s->opt.gc->packs, pack, keep, kept, ret_bytes);
 }

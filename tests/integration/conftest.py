@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import env
+import loops
 import pools
 import syscalls
 
@@ -112,6 +113,14 @@ def new_mount(home):
 @pytest.fixture
 def mount(new_mount):
     return new_mount()
+
+
+@pytest.fixture
+def loop(home):
+    """A disk of 400 MB; whatever is on it has to end before it does."""
+    made = loops.Loop(home, 400 << 20)
+    yield made
+    made.close()
 
 
 def stop_all(mounts):

@@ -417,36 +417,8 @@ def test_help_and_version(tool):
 # ---- the filesystem underneath
 
 
-class Loop:
-    """A small ext4 of its own, to be filled or made read-only."""
-
-    def __init__(self, home, size):
-        env.need_tool("mkfs.ext4", "losetup")
-        self.image, self.dir = home / "image", home / "backing"
-        self.dir.mkdir()
-        with open(self.image, "wb") as file:
-            file.truncate(size)
-        env.run("mkfs.ext4", "-q", "-m", "0", self.image)
-        env.run("mount", "-o", "loop", self.image, self.dir)
-
-    def close(self):
-        env.run("umount", self.dir, code=None)
-
-
-@pytest.fixture
-def loop(home):
-    made = Loop(home, 400 << 20)
-    yield made
-    made.close()
-
-
-def small_pool(loop):
-    return pools.Pool(loop.dir, reserve_size="16M", cache_size="32M", pack_size="16M")
-
-
 def test_read_only_backing(loop, home):
-    pool = small_pool(loop)
-    pool.home = home
+    pool = loop.pool(home)
     mount = pools.Mount(pool).start()
     (mount.dir / "f").write_bytes(noise(300_000))
     mount.destage()
@@ -463,8 +435,7 @@ def test_read_only_backing(loop, home):
 
 def test_full_backing_refuses_or_serves(loop, home):
     """mkfs on a full disk leaves nothing; a pool whose disk filled up mounts, reads and deletes."""
-    pool = small_pool(loop)
-    pool.home = home
+    pool = loop.pool(home)
     mount = pools.Mount(pool).start()
     (mount.dir / "f").write_bytes(noise(300_000))
     (mount.dir / "big").write_bytes(noise(20 << 20, 2))
@@ -503,8 +474,7 @@ def test_full_backing_refuses_or_serves(loop, home):
 def test_filling_the_disk_gives_enospc_and_loses_nothing(loop, home):
     """Writers get ENOSPC, all that was accepted and synced stays, deleting makes room again."""
     import errno
-    pool = small_pool(loop)
-    pool.home = home
+    pool = loop.pool(home)
     mount = pools.Mount(pool)
     mount.expect_log("[Nn]o space|ENOSPC|full")
     mount.start()

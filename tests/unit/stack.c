@@ -120,6 +120,7 @@ static int open_workers(struct stack *st)
 		.rotten = st->rotten,
 		.level = st->level,
 		.min_live_percent = st->min_live_percent,
+		.short_bytes = st->gc_short,
 		.rate_bytes_per_s = st->gc_rate,
 	};
 	struct scrub_options so = {

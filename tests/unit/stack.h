@@ -27,7 +27,7 @@ struct stack {
 	/* set between stack_make() and stack_open() */
 	unsigned verify_age_s, workers, sync_interval_ms, min_live_percent;
 	int level;
-	uint64_t pack_bytes, gc_rate, scrub_rate;
+	uint64_t pack_bytes, gc_rate, gc_short, scrub_rate;
 	struct chunker_params chunker;
 	bool no_cache;
 

@@ -2,6 +2,7 @@
 /* Reading by map: holes, repeats, pieces in any order, chunks longer than a frame, from the packs, the
  * cache and both; damage gives -EIO and touches nothing else; a pack that gc removed is no damage.
  */
+#include "chunk_fetch.h"
 #include "chunk_pool.h"
 #include "log.h"
 
@@ -444,6 +445,40 @@ static void many_readers_with_a_small_cache(void **state)
 	chunk_pool_close(&cp);
 }
 
+/* A reader has looked a chunk up; then gc moves it and gives its old place back. */
+static void a_place_goes_while_reading(void **state)
+{
+	(void)state;
+	struct chunk_pool cp;
+	struct loading loading;
+	const struct fetch_damage nobody = { 0 };
+	uint8_t got[50000], want[50000];
+	uint64_t bytes;
+	chunk_pool_open(&cp, 1 << 20);
+	loading_init(&loading);
+	for (unsigned id = 1; id <= 2; id++) {
+		assert_int_equal(chunk_pool_add(&cp, id, sizeof got, id % 2 ? 0 : 3), 0);
+		uint64_t pack = cp.last.pack;
+		struct fetch *f = fetch_new(cp.kv, cp.packs, cp.cache, &loading, &nobody);
+		fetch_begin(f, FETCH_READ);
+		assert_int_equal(fetch_add(f, id, 0, sizeof got, got), 0);
+		assert_int_equal(packs_retire(cp.packs), 0);
+		assert_int_equal(chunk_pool_add(&cp, id, sizeof got, 3), 0);
+		assert_int_not_equal(cp.last.pack, pack);
+		assert_int_equal(kv_sync(cp.kv, UINT64_MAX), 0);
+		assert_int_equal(pack_trim(cp.packs, pack, NULL, 0, &bytes), 0);
+		assert_true(bytes > 0);
+		assert_int_equal(fetch_run(f), -ESTALE);
+		fetch_end(f);
+		assert_int_equal(chunk_read(cp.chunks, id, got, sizeof got), 0);
+		chunk_pool_bytes(id, want, sizeof want);
+		assert_memory_equal(got, want, sizeof want);
+		fetch_free(f);
+	}
+	loading_done(&loading);
+	chunk_pool_close(&cp);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -456,6 +491,7 @@ int main(void)
 		cmocka_unit_test(trying_never_waits),
 		cmocka_unit_test(reading_ahead),
 		cmocka_unit_test(packs_go_while_reading),
+		cmocka_unit_test(a_place_goes_while_reading),
 		cmocka_unit_test(many_readers_with_a_small_cache),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

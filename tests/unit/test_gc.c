@@ -303,9 +303,8 @@ static void *read_steady(void *arg)
 	return NULL;
 }
 
-static void all_at_once(void **state)
+static void everything_at_once(uint64_t gc_short)
 {
-	(void)state;
 	struct model m;
 	struct gc_result r;
 	bool stop = false;
@@ -314,6 +313,7 @@ static void all_at_once(void **state)
 	m.st.sync_interval_ms = 2;
 	m.st.no_cache = true;
 	m.st.min_live_percent = 95; /* move a lot */
+	m.st.gc_short = gc_short;
 	stack_open(&m.st);
 	for (unsigned i = 0; i < FILES; i++)
 		model_store(&m, i);
@@ -338,6 +338,19 @@ static void all_at_once(void **state)
 	model_check(&m);
 	assert_int_equal(stack_close(&m.st), 0);
 	model_done(&m);
+}
+
+static void all_at_once(void **state)
+{
+	(void)state;
+	everything_at_once(0);
+}
+
+/* Frames become holes under those who read. */
+static void all_at_once_without_room(void **state)
+{
+	(void)state;
+	everything_at_once(UINT64_MAX);
 }
 
 /* ---- while a batch goes in ----
@@ -589,6 +602,94 @@ static void a_full_disk_stops_a_pass(void **state)
 		}
 }
 
+static uint64_t bytes_of_packs(struct stack *st)
+{
+	uint64_t bytes, n;
+	packs_bytes(st->packs, &bytes, &n);
+	return bytes;
+}
+
+/* Files that share nothing, longer than a frame. */
+static void delete_runs(struct model *m)
+{
+	for (unsigned i = 0; i < FILES; i++) {
+		struct file *f = &m->files[i];
+		f->len = FILE_MAX;
+		prng_fill(&m->seed, f->data, f->len);
+		assert_int_equal(file_store(&m->st, INO + i, f->data, f->len), 0);
+	}
+	for (unsigned i = 0; i < FILES; i++)
+		if (i % 6 < 3)
+			model_delete(m, i);
+}
+
+/* Nothing can be written; what is dead is given back even so, once, and its place is nobody's. */
+static void a_full_disk_gives_back_what_is_dead(void **state)
+{
+	(void)state;
+	struct model m;
+	struct gc_result r, again;
+	model_make(&m, 3);
+	m.st.pack_bytes = 16 * MIB;
+	stack_open(&m.st);
+	delete_runs(&m);
+	uint64_t before = bytes_of_packs(&m.st);
+	fault_arm("pack_write:1+=ENOSPC");
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+	uint64_t after = bytes_of_packs(&m.st);
+	assert_true(r.packs_trimmed > 0 && r.packs_rewritten == 0);
+	assert_true(before > after + r.bytes_dead * 3 / 4);
+	assert_in_range(r.bytes_freed, before - after, before - after + 8192); /* but a footer */
+	model_check(&m);
+	int err = gc_run(m.st.gc, NULL, NULL, &again);
+	fault_arm(NULL);
+	assert_true(err == 0 || err == -ENOSPC);
+	assert_int_equal(again.bytes_freed, 0);
+	assert_int_equal(scrub_run(m.st.scrub, NULL, NULL), 0);
+	assert_int_equal(rotten_count(m.st.rotten), 0);
+	assert_int_equal(stack_close(&m.st), 0);
+	stack_open(&m.st);
+	assert_true(bytes_of_packs(&m.st) <= after + 8192); /* it has its footer now */
+	model_check(&m);
+	for (unsigned i = 0; i < FILES; i++) { /* the bytes that went, once more */
+		struct file *f = &m.files[i];
+		if (!f->len) {
+			uint64_t seed = 3;
+			f->len = 20000;
+			prng_fill(&seed, f->data, f->len);
+			assert_int_equal(file_store(&m.st, INO + i, f->data, f->len), 0);
+		}
+	}
+	model_check(&m);
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+	model_check(&m);
+	assert_lean(&m, &r);
+	assert_int_equal(stack_close(&m.st), 0);
+	model_done(&m);
+}
+
+/* A pass that was stopped halfway by a full disk leaves packs whose rows are all live. */
+static void what_a_stopped_pass_left_is_found(void **state)
+{
+	(void)state;
+	struct model m;
+	struct gc_result r;
+	model_make(&m, 4);
+	m.st.pack_bytes = 16 * MIB;
+	stack_open(&m.st);
+	delete_runs(&m);
+	uint64_t before = bytes_of_packs(&m.st);
+	fault_arm("pack_write:4+=ENOSPC");
+	(void)gc_run(m.st.gc, NULL, NULL, &r);
+	fault_arm(NULL);
+	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
+	model_check(&m);
+	assert_true(bytes_of_packs(&m.st) < before);
+	assert_true(bytes_of_packs(&m.st) < r.bytes_live + r.bytes_live / 4 + MIB);
+	assert_int_equal(stack_close(&m.st), 0);
+	model_done(&m);
+}
+
 /* The process ends at the n-th write, sync or rename of the pass. True when it got that far. */
 static bool crash_in_gc(struct stack *st, unsigned n)
 {
@@ -610,9 +711,8 @@ static bool crash_in_gc(struct stack *st, unsigned n)
 	return WEXITSTATUS(status) == 99;
 }
 
-static void a_crash_at_any_write_loses_nothing(void **state)
+static void crash_at_any_write(uint64_t gc_short)
 {
-	(void)state;
 	bool crashed = true;
 	unsigned crashes = 0;
 	for (unsigned n = 1; crashed && n < 400; n += 1 + n / 2) {
@@ -620,6 +720,8 @@ static void a_crash_at_any_write_loses_nothing(void **state)
 		struct gc_result r;
 		model_make(&m, 40 + n);
 		m.st.min_live_percent = 90;
+		m.st.gc_short = gc_short;
+		m.st.pack_bytes = gc_short ? 4 * MIB : m.st.pack_bytes;
 		m.st.sync_interval_ms = 1;
 		stack_open(&m.st);
 		half_delete(&m);
@@ -636,6 +738,18 @@ static void a_crash_at_any_write_loses_nothing(void **state)
 		model_done(&m);
 	}
 	assert_true(crashes > 5);
+}
+
+static void a_crash_at_any_write_loses_nothing(void **state)
+{
+	(void)state;
+	crash_at_any_write(0);
+}
+
+static void a_crash_without_room_loses_nothing(void **state)
+{
+	(void)state;
+	crash_at_any_write(UINT64_MAX);
 }
 
 static void what_cannot_be_read_stays(void **state)
@@ -714,10 +828,14 @@ int main(void)
 		cmocka_unit_test(long_chunks_come_and_go),
 		cmocka_unit_test(the_dead_may_be_wanted_again),
 		cmocka_unit_test(all_at_once),
+		cmocka_unit_test(all_at_once_without_room),
 		cmocka_unit_test(no_chunk_is_missing_between_two_rows),
 		cmocka_unit_test(healed_chunks_are_not_swept),
 		cmocka_unit_test(a_full_disk_stops_a_pass),
+		cmocka_unit_test(a_full_disk_gives_back_what_is_dead),
+		cmocka_unit_test(what_a_stopped_pass_left_is_found),
 		cmocka_unit_test(a_crash_at_any_write_loses_nothing),
+		cmocka_unit_test(a_crash_without_room_loses_nothing),
 		cmocka_unit_test(what_cannot_be_read_stays),
 		cmocka_unit_test(the_rate_holds_and_closing_stops),
 	};

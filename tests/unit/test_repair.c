@@ -301,10 +301,8 @@ static void test_chunks_that_are_nowhere(void **state)
 	buf_done(&val);
 }
 
-/* Everything that packs say is found again. */
-static void test_chunk_index_from_packs(void **state)
+static void lose_chunk_index(struct bed *b)
 {
-	struct bed *b = *state;
 	static const enum kv_table gone[] = { KV_CHUNK, KV_PACK };
 	for (size_t i = 0; i < 2; i++) {
 		struct kv_iter *it = kv_iter_new(b->pool->kv, gone[i], NULL, 0, false);
@@ -315,10 +313,47 @@ static void test_chunk_index_from_packs(void **state)
 		kv_iter_free(it);
 		assert_int_equal(kv_commit(b->pool->kv, batch, NULL), 0);
 	}
+}
+
+/* Everything that packs say is found again. */
+static void test_chunk_index_from_packs(void **state)
+{
+	struct bed *b = *state;
+	lose_chunk_index(b);
 	DAMAGED(b);
 	expect_repair(b, "was found in pack");
 	assert_null(strstr(b->found, "lost"));
 	expect_all_content(b);
+}
+
+/* Of a frame that gc gave back in place the head is still there. */
+static void test_a_frame_given_back(void **state)
+{
+	struct bed *b = *state;
+	static uint8_t data[200000];
+	uint64_t seed = 9, bytes;
+	struct digest digest;
+	struct packed dead;
+	struct frame_row row;
+	uint32_t at, left;
+	prng_fill(&seed, data, sizeof data);
+	digest_of(data, sizeof data, &digest);
+	assert_int_equal(packer_add(b->pool->packer, &digest, data, sizeof data, &dead), 0);
+	packer_drain(b->pool->packer);
+	assert_int_equal(packs_retire(b->pool->packs), 0);
+	assert_int_equal(kv_sync(b->pool->kv, UINT64_MAX), 0);
+	assert_int_equal(chunk_find(b->pool->kv, b->chunk[0], 0, &row, &at, &left), 0);
+	struct pack_place keep = { row.offset, row.stored_len };
+	assert_int_equal(pack_trim(b->pool->packs, row.pack, &keep, 1, &bytes), 0);
+	assert_in_range(bytes, sizeof data - 8192, sizeof data + 8192);
+	frame_row_done(&row);
+	lose_chunk_index(b);
+	DAMAGED(b);
+	remove_dumps(b);
+	expect_repair(b, "was found in pack");
+	expect_all_content(b);
+	open_bare(b);
+	assert_int_equal(chunk_find(b->pool->kv, dead.id, 0, &row, &at, &left), -ENOENT);
 }
 
 static void test_rotten_frame_rows(void **state)
@@ -658,6 +693,7 @@ int main(void)
 		TEST(test_a_segment_that_is_gone),
 		TEST(test_chunks_that_are_nowhere),
 		TEST(test_chunk_index_from_packs),
+		cmocka_unit_test_setup_teardown(test_a_frame_given_back, setup, teardown),
 		TEST(test_rotten_frame_rows),
 		TEST(test_rotten_rows_and_a_dump),
 		TEST(test_no_index_and_no_dump),

@@ -142,10 +142,12 @@ void show_du(const json_t *list)
 void show_gc(const json_t *result)
 {
 	char live[SHOW_SIZE], freed[SHOW_SIZE], rewritten[SHOW_SIZE];
-	printf("%s live; freed %s of packs (%" PRIu64 " dropped, %" PRIu64 " rewritten, %s)\n",
+	printf("%s live; freed %s of packs (%" PRIu64 " dropped, %" PRIu64 " trimmed, %" PRIu64
+	       " rewritten, %s)\n",
 	       show_size(show_number(result, "bytes_live"), live),
 	       show_size(show_number(result, "bytes_freed"), freed),
-	       show_number(result, "packs_dropped"), show_number(result, "packs_rewritten"),
+	       show_number(result, "packs_dropped"), show_number(result, "packs_trimmed"),
+	       show_number(result, "packs_rewritten"),
 	       show_size(show_number(result, "bytes_rewritten"), rewritten));
 }
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""A pool on a disk without any room left: deleting gives room back, whatever else lies in the same packs."""
+
+import errno
+import os
+
+import pytest
+
+import env
+import pools
+from pattern import noise
+
+pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
+
+MIB = 1 << 20
+
+
+class Filled:
+    """A pool whose disk was filled with files of SIZE bytes, in turns KEEP that stay and GO that do not,
+    then with somebody else's bytes to the last block."""
+
+    def __init__(self, loop, home, size, keep, go, others=0):
+        self.loop, self.size, self.keep, self.go = loop, size, [], []
+        self.mount = pools.Mount(loop.pool(home), gc_interval=0, gc_rate=0)
+        self.mount.expect_log("[Nn]o space|ENOSPC|full")
+        self.mount.start()
+        number = 0
+        loop.fill(others)
+        while loop.avail() > 40 * MIB:
+            for _ in range(8 * MIB // size):
+                self.path(number).write_bytes(noise(size, number))
+                (self.keep if number % (keep + go) < keep else self.go).append(number)
+                number += 1
+            self.mount.destage()
+        loop.fill()
+
+    def path(self, number):
+        return self.mount.dir / f"f{number}"
+
+    def room(self):
+        found = os.statvfs(self.mount.dir)
+        return found.f_bavail * found.f_frsize
+
+    def free(self):
+        """What is free below, and what the daemon holds back for itself."""
+        reserve = self.mount.pool.path / "reserve"
+        while True:
+            try:
+                return self.loop.avail() + reserve.stat().st_blocks * 512
+            except FileNotFoundError:
+                before = self.loop.avail()
+                if not reserve.exists():
+                    return before
+
+    def delete(self):
+        """Returns how many bytes went."""
+        for number in self.go:
+            self.path(number).unlink()
+        return len(self.go) * self.size
+
+    def check_kept(self):
+        for number in self.keep:
+            assert self.path(number).read_bytes() == noise(self.size, number), number
+
+    def write_again(self, count):
+        """New files go in, and some that were deleted, whose bytes must not be taken for stored ones."""
+        numbers = self.go[:count // 2] + [10 ** 6 + n for n in range(count - count // 2)]
+        for number in numbers:
+            def write():
+                try:
+                    self.path(number).write_bytes(noise(self.size, number))
+                    return True
+                except OSError as exc:
+                    assert exc.errno == errno.ENOSPC
+                    return False
+            env.until(write, "there is room for new files", timeout=60)
+        self.keep += numbers
+
+
+@pytest.fixture
+def filled(loop, home):
+    made = []
+
+    def fill(*args):
+        made.append(Filled(loop, home, *args))
+        return made[0]
+
+    yield fill
+    for pool in made:
+        pool.mount.stop()
+
+
+@pytest.mark.parametrize("size, keep, go, others", [(MIB, 1, 1, 120 * MIB), (60_000, 1, 1, 120 * MIB), (200_000, 4, 1, 0)],
+                         ids=["frames", "parts-of-frames", "a-fifth"])
+def test_gc_needs_no_room(filled, size, keep, go, others):
+    """Every pack is live in part, and there is not one block to rewrite it to."""
+    pool = filled(size, keep, go, others)
+    before = pool.free()
+    gone = pool.delete()
+    pool.mount.gc()
+    won = pool.free() - before
+    assert won > gone * 0.75, f"{gone >> 20} MiB were deleted, {won >> 20} MiB came back"
+    pool.check_kept()
+    room = pool.room()
+    assert won * 0.6 < room + 64 * MIB and room < won + 64 * MIB
+    pool.write_again(min(room, gone) // 2 // size)
+    pool.mount.destage()
+    pool.check_kept()
+    pool.mount.remount()
+    pool.check_kept()
+    pool.mount.foldfs("scrub", pool.mount.dir)
+
+
+def test_space_comes_back_by_itself(filled):
+    """Nobody calls gc; what df shows is what can be written."""
+    pool = filled(MIB, 1, 1, 100 * MIB)
+    env.until(lambda: pool.room() == 0, "df says that it is full")
+    with pytest.raises(OSError) as refused:
+        pool.path("new").write_bytes(b"x")
+    assert refused.value.errno == errno.ENOSPC
+    gone = pool.delete()
+    env.until(lambda: pool.room() > gone * 0.6, "df shows the space", timeout=60)
+    pool.write_again(gone // 2 // MIB)
+    pool.check_kept()
