@@ -37,8 +37,9 @@ int evidence_frame(const struct evidence_source *src, uint64_t id, struct eviden
 		return 0;
 	e.trusted_until = trust(src, row.pack);
 	frame_row_done(&row);
-	if (chunks_frame_digests(src->chunks, id, &e.entries, &e.n) < 0)
-		return 0;
+	int r = chunks_frame_digests(src->chunks, id, &e.entries, &e.n);
+	if (r < 0)
+		return r == -EIO || r == -EUCLEAN ? -EUCLEAN : 0;
 	for (uint32_t i = 0; i < e.n && e.trusted_until; i++)
 		if (rotten_has(src->rotten, e.entries[i].id))
 			e.trusted_until = 0;
@@ -53,8 +54,11 @@ int evidence_find(const struct evidence_source *src, const struct digest *digest
 	uint64_t id;
 	if (digests_find(src->digests, digest, &id) != 1 || id == but_not)
 		return 0;
-	if (!evidence_frame(src, id, &e))
-		return 0;
+	int r = evidence_frame(src, id, &e);
+	if (r < 0)
+		ret_e->id = id;
+	if (r <= 0)
+		return r;
 	for (uint32_t i = 0; i < e.n; i++)
 		if (e.entries[i].id == id && digest_equal(&e.entries[i].digest, digest)) {
 			*ret_e = e;

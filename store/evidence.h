@@ -27,10 +27,11 @@ struct evidence {
 void evidence_done(struct evidence *e);
 
 /* The chunk with this digest, all 32 bytes of it, unless that is `but_not`. 1, or 0 when there is
- * none or nobody can tell: then it is stored anew, which is never wrong. */
+ * none or nobody can tell: then it is stored anew, which is never wrong. -EUCLEAN: the index leads to
+ * ret_e->id by 16 bytes of the digest, and nothing else can be told, because that frame is damaged. */
 int evidence_find(const struct evidence_source *src, const struct digest *digest, uint64_t but_not,
 		  struct evidence *ret_e);
-/* The frame that holds this id. 1 or 0. */
+/* The frame that holds this id. 1, 0, or -EUCLEAN when it is damaged. */
 int evidence_frame(const struct evidence_source *src, uint64_t id, struct evidence *ret_e);
 /* Reads the chunk's frame from its pack and compares the chunk with these bytes. 0 and the frame,
  * all of which is verified now (n = 0: just the chunk is); -EAGAIN: other bytes; or -errno. */

@@ -229,15 +229,6 @@ static void learn_locked(struct packer *p, struct evidence *e, uint64_t epoch)
 	sequel_put(p->sequel, TAKE_PTR(e->entries), e->n);
 }
 
-static void search(struct packer *p, struct round *round)
-{
-	struct evidence e;
-	if (!evidence_find(&p->source, round->digest, round->rotten, &e))
-		return;
-	SCOPED_LOCK(&p->lock);
-	learn_locked(p, &e, round->epoch);
-}
-
 /* Gives a chunk that does not read back the bytes at hand. */
 static bool heal(struct packer *p, struct round *round, uint64_t id)
 {
@@ -252,6 +243,20 @@ static bool heal(struct packer *p, struct round *round, uint64_t id)
 	return rotten_add(p->opt.rotten, &chunk) == 0 &&
 	       rotten_heal(p->opt.rotten, round->digest, round->data, round->len) > 0 &&
 	       !rotten_has(p->opt.rotten, id);
+}
+
+static void search(struct packer *p, struct round *round)
+{
+	struct evidence e;
+	int r = evidence_find(&p->source, round->digest, round->rotten, &e);
+	if (r < 0 && round->verified != e.id && heal(p, round, e.id)) {
+		round->verified = e.id;
+		round->searched = false; /* now it can be told */
+	}
+	if (r <= 0)
+		return;
+	SCOPED_LOCK(&p->lock);
+	learn_locked(p, &e, round->epoch);
 }
 
 /* Reads a chunk whose pack nobody verified for long, and compares. */
@@ -308,7 +313,7 @@ bool packer_guess(struct packer *p, const struct digest *after, struct digest *r
 	struct evidence e;
 	uint64_t missing, epoch;
 	int r = guess_here(p, after, &next, &missing, &epoch);
-	if (r < 0 && evidence_frame(&p->source, missing, &e)) {
+	if (r < 0 && evidence_frame(&p->source, missing, &e) > 0) {
 		pthread_mutex_lock(&p->lock);
 		learn_locked(p, &e, epoch);
 		pthread_mutex_unlock(&p->lock);

@@ -133,6 +133,7 @@ class Healing(power.Stage):
     def heal(self, recording, mount):
         """Returns which files could not be read."""
         actor = recording.actors[0]
+        foldfs("sync", "--destage", mount)  # what was written again before the cut heals meanwhile
         rotten = self.compare(mount / actor.name, actor.contents())
         foldfs("scrub", mount, code=DAMAGED if rotten else None)
         for path, data in actor.contents().items():

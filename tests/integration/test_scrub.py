@@ -316,3 +316,27 @@ def test_gc_and_writers_beside_it(new_mount):
         mount.gc()
     result = scrub(mount)
     assert not result["bad_chunks"] and not result["damage"]
+
+
+def test_chunks_of_a_frame_that_tells_nothing_are_healed_one_by_one(new_mount):
+    """Head and bytes of the frame are damaged. When one chunk has its bytes again, the row of the other
+    one still names the damaged place, and only the index of digests can tell what belongs there."""
+    mount = new_mount(destage_delay=0)
+    mount.expect_log("scrub|checksum|damaged|rotten|: head$")
+    contents = {name: noise(20_000, number) for number, name in enumerate("abc")}
+    for name, data in contents.items():
+        (mount.dir / name).write_bytes(data)
+    mount.destage()
+    mount.stop()
+    pack, = (mount.pool.path / "packs").rglob("*.pack")
+    data = bytearray(pack.read_bytes())
+    for at in range(64 + 48, 60_000, 100):
+        data[at] ^= 1
+    pack.write_bytes(data)
+    mount.start()
+    scrub(mount, code=DAMAGED)
+    for name, data in contents.items():
+        (mount.dir / f"{name} again").write_bytes(data)
+        mount.destage()
+    for name, data in contents.items():
+        assert (mount.dir / name).read_bytes() == data, name
