@@ -50,6 +50,12 @@ def one_sentence(text, *mentions):
 
 
 @pytest.fixture
+def pool(home):
+    """A small one: its bytes are compared again and again."""
+    return pools.Pool(home, cache_size="4M", reserve_size="4M")
+
+
+@pytest.fixture
 def filled(pool):
     """A pool with content, cleanly unmounted, and its fingerprint."""
     mount = pools.Mount(pool).start()
