@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+/* A window is filled in small steps for who jumps about in a file (headers of boxes), and whole for
+ * who goes on where it ended.
+ */
+#include "film_source.h"
+#include "io.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define STEP 4096u
+
+static ssize_t read_fd(void *arg, void *buf, size_t len, uint64_t at)
+{
+	return io_read(*(const int *)arg, buf, len, (off_t)at);
+}
+
+int film_source_open(struct film_source *s, const int *fd, uint64_t size)
+{
+	*s = (struct film_source){
+		.read = read_fd,
+		.arg = (void *)fd,
+		.size = size,
+		.budget = 4 * size + (64u << 20),
+		.window = malloc(FILM_WINDOW),
+	};
+	return s->window ? 0 : -ENOMEM;
+}
+
+void film_source_done(struct film_source *s)
+{
+	free(s->window);
+	s->window = NULL;
+}
+
+static int fill(struct film_source *s, uint64_t at, size_t len)
+{
+	bool goes_on = s->len && at >= s->at && at <= s->at + s->len;
+	size_t want = goes_on ? FILM_WINDOW : len < STEP ? STEP : len;
+	if (want > s->size - at)
+		want = (size_t)(s->size - at);
+	s->len = 0;
+	if (want > s->budget)
+		return -EDQUOT;
+	ssize_t n = s->read(s->arg, s->window, want, at);
+	if (n < 0)
+		return (int)n;
+	s->budget -= want;
+	s->at = at;
+	s->len = (size_t)n;
+	return s->len < len ? -ENODATA : 0;
+}
+
+int film_source_get(struct film_source *s, uint64_t at, size_t len, const uint8_t **ret)
+{
+	if (len > FILM_WINDOW || at > s->size || len > s->size - at)
+		return -ENODATA;
+	if (at < s->at || at + len > s->at + s->len) {
+		int r = fill(s, at, len);
+		if (r < 0)
+			return r;
+	}
+	*ret = s->window + (at - s->at);
+	return 0;
+}
+
+ssize_t film_source_some(struct film_source *s, uint64_t at, size_t len, const uint8_t **ret)
+{
+	if (at >= s->size)
+		return 0;
+	if (len > s->size - at)
+		len = (size_t)(s->size - at);
+	if (len > FILM_WINDOW)
+		len = FILM_WINDOW;
+	int r = film_source_get(s, at, len, ret);
+	return r < 0 ? r : (ssize_t)len;
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+/* film_source: the bytes of a file as a container's parser reads them: through one window, within a
+ * budget, so that no file, whatever it claims, costs more than its size allows.
+ */
+#ifndef FOLDFS_FILM_SOURCE_H
+#define FOLDFS_FILM_SOURCE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define FILM_WINDOW (1u << 20) /* most bytes that one call gives */
+
+struct film_source {
+	/* Reads up to len bytes at `at`; the count, fewer at the end of the file only, or -errno. */
+	ssize_t (*read)(void *arg, void *buf, size_t len, uint64_t at);
+	void *arg;
+	uint64_t size;	 /* of the file, bytes */
+	uint64_t budget; /* bytes that may still be read */
+	uint64_t at;	 /* of the window in the file */
+	size_t len;	 /* of the window */
+	uint8_t *window; /* FILM_WINDOW bytes; the source's own */
+};
+
+/* Reads from fd with pread. The budget is four times the size plus 64 MiB. -ENOMEM. */
+int film_source_open(struct film_source *s, const int *fd, uint64_t size);
+void film_source_done(struct film_source *s);
+
+/* Points *ret at bytes [at, at + len), len <= FILM_WINDOW, valid until the next call. -ENODATA: they
+ * are not all within the file; -EDQUOT: the budget is used up; -errno of reading. */
+int film_source_get(struct film_source *s, uint64_t at, size_t len, const uint8_t **ret);
+/* As many as there are, from 1 to len; the count. For streams. 0 at the end of the file. */
+ssize_t film_source_some(struct film_source *s, uint64_t at, size_t len, const uint8_t **ret);
+#endif
