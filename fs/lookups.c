@@ -4,6 +4,7 @@
  */
 #include "lookups.h"
 #include "cleanup.h"
+#include "fault.h"
 #include <errno.h>
 
 #define SHARDS 64u
@@ -102,12 +103,12 @@ static struct shard *shard_of(struct lookups *l, uint64_t ino)
 int lookups_add(struct lookups *l, uint64_t ino)
 {
 	struct shard *s = shard_of(l, ino);
+	int r = fault_hit("lookup_add");
 	SCOPED_LOCK(&s->lock);
-	if ((s->n + 1) * 4 > s->cap * 3) {
-		int r = grow(s);
-		if (r < 0)
-			return r;
-	}
+	if (r == 0 && (s->n + 1) * 4 > s->cap * 3)
+		r = grow(s);
+	if (r < 0)
+		return r;
 	struct entry *e = probe(s, ino);
 	if (!e->ino) {
 		e->ino = ino;

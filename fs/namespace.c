@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "dirent_row.h"
+#include "log.h"
 #include "lookups.h"
 #include "namespace_impl.h"
 #include "reaper.h"
@@ -360,4 +361,40 @@ int name_unlink(struct fs *fs, uint64_t parent, const char *name)
 int name_rmdir(struct fs *fs, uint64_t parent, const char *name)
 {
 	return name_remove(fs, parent, name, true);
+}
+
+static int unmake_locked(struct fs *fs, struct inode *dir, const char *name, uint64_t ino)
+{
+	struct dirent_row d;
+	struct inode *in = NULL;
+	int r = dirent_get(fs_kv(fs), dir->ino, name, &d);
+	if (r < 0 || d.ino != ino)
+		return r == -ENOENT ? 0 : r;
+	r = inode_get(fs, ino, &in);
+	if (r < 0)
+		return r;
+	pthread_rwlock_wrlock(&in->lock);
+	r = inode_is_dir(&in->row) ? dirent_any(fs_kv(fs), ino) : 0;
+	if (r == 0)
+		r = remove_locked(fs, dir, in, &d);
+	unlock_put(fs, in);
+	return r;
+}
+
+void name_unmake(struct fs *fs, uint64_t parent, const char *name, uint64_t ino)
+{
+	struct inode *dir;
+	if (!name) {
+		reaper_queue(fs, ino);
+		return;
+	}
+	pthread_rwlock_rdlock(&fs->names);
+	int r = dir_lock(fs, parent, &dir);
+	if (r == 0) {
+		r = unmake_locked(fs, dir, name, ino);
+		unlock_put(fs, dir);
+	}
+	pthread_rwlock_unlock(&fs->names);
+	if (r < 0)
+		log_error("inode %lu: its name could not be taken back: %s", ino, strerror(-r));
 }

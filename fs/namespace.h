@@ -28,6 +28,9 @@ struct name_request {
 	const char *target;
 };
 int name_make(struct fs *fs, const struct name_request *req, struct inode **ret_inode);
+/* Takes back a name just made whose maker is told that it failed, if it still leads to ino; name NULL:
+ * the inode has none, and is reaped when nothing holds it. What cannot be taken back is logged. */
+void name_unmake(struct fs *fs, uint64_t parent, const char *name, uint64_t ino);
 int name_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name,
 	      struct attributes *ret_attr);
 int name_unlink(struct fs *fs, uint64_t parent, const char *name);

@@ -47,7 +47,6 @@ struct caller caller_of(fuse_req_t req);
 /* Fills an entry and counts the lookup; call entry_undo() when the reply was not taken. */
 int entry_fill(struct fs *fs, const struct attributes *attr, struct fuse_entry_param *ret_e);
 void entry_undo(struct fs *fs, uint64_t ino);
-void entry_reply(fuse_req_t req, int r, const struct attributes *attr);
 /* The kernel gave up n lookups of the inode. */
 void lookups_dropped(struct fs *fs, uint64_t ino, uint64_t n);
 /* Clears setuid, setgid and capabilities as a write by somebody unprivileged must, in the row and the

@@ -50,16 +50,27 @@ void entry_undo(struct fs *fs, uint64_t ino)
 	lookups_dropped(fs, ino, 1);
 }
 
-void entry_reply(fuse_req_t req, int r, const struct attributes *attr)
+static void reply_entry(fuse_req_t req, int r, const struct fuse_entry_param *e)
+{
+	struct fs *fs = fs_of(req);
+	if (r < 0)
+		reply_result(req, r);
+	else if (fuse_reply_entry(req, e))
+		entry_undo(fs, e->ino);
+}
+
+/* For a name just made: who is told of an error must not find it there. */
+static void reply_made(fuse_req_t req, int r, const struct attributes *attr, fuse_ino_t parent,
+		       const char *name)
 {
 	struct fs *fs = fs_of(req);
 	struct fuse_entry_param e;
-	if (r == 0)
+	if (r == 0) {
 		r = entry_fill(fs, attr, &e);
-	if (r < 0)
-		reply_result(req, r);
-	else if (fuse_reply_entry(req, &e))
-		entry_undo(fs, e.ino);
+		if (r < 0)
+			name_unmake(fs, parent, name, attr->st.st_ino);
+	}
+	reply_entry(req, r, &e);
 }
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -73,7 +84,10 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 				 &(struct fuse_entry_param){ .entry_timeout = fs->entry_timeout });
 		return;
 	}
-	entry_reply(req, r, &attr);
+	struct fuse_entry_param e;
+	if (r == 0)
+		r = entry_fill(fs, &attr, &e);
+	reply_entry(req, r, &e);
 }
 
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
@@ -97,7 +111,7 @@ static void make_and_reply(fuse_req_t req, const struct name_request *want)
 	int r = name_make(fs, want, &in);
 	if (r == 0)
 		inode_to_stat(&in->row, &attr.st);
-	entry_reply(req, r, &attr);
+	reply_made(req, r, &attr, want->parent, want->name);
 	inode_put(fs, in);
 }
 
@@ -149,7 +163,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
 {
 	struct attributes attr;
 	int r = name_link(fs_of(req), ino, newparent, newname, &attr);
-	entry_reply(req, r, &attr);
+	reply_made(req, r, &attr, newparent, newname);
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t ino)

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "content.h"
 #include "far.h"
+#include "fault.h"
 #include "log.h"
 #include "lookups.h"
 #include "ops.h"
@@ -172,6 +173,8 @@ int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool
 	if (r == 0 && !S_ISREG(in->row.mode))
 		r = inode_is_dir(&in->row) ? -EISDIR : -EINVAL;
 	if (r == 0)
+		r = fault_hit("open_file");
+	if (r == 0)
 		r = content_ready(fs, in);
 	if (r == 0 && (fi->flags & O_TRUNC) && !created)
 		r = empty_for_open(req, in, wants_kill(req, fi));
@@ -190,16 +193,6 @@ int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool
 	return 0;
 }
 
-/* O_SYNC and O_DSYNC commit the path before open returns; others are answered at once. */
-struct sync_open {
-	struct job job; /* first */
-	int err;
-	fuse_req_t req;
-	struct fuse_file_info fi;
-	struct fuse_entry_param e;
-	bool created;
-};
-
 static void reply_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_entry_param *e)
 {
 	struct fs *fs = fs_of(req);
@@ -211,18 +204,44 @@ static void reply_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_en
 	}
 }
 
+/* What an open has made, to be replied or given up. */
+struct opened {
+	struct fuse_file_info fi;
+	bool created;
+	struct fuse_entry_param e; /* ino 0 until it has been counted as looked up */
+	fuse_ino_t parent;
+	const char *name; /* of what was created; NULL: nothing was, or without a name */
+};
+
+/* What is left without a name is reaped by the last who lets go of it. */
+static void refuse_open(fuse_req_t req, struct opened *o, int err)
+{
+	struct fs *fs = fs_of(req);
+	struct handle h = handle_of(&o->fi);
+	if (o->name)
+		name_unmake(fs, o->parent, o->name, h.inode->ino);
+	close_handle(fs, req, h);
+	if (o->e.ino)
+		entry_undo(fs, o->e.ino);
+	reply_result(req, err);
+}
+
+/* O_SYNC and O_DSYNC commit the path before open returns; others are answered at once. */
+struct sync_open {
+	struct job job; /* first */
+	int err;
+	fuse_req_t req;
+	struct opened o;
+	char name[];
+};
+
 static void sync_open_answer(struct job *job)
 {
 	struct sync_open *so = (struct sync_open *)job;
-	struct fs *fs = fs_of(so->req);
-	if (so->err < 0) {
-		close_handle(fs, so->req, handle_of(&so->fi));
-		if (so->created)
-			entry_undo(fs, so->e.ino);
-		reply_result(so->req, so->err);
-	} else {
-		reply_open(so->req, &so->fi, so->created ? &so->e : NULL);
-	}
+	if (so->err < 0)
+		refuse_open(so->req, &so->o, so->err);
+	else
+		reply_open(so->req, &so->o.fi, so->o.created ? &so->o.e : NULL);
 	free(so);
 }
 
@@ -235,23 +254,36 @@ static void sync_open_done(void *arg, int err)
 	workers_queue(fs_of(so->req)->waiters, &so->job);
 }
 
-static void answer_open(fuse_req_t req, struct fuse_file_info *fi, struct fuse_entry_param *e)
+static struct sync_open *sync_open_new(fuse_req_t req, const struct opened *o)
+{
+	const char *name = o->name ? o->name : "";
+	struct sync_open *so = malloc(sizeof *so + strlen(name) + 1);
+	if (!so)
+		return NULL;
+	*so = (struct sync_open){ .job.run = sync_open_answer, .req = req, .o = *o };
+	strcpy(so->name, name); /* the request's own is gone when it has been received */
+	so->o.name = o->name ? so->name : NULL;
+	return so;
+}
+
+static void answer_open(fuse_req_t req, struct opened *o)
 {
 	struct fs *fs = fs_of(req);
-	struct sync_open *so = fi->flags & O_DSYNC ? malloc(sizeof *so) : NULL;
-	if (!so) {
-		reply_open(req, fi, e);
+	if (!(o->fi.flags & O_DSYNC)) {
+		reply_open(req, &o->fi, o->created ? &o->e : NULL);
 		return;
 	}
-	*so = (struct sync_open){
-		.job.run = sync_open_answer, .req = req, .fi = *fi, .created = e != NULL
-	};
-	if (e)
-		so->e = *e;
-	struct inode *in = handle_of(fi).inode;
+	struct sync_open *so = sync_open_new(req, o);
+	if (!so) {
+		refuse_open(req, o, -ENOMEM);
+		return;
+	}
+	struct inode *in = handle_of(&o->fi).inode;
 	pthread_rwlock_wrlock(&in->lock); /* the kernel may write and never ask for an fsync */
 	int r = inode_release_hold(fs, in, true);
 	pthread_rwlock_unlock(&in->lock);
+	if (r == 0)
+		r = fault_hit("open_sync");
 	if (r < 0)
 		sync_open_done(so, r);
 	else
@@ -274,7 +306,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (r < 0)
 		reply_result(req, r);
 	else
-		answer_open(req, fi, NULL);
+		answer_open(req, &(struct opened){ .fi = *fi });
 }
 
 static void create_and_open(fuse_req_t req, const struct name_request *want,
@@ -283,29 +315,35 @@ static void create_and_open(fuse_req_t req, const struct name_request *want,
 	struct fs *fs = fs_of(req);
 	struct inode *in = NULL;
 	struct attributes attr = { 0 };
-	struct fuse_entry_param e;
+	struct opened o = {
+		.fi = *fi, .created = true, .parent = want->parent, .name = want->name
+	};
 	int r = name_make(fs, want, &in);
 	if (r < 0) {
 		reply_result(req, r);
 		return;
 	}
 	pthread_rwlock_wrlock(&in->lock);
-	r = open_inode(req, in, fi, true);
+	r = open_inode(req, in, &o.fi, true);
 	inode_stat(fs, in, &attr.st);
 	attr.is_volatile = inode_volatile(in);
 	pthread_rwlock_unlock(&in->lock);
 	log_refusal(in->ino, "creation", r);
-	if (r == 0)
-		r = entry_fill(fs, &attr, &e);
 	if (r < 0) {
+		name_unmake(fs, want->parent, want->name, in->ino);
 		inode_put(fs, in);
 		reply_result(req, r);
+		return;
+	}
+	r = entry_fill(fs, &attr, &o.e);
+	if (r < 0) {
+		refuse_open(req, &o, r);
 		return;
 	}
 	unsigned notes = (want->name ? 0 : LOOKUP_ORPHAN) |
 			 (attr.is_volatile ? LOOKUP_CACHE_STALE : 0); /* had no entry before */
 	lookups_note(fs->lookups, in->ino, notes, 0);
-	answer_open(req, fi, &e);
+	answer_open(req, &o);
 }
 
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
