@@ -38,6 +38,12 @@ static inline uint64_t get_be64(const void *p)
 	memcpy(&v, p, sizeof v);
 	return be64toh(v);
 }
+static inline uint32_t get_be32(const void *p)
+{
+	uint32_t v;
+	memcpy(&v, p, sizeof v);
+	return be32toh(v);
+}
 static inline uint16_t get_be16(const void *p)
 {
 	uint16_t v;

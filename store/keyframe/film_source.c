@@ -6,6 +6,7 @@
 #include "io.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define STEP 4096u
 
@@ -61,6 +62,23 @@ int film_source_get(struct film_source *s, uint64_t at, size_t len, const uint8_
 	}
 	*ret = s->window + (at - s->at);
 	return 0;
+}
+
+int film_source_copy(struct film_source *s, uint64_t at, size_t len, void *buf)
+{
+	if (at > s->size || len > s->size - at)
+		return -ENODATA;
+	if (at >= s->at && at + len <= s->at + s->len) {
+		memcpy(buf, s->window + (at - s->at), len);
+		return 0;
+	}
+	if (len > s->budget)
+		return -EDQUOT;
+	ssize_t n = s->read(s->arg, buf, len, at);
+	if (n < 0)
+		return (int)n;
+	s->budget -= len;
+	return (size_t)n < len ? -ENODATA : 0;
 }
 
 ssize_t film_source_some(struct film_source *s, uint64_t at, size_t len, const uint8_t **ret)

@@ -29,6 +29,9 @@ void film_source_done(struct film_source *s);
 /* Points *ret at bytes [at, at + len), len <= FILM_WINDOW, valid until the next call. -ENODATA: they
  * are not all within the file; -EDQUOT: the budget is used up; -errno of reading. */
 int film_source_get(struct film_source *s, uint64_t at, size_t len, const uint8_t **ret);
+/* Copies them to buf, of any length, and leaves the window alone: for who walks several tables at
+ * once, each through a buffer of its own. Failures are those of film_source_get(). */
+int film_source_copy(struct film_source *s, uint64_t at, size_t len, void *buf);
 /* As many as there are, from 1 to len; the count. For streams. 0 at the end of the file. */
 ssize_t film_source_some(struct film_source *s, uint64_t at, size_t len, const uint8_t **ret);
 #endif
