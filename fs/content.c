@@ -341,6 +341,18 @@ static int write_memory(struct fs *fs, struct inode *inode, const void *buf, siz
 	return 0;
 }
 
+/* What went in of a write that was refused half-way, beyond the end: the next change of the size would
+ * show it, and a crash take it for content. */
+static void cut_refused(struct inode *inode)
+{
+	struct stat st;
+	if (fstat(inode->fd, &st) == 0 && (uint64_t)st.st_size <= inode->row.size)
+		return;
+	if (ftruncate(inode->fd, (off_t)inode->row.size))
+		log_error("inode %lu: what was written of a refused write cannot be cut off: %s",
+			  inode->ino, strerror(errno));
+}
+
 static int write_staged(struct fs *fs, struct inode *inode, const void *buf, size_t len,
 			uint64_t at)
 {
@@ -354,14 +366,21 @@ static int write_staged(struct fs *fs, struct inode *inode, const void *buf, siz
 		if (!inode->held && (r = inode_name_staging(fs, inode)) < 0)
 			return r;
 	}
-	int r = at + len > inode->row.size ? tail_cut(fs, inode) : 0;
-	if (r == 0 && at % BLOCK)
+	bool grows = at + len > inode->row.size;
+	int r = grows ? tail_cut(fs, inode) : 0;
+	if (r < 0)
+		return r;
+	if (at % BLOCK)
 		r = complete_block(fs, inode, at);
 	if (r == 0 && (at + len) % BLOCK && (at + len) / BLOCK != at / BLOCK)
 		r = complete_block(fs, inode, at + len);
 	if (r == 0 && (at + len) % BLOCK && (at + len) / BLOCK == at / BLOCK && at % BLOCK == 0)
 		r = complete_block(fs, inode, at);
-	return r < 0 ? r : io_write(inode->fd, buf, len, (off_t)at);
+	if (r == 0)
+		r = io_write(inode->fd, buf, len, (off_t)at);
+	if (r < 0 && grows)
+		cut_refused(inode);
+	return r;
 }
 
 int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at)

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""What was refused has not happened: no name is left of a file that could not be made."""
+"""What was refused has not happened: no name is left of a file that could not be made, no bytes of a write
+that failed half-way."""
 
 import errno
 import os
+import resource
 import stat
 
 import pytest
 
 import env
 import syscalls
+from pattern import noise
 
 pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
+
+MIB = 1 << 20
 
 MAKERS = {
     "create": lambda path: os.close(os.open(path, os.O_CREAT | os.O_WRONLY)),
@@ -83,3 +88,78 @@ def test_link_without_memory_for_the_answer(mount, nameless):
     nothing_is_left(mount, [] if nameless else ["old"], MAKERS["create"])
     if not nameless:
         assert (mount.dir / "old").read_bytes() == b"content"
+
+
+class Limited:
+    """No file of the pool gets longer than LIMIT, so that a write is refused half-way, as by a quota."""
+
+    def __init__(self, mount, limit):
+        self.pid, self.limit = mount.pid, limit
+        self.before = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+
+    def __enter__(self):
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (self.limit, self.before[1]))
+
+    def __exit__(self, *exc):
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, self.before)
+
+
+LIMIT = 24 * MIB + 100_000  # above the log's segments
+
+
+def write_too_far(fd, at):
+    """Returns how much went in: the kernel may have cut the call into several requests."""
+    try:
+        done = os.pwrite(fd, b"x" * MIB, at)
+    except OSError as exc:
+        assert exc.errno == errno.EFBIG
+        return 0
+    assert done < LIMIT - at, "nothing of the request that failed"
+    return done
+
+
+def grow(path, how, size):
+    if how == "truncate":
+        os.truncate(path, size)
+    else:
+        with open(path, "r+b") as file:
+            file.seek(size - 1)
+            file.write(b"\0")
+
+
+@pytest.mark.parametrize("how", ["truncate", "write"])
+@pytest.mark.parametrize("under", ["new", "mapped"])
+def test_write_that_fails_half_way(new_mount, under, how):
+    """The part that was written is beyond the end, and is not shown when the file gets longer."""
+    mount = new_mount(destage_delay="1h")
+    path = mount.dir / "file"
+    content = noise(LIMIT - 50_000, 1)
+    if under == "mapped":
+        path.write_bytes(content)
+        mount.destage()
+    with open(path, "ab", buffering=0) as file:  # write-only: the daemon gets the requests at once
+        if under == "new":
+            file.write(content)
+        with Limited(mount, LIMIT):
+            content += b"x" * write_too_far(file.fileno(), len(content))
+        assert path.stat().st_size == len(content)
+        grow(path, how, len(content) + 2 * MIB)
+        wanted = content + bytes(2 * MIB)
+        assert path.read_bytes() == wanted
+    mount.remount()
+    assert path.read_bytes() == wanted
+
+
+def test_write_that_fails_half_way_before_a_crash(new_mount):
+    """The length of a staging file is the file's after a crash."""
+    mount = new_mount(destage_delay="1h")
+    path = mount.dir / "file"
+    content = noise(LIMIT - 50_000, 1)
+    with open(path, "wb", buffering=0) as file:
+        file.write(content)
+        os.fsync(file.fileno())
+        with Limited(mount, LIMIT):
+            content += b"x" * write_too_far(file.fileno(), len(content))
+        mount.kill()
+    mount.start()
+    assert path.read_bytes() == content

@@ -160,6 +160,7 @@ static int serve(struct starting *s)
 	if (r < 0)
 		return r;
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not get longer is a failed write */
 	raise_limits();
 	umask(0);
 	if (chdir("/"))
