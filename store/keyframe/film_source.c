@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* A window is filled in small steps for who jumps about in a file (headers of boxes), and whole for
- * who goes on where it ended.
+/* A window is filled in small steps for who jumps about in a file (headers of boxes), and twice as far
+ * each time for who goes on where it ended: so the headers before large payloads cost a page each, a
+ * header that happens to lie across the end of a window little more, and tables come in few reads.
  */
 #include "film_source.h"
 #include "io.h"
@@ -21,7 +22,7 @@ int film_source_open(struct film_source *s, const int *fd, uint64_t size)
 		.read = read_fd,
 		.arg = (void *)fd,
 		.size = size,
-		.budget = 4 * size + (64u << 20),
+		.budget = size < UINT64_MAX / 8 ? 4 * size + (64u << 20) : UINT64_MAX,
 		.window = malloc(FILM_WINDOW),
 	};
 	return s->window ? 0 : -ENOMEM;
@@ -33,12 +34,23 @@ void film_source_done(struct film_source *s)
 	s->window = NULL;
 }
 
-static int fill(struct film_source *s, uint64_t at, size_t len)
+/* How much to read at `at`, where `len` bytes are needed and the file has them. */
+static size_t fill_size(const struct film_source *s, uint64_t at, size_t len)
 {
 	bool goes_on = s->len && at >= s->at && at <= s->at + s->len;
-	size_t want = goes_on ? FILM_WINDOW : len < STEP ? STEP : len;
+	size_t want = goes_on ? 2 * s->len : STEP;
+	if (want > FILM_WINDOW)
+		want = FILM_WINDOW;
 	if (want > s->size - at)
 		want = (size_t)(s->size - at);
+	if (want > s->budget)
+		want = (size_t)s->budget;
+	return want < len ? len : want;
+}
+
+static int fill(struct film_source *s, uint64_t at, size_t len)
+{
+	size_t want = fill_size(s, at, len);
 	s->len = 0;
 	if (want > s->budget)
 		return -EDQUOT;
@@ -90,5 +102,10 @@ ssize_t film_source_some(struct film_source *s, uint64_t at, size_t len, const u
 	if (len > FILM_WINDOW)
 		len = FILM_WINDOW;
 	int r = film_source_get(s, at, len, ret);
+	if (r ==
+	    -ENODATA) { /* the file has become shorter: what was read is at the window's start */
+		*ret = s->window;
+		return (ssize_t)s->len;
+	}
 	return r < 0 ? r : (ssize_t)len;
 }
