@@ -3,7 +3,10 @@
 #include <errno.h>
 
 /* Those with a magic number first: an elementary stream has none worth the name. */
-static const struct film_parser *const parsers[] = { NULL };
+static const struct film_parser *const parsers[] = {
+	&film_matroska,
+	NULL,
+};
 
 int film_find(struct film_source *s, struct film *f)
 {
