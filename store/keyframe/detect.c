@@ -5,6 +5,7 @@
 /* Those with a magic number first: an elementary stream has none worth the name. */
 static const struct film_parser *const parsers[] = {
 	&film_matroska,
+	&film_mpegts,
 	NULL,
 };
 

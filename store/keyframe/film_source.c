@@ -109,3 +109,9 @@ ssize_t film_source_some(struct film_source *s, uint64_t at, size_t len, const u
 	}
 	return r < 0 ? r : (ssize_t)len;
 }
+
+ssize_t film_source_window(struct film_source *s, uint64_t at, size_t need, const uint8_t **ret)
+{
+	ssize_t n = film_source_some(s, at, need, ret);
+	return n <= 0 ? n : (ssize_t)(s->at + s->len - at);
+}

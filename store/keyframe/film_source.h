@@ -34,4 +34,7 @@ int film_source_get(struct film_source *s, uint64_t at, size_t len, const uint8_
 int film_source_copy(struct film_source *s, uint64_t at, size_t len, void *buf);
 /* As many as there are, from 1 to len; the count. For streams. 0 at the end of the file. */
 ssize_t film_source_some(struct film_source *s, uint64_t at, size_t len, const uint8_t **ret);
+/* All that the window holds from `at` on: at least `need` bytes, or what there is up to the end of
+ * the file. Who takes a file from front to back this way reads each byte about once. */
+ssize_t film_source_window(struct film_source *s, uint64_t at, size_t need, const uint8_t **ret);
 #endif
