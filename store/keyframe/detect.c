@@ -4,6 +4,7 @@
 
 /* Those with a magic number first: an elementary stream has none worth the name. */
 static const struct film_parser *const parsers[] = {
+	&film_isobmff,
 	&film_matroska,
 	&film_mpegts,
 	NULL,

@@ -30,6 +30,13 @@ def directory():
     return path
 
 
+def ffmpeg(path, *arguments):
+    """Makes a film at this path."""
+    command = ["ffmpeg", "-v", "error", "-y", "-nostdin", *(str(a) for a in arguments)]
+    command += ["-threads", "1", "-fflags", "+bitexact", "-flags", "+bitexact", str(path)]
+    subprocess.run(command, check=True)
+
+
 def make(suffix, *arguments):
     """A film made by `ffmpeg ARGUMENTS FILE.suffix`; bit-exact, so that it is the same every time."""
     words = [str(a) for a in arguments]
@@ -37,9 +44,7 @@ def make(suffix, *arguments):
     path = directory() / f"{key}.{suffix}"
     if not path.exists():
         fresh = path.with_name(f"{path.stem}.{os.getpid()}.{suffix}")
-        command = ["ffmpeg", "-v", "error", "-y", "-nostdin", *words]
-        command += ["-threads", "1", "-fflags", "+bitexact", "-flags", "+bitexact", str(fresh)]
-        subprocess.run(command, check=True)
+        ffmpeg(fresh, *words)
         fresh.rename(path)
     return path
 
@@ -63,9 +68,9 @@ def key_packets(path, stream="v:0"):
     return found
 
 
-def packets(path, stream):
+def packets(path, stream, *options):
     """(offset, size, key) of each packet of a stream in the order of the file's packets."""
-    command = ["ffprobe", "-v", "error", "-select_streams", stream]
+    command = ["ffprobe", "-v", "error", *options, "-select_streams", stream]
     command += ["-show_entries", "packet=pos,size,flags", "-of", "default=nw=1", str(path)]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found, one = [], {}
