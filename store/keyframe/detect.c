@@ -7,6 +7,7 @@ static const struct film_parser *const parsers[] = {
 	&film_isobmff,
 	&film_matroska,
 	&film_mpegts,
+	&film_annexb,
 	NULL,
 };
 
