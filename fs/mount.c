@@ -143,6 +143,7 @@ static void fs_stop(struct fs *fs)
 	scrubber_stop(fs);
 	collector_stop(fs);
 	ticker_stop(fs);
+	pool_reserve_lend(fs->pool, UINT64_MAX); /* nobody looks at the disk any more */
 	if (fs->waiters && !fs->read_only)
 		kv_sync(fs_kv(fs), UINT64_MAX); /* who waits for the log becomes a job */
 	if (fs->waiters)

@@ -50,6 +50,7 @@ static int free_map(struct fs *fs, struct inode *in)
 			return more;
 		}
 		inode_row_put(change_batch(c), &in->row);
+		kv_batch_set_reserve(change_batch(c));
 		int r = inode_commit(in, c);
 		if (r < 0 || !more)
 			return r;
@@ -76,6 +77,7 @@ static int delete_rows(struct fs *fs, struct inode *in)
 	inline_delete(b, in->ino);
 	kv_batch_delete(b, KV_ORPHAN, key, sizeof key);
 	inode_row_delete(b, in->ino);
+	kv_batch_set_reserve(b);
 	return inode_commit(in, c);
 }
 

@@ -22,6 +22,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#define OPEN_ROOM (POOL_ROOM_FULL + (2u << 20)) /* the log's first piece, and the index */
+
 const char *const pool_directories[] = { "index", "wal", "staging", "packs", "cache", NULL };
 
 void pool_say(struct pool_error *err, const char *fmt, ...)
@@ -60,9 +62,30 @@ int pool_reserve_make(struct pool *pool)
 	if (fstat(fd, &st) || (st.st_size > (off_t)size && ftruncate(fd, (off_t)size)))
 		return -errno;
 	int r = posix_fallocate(fd, 0, (off_t)size);
-	if (r)
+	if (r && (!st.st_size || ftruncate(fd, st.st_size))) /* part of it is better than nothing */
 		unlinkat(pool->dirfd, "reserve", 0);
 	return -r;
+}
+
+bool pool_reserve_held(const struct pool *pool)
+{
+	struct stat st;
+	return fstatat(pool->dirfd, "reserve", &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void pool_reserve_lend(struct pool *pool, uint64_t bytes)
+{
+	struct statvfs vfs;
+	struct stat st;
+	if (pool->read_only || pool->failed || fstatvfs(pool->dirfd, &vfs) ||
+	    (uint64_t)vfs.f_bavail * vfs.f_frsize >= POOL_ROOM_FULL)
+		return;
+	CLEANUP_CLOSE int fd = openat(pool->dirfd, "reserve", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st))
+		return;
+	pool->reserve_lent = (uint64_t)st.st_size > bytes
+				     ? ftruncate(fd, st.st_size - (off_t)bytes) == 0
+				     : pool_reserve_release(pool) == 0;
 }
 
 static void kv_failed(void *arg, int err, const char *what)
@@ -128,6 +151,8 @@ int pool_open_kv(struct pool *pool, bool read_only)
 	int r = pool_open_dirs(pool);
 	if (r < 0)
 		return r;
+	if (!read_only)
+		pool_reserve_lend(pool, OPEN_ROOM);
 	struct kv_options opt = {
 		.index_dirfd = pool->index_fd,
 		.wal_dirfd = pool->wal_fd,
@@ -490,6 +515,7 @@ static int open_parts(struct pool *pool, bool ro, struct pool_error *err)
 	else if (r < 0)
 		pool_say(err, "%s cannot be opened: %s", pool->path, strerror(-r));
 	int reserved = r == 0 && !ro ? pool_reserve_make(pool) : 0;
+	pool->reserve_lent = pool->reserve_lent && reserved < 0;
 	if (reserved < 0)
 		log_warn("%s: its reserve could not be made, so deleting may fail on a full disk: "
 			 "%s",
@@ -505,6 +531,7 @@ int pool_open_parts(const char *path, const char *options, bool read_only, unsig
 		return -ENOMEM;
 	pool->dirfd = pool->lockfd = pool->index_fd = pool->wal_fd = -1;
 	pool->packs_fd = pool->wal_lockfd = -1;
+	pool->read_only = read_only;
 	pool->path = realpath(path, NULL);
 	if (pool->path)
 		pool->dirfd = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -571,6 +598,8 @@ int pool_close(struct pool *pool)
 	int r = 0;
 	if (!pool)
 		return 0;
+	if (pool->kv)
+		pool_reserve_lend(pool, UINT64_MAX);
 	if (pool->scrub)
 		scrub_stop(pool->scrub, false);
 	if (pool->gc)
@@ -601,6 +630,8 @@ int pool_close(struct pool *pool)
 		extents_close(pool->extents);
 	dumper_stop(pool->dumper, pool->failed);
 	keep_first(&r, pool_close_kv(pool));
+	if (pool->reserve_lent)
+		(void)pool_reserve_make(pool); /* else the next mount does, or says so */
 	if (pool->lockfd >= 0)
 		close(pool->lockfd);
 	if (pool->dirfd >= 0)

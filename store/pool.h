@@ -36,7 +36,9 @@ struct pool {
 	struct ids *inode_ids;
 	struct dumper *dumper; /* NULL when read-only */
 	int packs_fd;	       /* for the dumps */
-	int failed;	       /* set by a metadata I/O error: -errno; the mount turns read-only */
+	bool read_only;
+	bool reserve_lent; /* to be made again when it is closed */
+	int failed;	   /* set by a metadata I/O error: -errno; the mount turns read-only */
 	void (*on_failure)(void *arg, int err, const char *what);
 	void *on_failure_arg;
 };
@@ -73,4 +75,8 @@ int pool_space(struct pool *pool, struct pool_space *ret_space);
 uint64_t pool_short_of_room(const struct pool *pool);
 int pool_reserve_release(struct pool *pool);
 int pool_reserve_make(struct pool *pool);
+bool pool_reserve_held(const struct pool *pool);
+/* On a full disk lets go of that much of the reserve for what has to be written now, until pool_close(),
+ * which makes it again if there is room for it. */
+void pool_reserve_lend(struct pool *pool, uint64_t bytes);
 #endif

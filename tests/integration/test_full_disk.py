@@ -122,3 +122,78 @@ def test_space_comes_back_by_itself(filled):
     env.until(lambda: pool.room() > gone * 0.6, "df shows the space", timeout=60)
     pool.write_again(gone // 2 // MIB)
     pool.check_kept()
+
+
+def test_umount_right_after_the_disk_got_full(loop, home):
+    """Nobody has looked at the disk since: the last checkpoint needs what is held back for it."""
+    mount = pools.Mount(loop.pool(home), wal_sync_interval="60s", destage_delay="1h")
+    mount.start()
+    for number in range(3000):
+        (mount.dir / f"f{number}").write_bytes(noise(300, number))
+    loop.fill()
+    mount.stop()
+    assert (mount.pool.path / "reserve").stat().st_blocks * 512 >= 16 * MIB, "it is held back again"
+    os.truncate(loop.dir / "filler", 0)
+    mount.start()
+    for number in range(3000):
+        assert (mount.dir / f"f{number}").read_bytes() == noise(300, number)
+    mount.stop()
+
+
+NUMBERS = range(32 * MIB // 60_000)
+
+
+@pytest.fixture
+def halves(loop, home):
+    """Makes a mount in which every other file of each frame can be deleted. With a reserve of 96M something
+    is left of it when the log has taken four pieces."""
+    made = []
+
+    def make(**options):
+        mount = pools.Mount(loop.pool(home, **options), gc_interval=0)
+        mount.expect_log("[Nn]o space")
+        made.append(mount)
+        mount.start()
+        for number in NUMBERS:
+            (mount.dir / f"f{number}").write_bytes(noise(60_000, number))
+        mount.destage()
+        return mount
+
+    yield make
+    for mount in made:
+        mount.stop()
+
+
+def delete_half(mount):
+    for number in NUMBERS[::2]:
+        (mount.dir / f"f{number}").unlink()
+
+
+def check_half(mount):
+    assert len(os.listdir(mount.dir)) == len(NUMBERS) // 2
+    for number in NUMBERS[1::2]:
+        assert (mount.dir / f"f{number}").read_bytes() == noise(60_000, number)
+
+
+def test_mount_on_a_full_disk(halves, loop):
+    """Who has no room left has to be able to delete."""
+    mount = halves(reserve_size="96M")
+    mount.stop()
+    loop.fill()
+    mount.start()
+    delete_half(mount)
+    env.until(lambda: loop.avail() > 8 * MIB, "space comes back", timeout=60)
+    check_half(mount)
+
+
+def test_gc_of_an_unmounted_pool_on_a_full_disk(halves, loop):
+    """What is held back is for this, too."""
+    mount = halves(reserve_size="96M")
+    delete_half(mount)
+    mount.stop()
+    loop.fill()
+    before = mount.pool.stored_bytes()
+    mount.foldfs("gc", mount.pool.path)
+    assert before - mount.pool.stored_bytes() > 12 * MIB
+    mount.start()
+    check_half(mount)

@@ -129,6 +129,7 @@ static json_t *collect_unmounted(const struct call *c)
 	struct pool *pool = open_pool(c, false);
 	if (!pool)
 		return NULL;
+	pool_reserve_lend(pool, UINT64_MAX);
 	int r = gc_run(pool->gc, NULL, NULL, &result);
 	if (r < 0)
 		complain("%s: collecting garbage failed: %s", c->pool, strerror(-r));
