@@ -76,7 +76,8 @@ struct pass {
 	uint64_t started_ns, paced_bytes;
 	uint64_t lsn; /* of the latest batch */
 	bool short_of_room, relieved;
-	bool doomed; /* packs were, whose files may still be there */
+	bool scraping; /* nothing could be given back: goes on with what is left to others */
+	bool doomed;   /* packs were, whose files may still be there */
 };
 
 int gc_open(const struct gc_options *opt, struct gc **ret_gc)
@@ -519,6 +520,12 @@ static int make_room(struct pass *pass, struct group *g, struct tally *t)
 	}
 	if (r == 0 && !won && !pass->relieved)
 		r = relieve(pass, &won);
+	bool scrape = !won && !pass->scraping;
+	if (r == 0 && (scrape || won)) {
+		pass->scraping = scrape;
+		sweep_leave(pass->sweep, scrape ? SWEEP_FLOOR_LEAST : SWEEP_FLOOR);
+		won++;
+	}
 	if (r == 0 && won && stopping(pass->gc))
 		r = -ECANCELED;
 	return r < 0 ? r : won > 0;

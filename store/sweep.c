@@ -22,7 +22,8 @@
  * again, and finds the new place (chunk_fetch.c). Frames healed meanwhile stay: what is kept is all that
  * had a row when the pack's were collected, but for those that went by us.
  *
- * The last FLOOR bytes of a disk are left to the log and the index.
+ * The last SWEEP_FLOOR bytes of a disk are left to the log and the index; who can make room in no other
+ * way takes of them, and gives back more than that before it goes on.
  */
 #include "sweep.h"
 #include "cleanup.h"
@@ -30,7 +31,6 @@
 #include <errno.h>
 
 #define FRAMES_PER_BATCH 2048u
-#define FLOOR (512u << 10)
 
 struct sweep {
 	struct sweep_options opt;
@@ -42,6 +42,7 @@ struct sweep {
 	bool stays;  /* something in this pack could not be moved */
 	struct kv_batch *batch;
 	uint64_t pack, moved;
+	uint32_t floor;
 	uint8_t *data; /* decoded live bytes of the frame at hand */
 	struct mapped pieces[FRAME_CHUNKS_MAX];
 };
@@ -53,6 +54,7 @@ int sweep_new(const struct sweep_options *opt, struct sweep **ret_s)
 		return -ENOMEM;
 	s->opt = *opt;
 	s->kv = extents_kv(opt->gc->extents);
+	s->floor = SWEEP_FLOOR;
 	s->data = malloc(FRAME_DECODED_MAX);
 	int r = s->data ? frame_builder_new(&s->out) : -ENOMEM;
 	if (r < 0) {
@@ -72,6 +74,11 @@ void sweep_free(struct sweep *s)
 	free(s);
 }
 
+void sweep_leave(struct sweep *s, uint32_t bytes)
+{
+	s->floor = bytes;
+}
+
 static int get_row(struct sweep *s, uint64_t first_id, uint16_t part, struct frame_row *ret_row)
 {
 	CLEANUP_BUF struct buf val = { 0 };
@@ -88,7 +95,7 @@ static int leave_floor(struct sweep *s)
 {
 	uint64_t avail;
 	int r = packs_avail(s->opt.gc->packs, &avail);
-	return r ? r : avail < FLOOR + s->out->stored.len ? -ENOSPC : 0;
+	return r ? r : avail < s->floor + s->out->stored.len ? -ENOSPC : 0;
 }
 
 /* Writes the new frame and lets it take the place of its sources. */

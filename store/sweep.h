@@ -45,6 +45,10 @@ void sweep_free(struct sweep *s); /* NULL is fine */
  * *ret_lsn: of the batch, for kv_sync(). */
 int sweep_pack(struct sweep *s, uint64_t pack, struct sweep_frame *frames, size_t n,
 	       uint64_t *ret_moved, uint64_t *ret_lsn);
+/* Moving leaves this much of the disk to the log and the index; SWEEP_FLOOR unless told otherwise. */
+#define SWEEP_FLOOR (512u << 10)
+#define SWEEP_FLOOR_LEAST (64u << 10)
+void sweep_leave(struct sweep *s, uint32_t bytes);
 /* Only removes the rows of frames in which all is dead. */
 int sweep_drop(struct sweep *s, uint64_t pack, struct sweep_frame *frames, size_t n,
 	       uint64_t *ret_lsn);

@@ -197,3 +197,15 @@ def test_gc_of_an_unmounted_pool_on_a_full_disk(halves, loop):
     assert before - mount.pool.stored_bytes() > 12 * MIB
     mount.start()
     check_half(mount)
+
+
+def test_gc_with_nothing_held_back(halves, loop):
+    """Every frame is live in part, and there is less room than is left to the log and the index."""
+    mount = halves(reserve_size=0, workers=1)
+    loop.fill()
+    delete_half(mount)
+    os.truncate(loop.dir / "filler", os.stat(loop.dir / "filler").st_size - 500_000)
+    before = mount.pool.stored_bytes()
+    mount.gc()
+    assert before - mount.pool.stored_bytes() > 12 * MIB
+    check_half(mount)
