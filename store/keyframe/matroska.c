@@ -336,12 +336,17 @@ static bool is_cluster(const uint8_t *p, size_t len)
 	return child.id == 0xec || child.id == 0xbf || (kind && kind->parent == CLUSTER);
 }
 
-/* Goes to the next Cluster after w->at, or to the end of the file. */
+/* Goes to the next Cluster after w->at, or to the end of the file; not into samples that the head of
+ * a block has given whose end was missing. */
 static int find_cluster(struct walk *w)
 {
 	static const uint8_t id[] = { 0x1f, 0x43, 0xb6, 0x75 };
+	const struct film_sample *last = w->f->n ? &w->f->samples[w->f->n - 1] : NULL;
 	const uint8_t *p;
-	for (w->at++;;) {
+	w->at++;
+	if (last && w->at < last->at + last->len)
+		w->at = last->at + last->len;
+	for (;;) {
 		ssize_t n = film_source_some(w->s, w->at, SCAN, &p);
 		if (n <= 0)
 			return n < 0 ? (int)n : -ENODATA;
