@@ -29,6 +29,7 @@ struct shard {
 
 struct inode_table {
 	struct shard shards[SHARDS];
+	pthread_mutex_t dirty_pass; /* of who goes through the list: a sync waits for the ticker */
 	pthread_mutex_t dirty_lock;
 	struct inode *dirty;
 };
@@ -57,6 +58,7 @@ int inode_table_new(struct fs *fs, struct inode_table **ret_t)
 	if (!t)
 		return -ENOMEM;
 	pthread_mutex_init(&t->dirty_lock, NULL);
+	pthread_mutex_init(&t->dirty_pass, NULL);
 	for (unsigned i = 0; i < SHARDS; i++) {
 		struct shard *s = &t->shards[i];
 		pthread_mutex_init(&s->lock, NULL);
@@ -98,6 +100,7 @@ void inode_table_free(struct inode_table *t)
 		pthread_mutex_destroy(&s->lock);
 	}
 	pthread_mutex_destroy(&t->dirty_lock);
+	pthread_mutex_destroy(&t->dirty_pass);
 	free(t);
 }
 
@@ -357,6 +360,7 @@ void inode_each_live(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inod
 
 void inode_each_dirty(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inode))
 {
+	SCOPED_LOCK(&fs->inodes->dirty_pass);
 	pthread_mutex_lock(&fs->inodes->dirty_lock);
 	struct inode *list = fs->inodes->dirty;
 	fs->inodes->dirty = NULL;

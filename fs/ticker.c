@@ -16,12 +16,11 @@ struct ticker {
 };
 
 /* Held content goes into the index when its time has come; small content that nobody writes any
- * more is left to destage, which has been given it. */
+ * more is left to destage, which has been given it. Until then a sync must find it. */
 static int commit_held(struct fs *fs, struct inode *in, bool all)
 {
-	if (!all && in->mem && in->writers == 0 && in->settle)
-		return 0;
-	if (!all && in->held_until_ms > clock_mono_ms()) {
+	bool destaged_soon = in->mem && in->writers == 0 && in->settle;
+	if (!all && (destaged_soon || in->held_until_ms > clock_mono_ms())) {
 		inode_mark_dirty(fs, in);
 		return 0;
 	}

@@ -188,6 +188,21 @@ def test_kill_9_loses_at_most_the_sync_interval(new_mount):
     assert os.getxattr(mount.dir / "f0", "user.a") == b"1"
 
 
+def test_a_sync_finds_small_files_of_every_age(new_mount):
+    """Also those that a tick has left to destage, which has not stored them yet."""
+    mount = new_mount(wal_sync_interval=0.2, destage_delay=600)
+    names = [f"f{turn}-{age}" for turn in range(4) for age in range(6)]
+    for number, name in enumerate(names):
+        (mount.dir / name).write_bytes(noise(3000, number))
+        time.sleep(0.03)             # for files of different ages: what happens meanwhile is no state
+        if name.endswith("5"):
+            mount.sync()
+            mount.kill()
+            mount.start()
+            for earlier in range(number + 1):
+                assert (mount.dir / names[earlier]).read_bytes() == noise(3000, earlier), name
+
+
 def test_kill_9_again_and_again(mount):
     """Each round killed in the middle of work; what each had synced is there ever after."""
     for turn in range(6):
