@@ -337,12 +337,31 @@ static int load_state(struct kv *kv)
 	return r;
 }
 
+/* The log exists before LMDB says that it is needed, and which file must be there. A full disk does not
+ * keep a log that is needed anyway from going on: the next checkpoint names its file. */
+static int name_log(struct kv *kv)
+{
+	struct base_state state = kv->state;
+	state.clean = false;
+	state.log_tag = wal_newest(kv->wal);
+	int r = kv_write_state(kv, &state);
+	if (r == -ENOSPC && !kv->state.clean)
+		return 0;
+	if (r < 0)
+		return r;
+	kv->state = state;
+	wal_named(kv->wal, state.log_tag);
+	return 0;
+}
+
 static int start_log(struct kv *kv, struct wal_found *found, bool continued)
 {
 	struct wal_options opt = {
 		.dirfd = kv->opt.wal_dirfd,
 		.backend = kv->opt.wal_backend,
 		.sync_interval_ms = kv->opt.sync_interval_ms,
+		.note_ms = kv->opt.wal_note_ms,
+		.named = kv->state.log_tag,
 		.segment_bytes = kv->opt.wal_segment_bytes,
 		.compress = kv->opt.wal_compress,
 		.keep_after = kv->opt.keep_log ? kv->opt.keep_after : UINT64_MAX,
@@ -350,7 +369,6 @@ static int start_log(struct kv *kv, struct wal_found *found, bool continued)
 		.on_failure = wal_failed,
 		.arg = kv,
 	};
-	bool was_clean = kv->state.clean;
 	int r = continued ? 0 : random_wal_id(kv);
 	if (r < 0)
 		return r;
@@ -360,11 +378,7 @@ static int start_log(struct kv *kv, struct wal_found *found, bool continued)
 	if (r < 0)
 		return r;
 	found->segments = NULL;
-	if (!was_clean)
-		return 0;
-	/* The log exists before LMDB says that it is needed. */
-	kv->state.clean = false;
-	return kv_write_state(kv, &kv->state);
+	return name_log(kv);
 }
 
 /* After a clean close only a log that is kept for repair is there, if any. */
@@ -404,6 +418,7 @@ static int recover(struct kv *kv, struct kv_recovery *rec)
 	struct wal_replay in = {
 		.dirfd = kv->opt.wal_dirfd,
 		.checkpoint_lsn = kv->state.checkpoint_lsn,
+		.named = kv->state.log_tag,
 		.read_only = kv->opt.read_only,
 		.apply = replay_frame,
 		.arg = kv,
@@ -563,6 +578,7 @@ int kv_close(struct kv *kv)
 	if (kv->wal && r == 0) {
 		struct base_state state = kv->state;
 		state.clean = true;
+		state.log_tag = 0;
 		r = kv_write_state(kv, &state);
 		clean = r == 0;
 	}

@@ -55,8 +55,9 @@ struct kv_options {
 	unsigned sync_interval_ms;	 /* 0: only kv_sync() makes durable; else a thread ticks */
 	size_t memtable_bytes;		 /* a checkpoint starts beyond this; 0 = 64 MiB */
 	unsigned checkpoint_interval_s;	 /* and at least this often while there is work; 0 = 60 */
-	size_t wal_segment_bytes;	 /* preallocated; 0 = 16 MiB */
-	bool wal_compress;		 /* zstd for frames above 4 KiB */
+	unsigned wal_note_ms;	  /* of quiet, after which the log notes what is durable; 0 = 100 */
+	size_t wal_segment_bytes; /* preallocated; 0 = 16 MiB */
+	bool wal_compress;	  /* zstd for frames above 4 KiB */
 	/* For those who may have to make LMDB's file anew: log entries above keep_after stay in the
 	 * log although LMDB has them, also across clean closes. On a full disk only those above
 	 * keep_least do, or none: kv_stats.log_start_lsn says. */

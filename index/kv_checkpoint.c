@@ -172,6 +172,7 @@ static void drop_frozen(struct kv *kv, const struct base_state *state)
 	memtable_free(old->frozen);
 	free(old);
 	free(replaced);
+	wal_named(kv->wal, state->log_tag);
 	wal_trim(kv->wal, state->checkpoint_lsn);
 }
 
@@ -186,6 +187,7 @@ static int checkpoint_frozen(struct kv *kv)
 	int r = wal_sync(kv->wal, state.checkpoint_lsn);
 	if (r < 0)
 		return r;
+	state.log_tag = wal_newest(kv->wal);
 	/* A disk that was full a moment ago is not asked for everything at once again. */
 	static const size_t slices[] = { WHOLE, 4096, 64 };
 	size_t n = sizeof slices / sizeof *slices, i = full ? 1 : 0;

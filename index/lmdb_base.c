@@ -299,6 +299,7 @@ int lmdb_base_get_state(struct lmdb_base *b, struct base_state *ret_state)
 		return -EUCLEAN;
 	ret_state->checkpoint_lsn = get_le64(&d.checkpoint_lsn);
 	ret_state->clean = get_le32(&d.flags) & BASE_STATE_CLEAN;
+	ret_state->log_tag = get_le32(&d.flags) >> BASE_STATE_TAG_SHIFT;
 	memcpy(ret_state->pool_uuid, d.pool_uuid, sizeof d.pool_uuid);
 	memcpy(ret_state->wal_id, d.wal_id, sizeof d.wal_id);
 	return 0;
@@ -525,7 +526,8 @@ int lmdb_write_state(struct lmdb_write *w, const struct base_state *state)
 {
 	struct base_state_disk d = { 0 };
 	put_le32(&d.version, BASE_STATE_VERSION);
-	put_le32(&d.flags, state->clean ? BASE_STATE_CLEAN : 0);
+	put_le32(&d.flags,
+		 (state->clean ? BASE_STATE_CLEAN : 0) | state->log_tag << BASE_STATE_TAG_SHIFT);
 	put_le64(&d.checkpoint_lsn, state->checkpoint_lsn);
 	memcpy(d.pool_uuid, state->pool_uuid, sizeof d.pool_uuid);
 	memcpy(d.wal_id, state->wal_id, sizeof d.wal_id);

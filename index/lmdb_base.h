@@ -25,7 +25,8 @@ struct base_state {
 	uint64_t checkpoint_lsn;
 	uint8_t pool_uuid[16];
 	uint8_t wal_id[16];
-	bool clean; /* closed with everything checkpointed: no log is needed */
+	bool clean;	  /* closed with everything checkpointed: no log is needed */
+	uint32_t log_tag; /* wal_seq_tag() of a segment that the log must have; 0: not known */
 };
 
 /* -ENOENT: read-only and nothing is there. */

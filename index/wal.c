@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The write-ahead log: specification.
  *
- * FILES. DIR/wal-<16 hex digits of seq>, each of fixed length, blocks allocated when it is made.
+ * FILES. DIR/wal-<16 hex digits of seq>, each of a length that its header says, blocks allocated when it is made.
  *
  *   0      wal_segment_header (wal_format.h), the only thing in the first 4096 bytes, so that no
  *          later write touches its block
@@ -27,12 +27,20 @@
  * repeats, for all frames that are queued:
  *
  *   1. runs their barriers in order, equal ones once: the things the frames name become durable
- *   2. per segment: writes the header if it is the segment's first use, writes the frames,
- *      fdatasync; a segment's frames are durable before the next segment's header is written
+ *   2. per segment: if it is the segment's first use, writes its header, fdatasync, writes an *end* that
+ *      names it behind the frames of the segment before, fdatasync; then writes the frames, fdatasync
  *   3. moves the durable LSN, wakes who waits for it
  *
- * A frame carries the durable LSN at the time it was written, and a segment header proves that all
- * before its first_lsn is durable: that is how recovery tells a torn tail from damage.
+ * When nothing has come for a while, it writes a *note* behind the last frame, which need not be durable.
+ * Ends and notes are no batches: they take no LSN and carry that of the batch that comes next.
+ *
+ * How recovery tells a torn tail from damage: a frame carries the durable LSN at the time it was written
+ * (that is all a note is for), and a segment's header proves that all before its first_lsn is durable. An
+ * end proves that the segment it names was there, with its header. The first segment of a run is named
+ * by LMDB before the first commit, at each checkpoint the newest one that an end names, and the one that
+ * LMDB names is not trimmed. A segment has the length that its header says until it is ended by
+ * recovery or by a clean close, which cut it behind the end. So no file of the log can be missing, cut or emptied
+ * without a word.
  *
  * FAILURE. If a barrier, a write or a sync fails, the state of the file is unknown, and a repeated
  * fsync may report success for pages that the kernel has dropped. So nothing is repeated: the log
@@ -44,14 +52,17 @@
  *   2. Read frames while they are valid and consecutive; apply those above C. At the first other
  *      bytes go on in the next segment, whose first_lsn must be the next LSN. If it is not, frames
  *      that were durable are gone: -ENOENT when the file prev_seq is missing, else -EUCLEAN.
- *   3. The log ends at LSN E in the last segment. If anywhere behind, there or in a file without
- *      valid header, a valid frame has a durable_lsn > E, then frames that were durable are
- *      damaged: -EUCLEAN. If not, whatever lies there was never acknowledged to anyone (the last
- *      group's writes may reach the disk in any order): a torn tail, and it is cut off.
- *   4. E < C is damage too: LMDB never runs ahead of the log.
- *   5. The last segment is synced (its frames may be in the page cache only) and cut after its last
- *      valid frame; the log goes on in a new segment. Frames are never appended to a file that was
- *      found at open.
+ *   3. The log ends at LSN E in the last segment. If it is ended and names another one: -ENOENT when that
+ *      file is missing, else -EUCLEAN. If it is not ended and has not the length it was made with:
+ *      -EUCLEAN. If anywhere behind, there or in a file without valid header, a valid frame has a
+ *      durable_lsn > E, then frames that were durable are damaged: -EUCLEAN. If not, whatever lies there
+ *      was never acknowledged to anyone (the last group's writes may reach the disk in any order): a torn
+ *      tail, and it is cut off.
+ *   4. E < C is damage too: LMDB never runs ahead of the log. So is the lack of the segment that LMDB names
+ *      (-ENOENT), or of its header (-EUCLEAN).
+ *   5. The last segment gets an end that names nothing, is synced (its frames may be in the page cache
+ *      only) and cut behind that; the log goes on in a new segment. Frames are never appended to a
+ *      file that was found at open.
  *
  * Locks: kv's commit lock, then wal.lock. Callbacks, barriers and I/O run without either.
  */
@@ -150,10 +161,10 @@ static int begin_segment(struct wal *w, struct wal_segment *old)
 	w->tail->prev_seq = last ? last->seq : 0;
 	w->tail->first_lsn = w->last_lsn + 1;
 	r = wal_segment_begin(w->tail, &w->opt.id);
-	if (r == 0)
-		r = io_fdatasync(w->tail->fd);
 	if (r < 0)
 		return r;
+	w->current = w->tail;
+	atomic_init(&w->newest, w->tail->seq);
 	if (last)
 		last->next = w->tail;
 	w->oldest = old ? old : w->tail;
@@ -219,7 +230,18 @@ int wal_start(const struct wal_options *opt, uint64_t last_lsn, uint64_t last_se
 	return 0;
 }
 
-/* What stays of a log whose frames are all in the base: no file has room for more. */
+/* The file has no room for more frames, and says so itself. */
+static int close_segment(struct wal *w, struct wal_segment *s)
+{
+	int r = 0;
+	if (s == w->current) /* the others name the one that follows */
+		r = wal_segment_end(s, &w->opt.id, atomic_load(&w->durable_lsn), 0);
+	if (r == 0 && ftruncate(s->fd, (off_t)s->written))
+		r = -errno;
+	return r < 0 ? r : io_fsync(s->fd);
+}
+
+/* What stays of a log whose frames are all in the base. */
 static int close_kept(struct wal *w)
 {
 	struct wal_segment **at = &w->oldest;
@@ -230,8 +252,8 @@ static int close_kept(struct wal *w)
 			r = wal_segment_remove(w->opt.dirfd, s);
 			continue;
 		}
-		if (s->fd >= 0 && ftruncate(s->fd, (off_t)s->written))
-			r = -errno;
+		if (s->fd >= 0)
+			r = close_segment(w, s);
 		at = &s->next;
 	}
 	return r;
@@ -394,6 +416,23 @@ uint64_t wal_durable_lsn(struct wal *w)
 uint64_t wal_last_lsn(struct wal *w)
 {
 	return atomic_load(&w->last_lsn);
+}
+
+uint32_t wal_seq_tag(uint64_t seq)
+{
+	return (uint32_t)(seq % 0x7fffffff) + 1;
+}
+
+uint32_t wal_newest(struct wal *w)
+{
+	return wal_seq_tag(atomic_load(&w->newest));
+}
+
+void wal_named(struct wal *w, uint32_t tag)
+{
+	pthread_mutex_lock(&w->lock);
+	w->opt.named = tag;
+	pthread_mutex_unlock(&w->lock);
 }
 
 void wal_trim(struct wal *w, uint64_t lsn)

@@ -13,6 +13,8 @@ struct wal_options {
 	struct wal_identity id;
 	enum kv_wal_backend backend;
 	unsigned sync_interval_ms;
+	unsigned note_ms; /* as in kv_options */
+	uint32_t named;	  /* wal_seq_tag() that the base has, of a segment of `old` */
 	size_t segment_bytes;
 	bool compress;
 	uint64_t keep_after, keep_least;			  /* as wal_keep() */
@@ -37,6 +39,13 @@ void wal_when_durable(struct wal *w, uint64_t lsn, bool hurry, void (*fn)(void *
 uint64_t wal_durable_lsn(struct wal *w);
 uint64_t wal_last_lsn(struct wal *w); /* of the last frame appended, also while its barriers run */
 
+/* A segment's number as the base keeps it: 31 bits, never 0. */
+uint32_t wal_seq_tag(uint64_t seq);
+/* The tag of the newest segment that must be there whenever this log is read again: its header, and
+ * what names it in the segment before, are durable. */
+uint32_t wal_newest(struct wal *w);
+/* The base names this segment now, durably: it stays, whatever is trimmed. */
+void wal_named(struct wal *w, uint32_t tag);
 /* Frames up to lsn are in the base. */
 void wal_trim(struct wal *w, uint64_t lsn);
 /* Frames above `after` stay even so; while room is short, only those above `least`, or none. UINT64_MAX:

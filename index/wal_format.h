@@ -6,18 +6,26 @@
 #include <stdint.h>
 
 #define WAL_SEGMENT_MAGIC 0x0031474f4c444c46u /* "FLDLOG1" */
-#define WAL_VERSION 1
+#define WAL_VERSION 2			      /* that is written */
+#define WAL_VERSION_ENDLESS 1		      /* read, too: no `blocks`, no notes, no ends */
 
+#define WAL_BLOCK 4096u		    /* segment files are multiples of it */
 #define WAL_FRAMES_AT 4096u	    /* the header has its block to itself */
 #define WAL_ALIGN 8u		    /* frames start at multiples of this */
 #define WAL_PAYLOAD_MAX (64u << 20) /* of one frame, decompressed */
 #define WAL_SEGMENT_MAX (72u << 20) /* no segment file is longer: recovery reads it whole */
-#define WAL_FRAME_ZSTD 1u	    /* flag: payload is one zstd frame */
+/* Flags. An end and a note are no batches: their lsn is that of the batch that comes next. */
+#define WAL_FRAME_ZSTD 1u /* payload is one zstd frame */
+#define WAL_FRAME_END                                                                              \
+	2u /* nothing follows in this segment; payload: le64, the seq of the next, 0: none */
+#define WAL_FRAME_NOTE 4u /* no payload: written for its durable_lsn */
+#define WAL_NOTE_SIZE 40u
+#define WAL_END_SIZE 48u /* kept free in each segment */
 
 struct wal_segment_header {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t zero;
+	uint32_t blocks; /* of 4096 bytes: the file's length until it is ended */
 	uint8_t pool_uuid[16];
 	uint8_t wal_id[16];
 	uint64_t seq;	   /* the number in the file's name */

@@ -44,6 +44,7 @@ struct wal {
 	_Atomic uint64_t last_lsn; /* appended; written under the lock */
 	uint64_t hurry_lsn;
 	_Atomic uint64_t durable_lsn; /* written under the lock */
+	_Atomic uint64_t newest;      /* seq; wal_newest(); the log writer's to set */
 	struct wal_waiter *waiters, **waiters_tail;
 
 	struct wal_segment *oldest, *tail; /* the log, in order; the tail is being filled */
@@ -62,6 +63,8 @@ struct wal {
 	size_t bytes_on_disk;
 
 	/* The log writer's own: */
+	struct wal_segment *current; /* the last one that it has written to */
+	bool note_owed;		     /* batches were written since the last note */
 	struct wal_queue writing;
 	struct wal_flush flush;
 	struct buf packed, scratch;

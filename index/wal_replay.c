@@ -5,6 +5,7 @@
 #include "wal_replay.h"
 #include "cleanup.h"
 #include "io.h"
+#include "wal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -25,6 +26,8 @@ struct walk {
 	struct wal_found *out;
 	uint64_t next;	  /* the LSN that must come */
 	uint64_t checked; /* end of the last segment's valid frames */
+	bool ended;	  /* and the last of them is an end, naming this one: */
+	uint64_t next_seq;
 	struct buf scratch;
 };
 
@@ -141,6 +144,20 @@ static int apply_frame(struct walk *w, const struct wal_frame *f)
 	return r;
 }
 
+static int take_frame(struct walk *w, const struct wal_frame *f)
+{
+	if (f->kind == WAL_NOTE)
+		return 0;
+	if (f->kind == WAL_END) {
+		w->ended = true;
+		w->next_seq = wal_frame_next_seq(f);
+		return 0;
+	}
+	int r = apply_frame(w, f);
+	w->next++;
+	return r;
+}
+
 static int walk_segment(struct walk *w, const struct wal_file *file, bool last)
 {
 	CLEANUP_FREE uint8_t *data = NULL;
@@ -148,19 +165,18 @@ static int walk_segment(struct walk *w, const struct wal_file *file, bool last)
 	uint64_t seed = wal_segment_seed(&w->in->id, file->seq);
 	struct wal_frame f;
 	int r = slurp(w, file, &data, &len);
-	if (r < 0)
-		return r;
-	while (at < len && wal_frame_parse(data + at, len - at, seed, &f) && f.lsn == w->next) {
-		r = apply_frame(w, &f);
-		if (r < 0)
-			return r;
-		w->next++;
+	w->ended = false;
+	while (r == 0 && !w->ended && at < len && wal_frame_parse(data + at, len - at, seed, &f) &&
+	       f.lsn == w->next) {
+		r = take_frame(w, &f);
 		at += f.size;
 	}
 	w->checked = at;
-	if (!last)
-		return 0; /* the next segment's header says whether all were there */
+	if (r < 0 || !last || w->ended)
+		return r; /* the next segment's header says whether all were there */
 	w->out->torn_tail = anything_at(data, len, at);
+	if (file->header.blocks && len != (size_t)file->header.blocks * WAL_BLOCK)
+		return -EUCLEAN; /* cut off: only what is ended has another length than it was made with */
 	return durable_proof(w, data, len, at, seed) >= w->next ? -EUCLEAN : 0;
 }
 
@@ -193,6 +209,8 @@ static int walk_log(struct walk *w, const struct wal_dir *d, size_t first, size_
 		if (r < 0)
 			return r;
 	}
+	if (w->ended && w->next_seq)
+		return has_seq(d, w->next_seq) ? -EUCLEAN : -ENOENT;
 	for (size_t i = end; i < d->n; i++) {
 		int r = check_headerless(w, &d->files[i]);
 		if (r < 0)
@@ -201,17 +219,32 @@ static int walk_log(struct walk *w, const struct wal_dir *d, size_t first, size_
 	return w->next <= w->in->checkpoint_lsn ? -EUCLEAN : 0;
 }
 
+/* Instead of the torn tail, before that is cut off, so that the file is never found short without it. */
+static int end_tail(const struct walk *w, const struct wal_file *file, int fd, uint64_t *len)
+{
+	struct wal_segment s = { .seq = file->seq, .written = *len, .fd = fd };
+	if (w->ended || !file->header.blocks)
+		return 0;
+	int r = wal_segment_end(&s, &w->in->id, w->next - 1, 0);
+	*len = s.written;
+	return r < 0 ? r : io_fsync(fd);
+}
+
 /* What replay has read may be in the page cache only (the process died, the machine did not), and a
  * torn tail must not be found again behind newer frames. */
 static int seal_tail(const struct walk *w, const struct wal_file *file)
 {
 	char name[WAL_NAME_SIZE];
 	struct stat st;
+	uint64_t len = w->checked;
 	wal_segment_name(file->seq, name);
 	CLEANUP_CLOSE int fd = openat(w->in->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st))
 		return -errno;
-	if (st.st_size != (off_t)w->checked && ftruncate(fd, (off_t)w->checked))
+	int r = end_tail(w, file, fd, &len);
+	if (r < 0)
+		return r;
+	if (st.st_size != (off_t)len && ftruncate(fd, (off_t)len))
 		return -errno;
 	return io_fsync(fd);
 }
@@ -260,6 +293,25 @@ static int find_start(const struct walk *w, const struct wal_dir *d, size_t end,
 	return d->n > end && d->files[d->n - 1].kind == WAL_HEADER_INVALID ? -EUCLEAN : -ENOENT;
 }
 
+/* Whether the segment that the base names is there. */
+static int check_named(const struct walk *w, const struct wal_dir *d, size_t end)
+{
+	if (!w->in->named)
+		return 0;
+	for (size_t i = 0; i < d->n; i++)
+		if (wal_seq_tag(d->files[i].seq) == w->in->named)
+			return i < end ? 0 : -EUCLEAN;
+	return -ENOENT;
+}
+
+static int check_versions(const struct wal_dir *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->files[i].kind == WAL_HEADER_NEWER)
+			return -EPROTONOSUPPORT;
+	return 0;
+}
+
 static size_t valid_headers(const struct wal_dir *d)
 {
 	size_t n = 0;
@@ -268,21 +320,32 @@ static size_t valid_headers(const struct wal_dir *d)
 	return n;
 }
 
+static int find_and_walk(struct walk *w, const struct wal_dir *d, size_t end)
+{
+	size_t first;
+	int named = check_named(w, d, end);
+	int r = find_start(w, d, end, &first);
+	w->out->last_lsn = w->in->checkpoint_lsn;
+	if (r < 0)
+		return r == -ENOENT && named == -EUCLEAN ? named : r;
+	w->next = d->files[first].header.first_lsn;
+	r = walk_log(w, d, first, end);
+	w->out->last_lsn = w->next - 1;
+	return r < 0 ? r : named;
+}
+
 int wal_replay(const struct wal_replay *in, struct wal_found *ret_found)
 {
 	struct wal_dir d = { 0 };
 	struct walk w = { .in = in, .out = ret_found };
-	size_t first = 0, end = 0;
+	size_t end = 0;
 	*ret_found = (struct wal_found){ 0 };
 	int r = dir_list(in, &d, ret_found);
+	if (r == 0)
+		r = check_versions(&d);
 	if (r == 0) {
 		end = valid_headers(&d);
-		r = find_start(&w, &d, end, &first);
-	}
-	if (r == 0) {
-		w.next = d.files[first].header.first_lsn;
-		r = walk_log(&w, &d, first, end);
-		ret_found->last_lsn = w.next - 1;
+		r = find_and_walk(&w, &d, end);
 		ret_found->damaged = r == -EUCLEAN;
 	}
 	if (r == 0 && !in->read_only)
@@ -312,7 +375,7 @@ static int check_discardable(const struct wal_replay *in, const struct wal_file 
 	for (size_t at = WAL_FRAMES_AT; at < len; at += f.size) {
 		if (!wal_frame_parse(data + at, len - at, seed, &f))
 			break;
-		if (f.lsn >= w.next)
+		if (f.kind == WAL_BATCH && f.lsn >= w.next)
 			return -ESTALE;
 	}
 	return 0;
@@ -324,6 +387,8 @@ int wal_discard(const struct wal_replay *in, struct wal_found *ret_found)
 	char name[WAL_NAME_SIZE];
 	*ret_found = (struct wal_found){ .last_lsn = in->checkpoint_lsn };
 	int r = dir_list(in, &d, ret_found);
+	if (r == 0)
+		r = check_versions(&d);
 	for (size_t i = 0; r == 0 && i < d.n; i++)
 		r = check_discardable(in, &d.files[i]);
 	for (size_t i = 0; r == 0 && !in->read_only && i < d.n; i++) {
@@ -348,8 +413,10 @@ static int survey_file(struct walk *w, const struct wal_file *file, struct wal_s
 		return r == -EUCLEAN ? 0 : r; /* longer than any segment */
 	for (size_t at = WAL_FRAMES_AT; at + sizeof(struct wal_frame_header) <= len;
 	     at += WAL_ALIGN)
-		if (wal_frame_parse(data + at, len - at, seed, &f) && f.lsn > sv->seen_lsn)
-			sv->seen_lsn = f.lsn;
+		if (wal_frame_parse(data + at, len - at, seed, &f)) {
+			uint64_t lsn = f.kind == WAL_BATCH ? f.lsn : f.durable_lsn;
+			sv->seen_lsn = lsn > sv->seen_lsn ? lsn : sv->seen_lsn;
+		}
 	return 0;
 }
 
@@ -363,6 +430,8 @@ int wal_survey(int dirfd, const uint8_t pool_uuid[16], struct wal_survey *ret_su
 	memcpy(in.id.pool_uuid, pool_uuid, sizeof in.id.pool_uuid);
 	int r = dir_list(&in, &d, &found);
 	size_t n = valid_headers(&d);
+	if (r == 0)
+		r = check_versions(&d);
 	if (r == 0 && !n)
 		r = -ENOENT;
 	if (r == 0)

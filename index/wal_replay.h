@@ -8,6 +8,7 @@ struct wal_replay {
 	int dirfd;
 	struct wal_identity id;
 	uint64_t checkpoint_lsn; /* frames up to here are not applied */
+	uint32_t named;		 /* wal_seq_tag() of a segment that must be there; 0: of none */
 	bool read_only;		 /* else the log is made ready to be continued */
 	int (*apply)(void *arg, uint64_t lsn, struct slice payload);
 	void *arg;
@@ -22,7 +23,8 @@ struct wal_found {
 };
 
 /* Applies the log's frames in order. -ESTALE: another pool's or another log; -ENOENT: segments are
- * missing; -EUCLEAN: damage. See wal.c for what is what. */
+ * missing; -EUCLEAN: damage; -EPROTONOSUPPORT: a segment of a later version. See wal.c for what is
+ * what. */
 int wal_replay(const struct wal_replay *in, struct wal_found *ret_found);
 
 /* After a clean close nothing in the directory is needed: removes what is there unless it belongs

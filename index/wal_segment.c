@@ -92,6 +92,7 @@ int wal_segment_begin(struct wal_segment *s, const struct wal_identity *id)
 	struct wal_segment_header h = { 0 };
 	put_le64(&h.magic, WAL_SEGMENT_MAGIC);
 	put_le32(&h.version, WAL_VERSION);
+	put_le32(&h.blocks, (uint32_t)(s->size / WAL_BLOCK));
 	memcpy(h.pool_uuid, id->pool_uuid, sizeof h.pool_uuid);
 	memcpy(h.wal_id, id->wal_id, sizeof h.wal_id);
 	put_le64(&h.seq, s->seq);
@@ -100,8 +101,29 @@ int wal_segment_begin(struct wal_segment *s, const struct wal_identity *id)
 	put_le64(&h.checksum, checksum64(&h, offsetof(struct wal_segment_header, checksum)));
 	int r = io_write(s->fd, &h, sizeof h, 0);
 	if (r == 0)
+		r = io_fdatasync(s->fd);
+	if (r == 0)
 		s->header_there = true;
 	return r;
+}
+
+int wal_segment_end(struct wal_segment *s, const struct wal_identity *id, uint64_t durable_lsn,
+		    uint64_t next_seq)
+{
+	uint8_t frame[WAL_END_SIZE];
+	wal_frame_mark_place(frame, WAL_END, durable_lsn, next_seq, wal_segment_seed(id, s->seq));
+	int r = io_write(s->fd, frame, sizeof frame, (off_t)s->written);
+	if (r == 0)
+		s->written += sizeof frame;
+	return r;
+}
+
+void wal_segment_note(struct wal_segment *s, const struct wal_identity *id, uint64_t durable_lsn)
+{
+	uint8_t frame[WAL_NOTE_SIZE];
+	wal_frame_mark_place(frame, WAL_NOTE, durable_lsn, 0, wal_segment_seed(id, s->seq));
+	if (pwrite(s->fd, frame, sizeof frame, (off_t)s->written) == (ssize_t)sizeof frame)
+		s->written += sizeof frame;
 }
 
 void wal_segment_free(struct wal_segment *s)
@@ -134,12 +156,17 @@ enum wal_header_kind wal_header_parse(const void *data, size_t len, uint64_t seq
 	if (len < sizeof h)
 		return WAL_HEADER_INVALID;
 	memcpy(&h, data, sizeof h);
-	if (get_le64(&h.magic) != WAL_SEGMENT_MAGIC || get_le32(&h.version) != WAL_VERSION ||
+	uint32_t version = get_le32(&h.version);
+	if (get_le64(&h.magic) != WAL_SEGMENT_MAGIC || !version ||
 	    get_le64(&h.checksum) != checksum64(&h, offsetof(struct wal_segment_header, checksum)))
 		return WAL_HEADER_INVALID;
 	*ret_header = h;
+	ret_header->version = version;
+	ret_header->blocks = version > WAL_VERSION_ENDLESS ? get_le32(&h.blocks) : 0;
 	ret_header->seq = get_le64(&h.seq);
 	ret_header->prev_seq = get_le64(&h.prev_seq);
 	ret_header->first_lsn = get_le64(&h.first_lsn);
-	return ret_header->seq == seq ? WAL_HEADER_VALID : WAL_HEADER_INVALID;
+	if (ret_header->seq != seq)
+		return WAL_HEADER_INVALID;
+	return version > WAL_VERSION ? WAL_HEADER_NEWER : WAL_HEADER_VALID;
 }

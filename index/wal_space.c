@@ -19,7 +19,7 @@
 
 static bool fits_tail(const struct wal *w, size_t size)
 {
-	return size <= w->tail->size - w->tail->reserved;
+	return size <= wal_segment_room(w->tail);
 }
 
 static void use_segment_locked(struct wal *w, struct wal_segment *s)
@@ -36,13 +36,13 @@ static bool try_place_locked(struct wal *w, size_t size, bool may_use_reserve)
 	unsigned keep = may_use_reserve ? 0 : 1;
 	if (fits_tail(w, size))
 		return w->spares >= keep;
-	if (w->big && w->big->size - WAL_FRAMES_AT >= size && w->spares >= keep) {
+	if (w->big && wal_segment_room(w->big) >= size && w->spares >= keep) {
 		struct wal_segment *s = w->big;
 		w->big = NULL;
 		use_segment_locked(w, s);
 		return true;
 	}
-	if (w->spares <= keep || w->spare->size - WAL_FRAMES_AT < size)
+	if (w->spares <= keep || wal_segment_room(w->spare) < size)
 		return false;
 	struct wal_segment *s = w->spare;
 	w->spare = s->next;
@@ -59,7 +59,8 @@ int wal_place_locked(struct wal *w, size_t frame_size, bool may_use_reserve)
 		if (made < 0)
 			return made;
 		uint64_t tries = w->make_tries;
-		w->wanted = frame_size + WAL_FRAMES_AT;
+		w->wanted = (WAL_FRAMES_AT + frame_size + WAL_END_SIZE + WAL_BLOCK - 1) &
+			    ~(size_t)(WAL_BLOCK - 1);
 		pthread_cond_signal(&w->maker_wake);
 		while (w->make_tries == tries && !w->failed && !w->stopping)
 			pthread_cond_wait(&w->made, &w->lock);
@@ -181,11 +182,13 @@ void *wal_maker_main(void *arg)
 }
 
 /* A segment may go when the next one holds a frame that is in the base too: that frame was durable
- * before the checkpoint, and so was its segment's header. */
+ * before the checkpoint, and so was its segment's header. The one that the base names stays until the
+ * base names a later one. */
 void wal_trim_locked(struct wal *w)
 {
 	uint64_t lsn = w->trimmed_lsn < w->keep_after ? w->trimmed_lsn : w->keep_after;
-	while (w->oldest != w->tail && w->oldest->next->first_lsn <= lsn) {
+	while (w->oldest != w->tail && w->oldest->next->first_lsn <= lsn &&
+	       wal_seq_tag(w->oldest->seq) != w->opt.named) {
 		struct wal_segment *s = w->oldest;
 		w->oldest = s->next;
 		s->next = w->doomed;

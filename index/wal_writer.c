@@ -13,6 +13,7 @@
 
 #define COMPRESS_FROM 4096
 #define COMPRESS_LEVEL 1
+#define NOTE_MS 100		/* of quiet */
 #define KEEP_BUFFER (16u << 20) /* larger ones are given back after use */
 
 void wal_queue_done(struct wal_queue *q)
@@ -131,6 +132,25 @@ static int seal_part(struct wal *w, const struct wal_part *part, uint64_t *lsn,
 
 static void advance(struct wal *w, uint64_t lsn, size_t bytes);
 
+/* The segment's header first, then what names it in the one before, then its frames: who finds it named
+ * knows that it must be there. */
+static int begin_next(struct wal *w, struct wal_segment *s, const char **ret_what)
+{
+	*ret_what = "log segment header";
+	int r = wal_segment_begin(s, &w->opt.id);
+	if (r < 0)
+		return r;
+	*ret_what = "end of a log segment";
+	r = wal_segment_end(w->current, &w->opt.id, atomic_load(&w->durable_lsn), s->seq);
+	if (r == 0)
+		r = io_fdatasync(w->current->fd);
+	if (r < 0)
+		return r;
+	w->current = s;
+	atomic_store(&w->newest, s->seq);
+	return 0;
+}
+
 static int write_part(struct wal *w, const struct wal_part *part, uint64_t *lsn,
 		      const char **ret_what)
 {
@@ -139,13 +159,14 @@ static int write_part(struct wal *w, const struct wal_part *part, uint64_t *lsn,
 	*ret_what = "log frames";
 	int r = seal_part(w, part, lsn, &bytes);
 	if (r == 0 && !s->header_there) {
-		*ret_what = "log segment header";
-		r = wal_segment_begin(s, &w->opt.id);
+		r = begin_next(w, s, ret_what);
+		*ret_what = r < 0 ? *ret_what : "log frames";
 	}
 	if (r == 0)
 		r = wal_flush_write(&w->flush, s->fd, bytes, s->written, ret_what);
 	if (r == 0) {
 		s->written += bytes.len;
+		w->note_owed = true;
 		advance(w, part->last_lsn, bytes.len);
 	}
 	return r;
@@ -231,11 +252,41 @@ static bool due_now_locked(const struct wal *w)
 	       clock_mono_ms() >= w->queue.since_ms + w->opt.sync_interval_ms;
 }
 
+/* The last batches cannot tell themselves that they were durable; whoever finds them damaged shall know.
+ * So, when nothing follows for a while, a note says it. It need not be durable, and nothing depends
+ * on it: a failure is no one's business until the next sync. */
+static void write_note_locked(struct wal *w)
+{
+	struct wal_segment *s = w->current;
+	w->note_owed = false;
+	if (s != w->tail || wal_segment_room(s) < WAL_NOTE_SIZE)
+		return;
+	s->reserved += WAL_NOTE_SIZE;
+	uint64_t lsn = atomic_load(&w->durable_lsn);
+	pthread_mutex_unlock(&w->lock);
+	wal_segment_note(s, &w->opt.id, lsn);
+	pthread_mutex_lock(&w->lock);
+}
+
+static void wait_idle_locked(struct wal *w)
+{
+	uint64_t quiet_ms = w->opt.note_ms ? w->opt.note_ms : NOTE_MS;
+	uint64_t until = (clock_mono_ms() + quiet_ms) * 1000000;
+	if (!w->note_owed)
+		pthread_cond_wait(&w->writer_wake, &w->lock);
+	else if (cond_wait_until(&w->writer_wake, &w->lock, until) == ETIMEDOUT)
+		write_note_locked(w);
+}
+
 /* Until a sync wants frames, the queue is long, or its oldest frame has waited long enough. */
 static void wait_for_work_locked(struct wal *w)
 {
 	while (!w->stopping && !w->failed && !due_now_locked(w)) {
-		if (!w->queue.n_parts || !w->opt.sync_interval_ms) {
+		if (!w->queue.n_parts) {
+			wait_idle_locked(w);
+			continue;
+		}
+		if (!w->opt.sync_interval_ms) {
 			pthread_cond_wait(&w->writer_wake, &w->lock);
 			continue;
 		}

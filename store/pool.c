@@ -210,6 +210,11 @@ bool pool_say_log(const struct pool *pool, int r, struct pool_error *err)
 			 "%s: its log directory %.300s is in use by another pool, perhaps a copy "
 			 "of this one; unmount that, and give each its own wal_dir",
 			 pool->path, *wal_dir ? wal_dir : "wal");
+	else if (r == -EPROTONOSUPPORT)
+		pool_say(err,
+			 "%s: its write-ahead log was written by a newer foldfs; use that version "
+			 "or a later one",
+			 pool->path);
 	else if (r == -ENOTEMPTY)
 		pool_say(err,
 			 "%s: its log directory %.300s (wal_dir) has other files in it; give an "

@@ -37,6 +37,7 @@ struct restoring {
 	struct rebuild *rebuild;
 	struct wal_survey log;
 	bool has_log, log_whole;
+	uint32_t named; /* the log's segment that the index names; 0: not known */
 	uint64_t rows_total;
 };
 
@@ -83,6 +84,7 @@ static int apply_log(struct restoring *rs)
 	struct wal_replay in = {
 		.dirfd = rs->pool->wal_fd,
 		.checkpoint_lsn = rs->res->start_lsn,
+		.named = rs->named,
 		.read_only = true,
 		.apply = take_entry,
 		.arg = rs,
@@ -163,10 +165,11 @@ static void say_result(struct restoring *rs)
 	if (res->generation && gmtime_r(&t, &tm))
 		strftime(when, sizeof when, " of %Y-%m-%d %H:%M:%S UTC", &tm);
 	if (res->lost_entries)
-		snprintf(lost, sizeof lost,
-			 "at least %lu entries of the log could not be read: what they changed is "
-			 "lost",
-			 res->lost_entries);
+		snprintf(
+			lost, sizeof lost,
+			"entries of the log, at least %lu, could not be read: what they changed is "
+			"lost",
+			res->lost_entries);
 	else if (!rs->has_log)
 		snprintf(lost, sizeof lost, "there is no log: what was changed later is lost");
 	else
@@ -272,6 +275,7 @@ int restore_log(const char *path, const struct restore_options *opt,
 		r = read_state(&rs, &state);
 	if (r == 0) {
 		res.start_lsn = state.checkpoint_lsn;
+		rs.named = state.clean ? 0 : state.log_tag;
 		r = rebuild_begin(rs.pool->index_fd, rs.pool->index_path, true, &rs.rebuild);
 	}
 	if (r == 0)
@@ -342,6 +346,7 @@ static int diagnose(struct restoring *rs, enum restore_need *ret_need)
 	if (r < 0 || state.clean)
 		return r;
 	in.checkpoint_lsn = state.checkpoint_lsn;
+	in.named = state.log_tag;
 	memcpy(in.id.pool_uuid, rs->pool->super.uuid, sizeof in.id.pool_uuid);
 	memcpy(in.id.wal_id, state.wal_id, sizeof in.id.wal_id);
 	r = wal_replay(&in, &found);

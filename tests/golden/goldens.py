@@ -14,7 +14,9 @@ import trees
 
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
-NAMES = ("empty", "files", "killed", "packs", "fine")
+CURRENT = ("empty", "files", "killed", "packs", "fine")
+FORMER = ("killed_1",)  # of a format that is read, and no longer written
+NAMES = CURRENT + FORMER
 
 # What a mount needs to show a golden pool as it is, and to leave it so.
 MOUNT_OPTIONS = "noatime,destage_delay=1h,gc_interval=0,dump_interval=30d,log_level=warning"

@@ -3,6 +3,7 @@
  * told from a torn tail; nothing is written before its barriers have run.
  */
 #include "kv_pool.h"
+#include "digest.h"
 #include "wal_format.h"
 #include "wal_segment.h"
 
@@ -83,7 +84,14 @@ static void write_file(const char *path, const void *data, size_t len)
 	assert_int_equal(io_write(fd, data, len, 0), 0);
 }
 
-/* Frames of a segment: offsets of each and of the end. */
+static void write_new_file(const char *path, const void *data, size_t len)
+{
+	CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(io_write(fd, data, len, 0), 0);
+}
+
+/* Frames of a segment, notes too: offsets of each and of the end. */
 static size_t frame_offsets(const struct segment_file *f, size_t *ret_at, size_t max)
 {
 	size_t at = WAL_FRAMES_AT, n = 0;
@@ -95,11 +103,14 @@ static size_t frame_offsets(const struct segment_file *f, size_t *ret_at, size_t
 	return n;
 }
 
+#define NO_NOTES 1000000u
+
 /* A copy of a pool with `n` batches, each synced on its own, crashed before its checkpoint. */
 static void crashed_pool(struct pool *p, uint64_t n, bool sync_each)
 {
 	struct pool live;
 	pool_make(&live);
+	live.opt.wal_note_ms = NO_NOTES;
 	struct kv *kv = pool_open(&live);
 	for (uint64_t i = 1; i <= n; i++) {
 		assert_int_equal(commit_number(kv, i, NULL), 0);
@@ -163,8 +174,8 @@ static void a_torn_tail_is_cut_at_every_byte(void **state)
 		assert_int_equal(n, whole ? 5 : 4);
 		assert_int_equal(rec.torn_tail, !whole && cut > at[4]);
 		memcpy(f.data + cut, keep, tail);
-		assert_int_equal(open_altered(&p, &f, f.data, cut, false, &n, &rec), 0);
-		assert_int_equal(n, cut == at[5] ? 5 : 4);
+		assert_int_equal(open_altered(&p, &f, f.data, cut, false, &n, &rec), -EUCLEAN);
+		assert_true(rec.damaged);
 	}
 	free_log(&f, 1);
 	pool_remove(&p);
@@ -245,10 +256,14 @@ static void damage_in_older_segments_is_told(void **state)
 	struct segment_file *mid = &f[1];
 	CLEANUP_FREE size_t *at = calloc(8000, sizeof *at);
 	size_t frames = frame_offsets(mid, at, 7000);
-	mid->data[at[frames - 1] + 45] ^= 1; /* its last frame */
+	mid->data[at[frames - 1] + 45] ^=
+		1; /* its end: the next one is there, so it is not missed */
+	assert_int_equal(open_altered(&p, mid, mid->data, mid->len, false, &n_batches, &rec), 0);
+	mid->data[at[frames - 1] + 45] ^= 1;
+	mid->data[at[frames - 2] + 45] ^= 1; /* its last batch */
 	assert_int_equal(open_altered(&p, mid, mid->data, mid->len, false, &n_batches, &rec),
 			 -EUCLEAN);
-	mid->data[at[frames - 1] + 45] ^= 1;
+	mid->data[at[frames - 2] + 45] ^= 1;
 	mid->data[30] ^= 1; /* its header */
 	assert_int_equal(open_altered(&p, mid, mid->data, mid->len, false, &n_batches, &rec),
 			 -EUCLEAN);
@@ -259,7 +274,7 @@ static void damage_in_older_segments_is_told(void **state)
 	f[0].data[30] ^= 1;
 	assert_int_equal(open_altered(&p, &f[n - 1], f[n - 1].data, WAL_FRAMES_AT + 10, false,
 				      &n_batches, &rec),
-			 0); /* the last one's only group: nobody can tell */
+			 -EUCLEAN);
 	assert_int_equal(unlink(mid->path), 0);
 	assert_int_equal(pool_try_open(&p), -ENOENT);
 	assert_int_equal(unlink(f[0].path), 0);
@@ -559,6 +574,126 @@ static void a_checkpoint_in_slices_may_be_interrupted(void **state)
 	}
 }
 
+/* No file of a log may be missing, cut or emptied without a word: not the first one of a session, which
+ * only the base names, nor a later one, named by the one before. */
+static void no_segment_can_vanish(void **state)
+{
+	(void)state;
+	static const uint64_t batches[] = { 5, 4000 };
+	for (size_t i = 0; i < 2; i++) {
+		struct pool p;
+		struct segment_file f[8], *last;
+		struct kv_recovery rec;
+		uint64_t shown;
+		crashed_pool(&p, batches[i], false);
+		size_t n = read_log(&p, f, 8);
+		assert_true(i ? n >= 3 : n == 1);
+		last = &f[n - 1];
+		static const size_t cuts[] = { 0, 40, WAL_FRAMES_AT, WAL_FRAMES_AT + 100 };
+		for (size_t k = 0; k < 4; k++)
+			assert_int_equal(
+				open_altered(&p, last, last->data, cuts[k], k & 1, &shown, &rec),
+				k & 1 ? 0 : -EUCLEAN);
+		CLEANUP_FREE uint8_t *zeros = calloc(1, last->len);
+		assert_int_equal(open_altered(&p, last, zeros, last->len, false, &shown, &rec),
+				 -EUCLEAN);
+		assert_int_equal(unlink(last->path), 0);
+		assert_int_equal(pool_try_open(&p), -ENOENT);
+		write_new_file(last->path, last->data, last->len);
+		assert_int_equal(pool_try_open(&p), 0);
+		free_log(f, n);
+		pool_remove(&p);
+	}
+}
+
+/* What a recovery has ended may be recovered again before anything follows, and what it began is named. */
+static void a_recovery_ends_the_log_it_found(void **state)
+{
+	(void)state;
+	struct pool p, q;
+	struct segment_file f[8];
+	crashed_pool(&p, 5, true);
+	struct kv *kv = pool_open(&p);
+	pool_copy(&p, &q);
+	assert_int_equal(kv_close(kv), 0);
+	size_t n = read_log(&q, f, 8);
+	assert_int_equal(n, 2);
+	assert_true(f[0].len < 64 << 10); /* cut */
+	assert_int_equal(unlink(f[1].path), 0);
+	assert_int_equal(pool_try_open(&q), -ENOENT);
+	free_log(f, n);
+	pool_remove(&q);
+	pool_remove(&p);
+}
+
+/* A wait for the writer, which sleeps in between. */
+static void wait_for_note(struct pool *p)
+{
+	struct segment_file f;
+	size_t at[16];
+	for (bool there = false; !there;) {
+		assert_int_equal(read_log(p, &f, 1), 1);
+		size_t n = frame_offsets(&f, at, 15);
+		there = n && get_le32(f.data + at[n - 1] + 12) == WAL_FRAME_NOTE;
+		free_log(&f, 1);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+}
+
+/* Once the log has been quiet, damage to its last batches is no torn tail; and it goes on behind a note. */
+static void a_note_tells_damage_of_the_last_batches(void **state)
+{
+	(void)state;
+	struct pool live, p;
+	struct segment_file f;
+	struct kv_recovery rec;
+	uint64_t shown;
+	size_t at[16];
+	pool_make(&live);
+	live.opt.wal_note_ms = 1;
+	struct kv *kv = pool_open(&live);
+	for (uint64_t i = 1; i <= 3; i++) {
+		assert_int_equal(commit_number(kv, i, NULL), 0);
+		assert_int_equal(kv_sync(kv, UINT64_MAX), 0);
+		wait_for_note(&live);
+	}
+	pool_copy(&live, &p);
+	assert_int_equal(kv_close(kv), 0);
+	pool_remove(&live);
+	assert_int_equal(read_log(&p, &f, 1), 1);
+	assert_int_equal(frame_offsets(&f, at, 15), 6);
+	assert_int_equal(open_altered(&p, &f, f.data, f.len, false, &shown, &rec), 0);
+	assert_int_equal(shown, 3);
+	f.data[at[4] + 45] ^= 1;
+	assert_int_equal(open_altered(&p, &f, f.data, f.len, false, &shown, &rec), -EUCLEAN);
+	assert_int_equal(rec.last_lsn, 2);
+	f.data[at[4] + 45] ^= 1;
+	f.data[at[5] + 33] ^= 1; /* the last note itself: nothing is lost by that */
+	assert_int_equal(open_altered(&p, &f, f.data, f.len, false, &shown, &rec), 0);
+	assert_int_equal(shown, 3);
+	free_log(&f, 1);
+	pool_remove(&p);
+}
+
+static void a_newer_version_is_told_apart_from_damage(void **state)
+{
+	(void)state;
+	struct pool p;
+	struct segment_file f;
+	struct kv_recovery rec;
+	uint64_t shown;
+	crashed_pool(&p, 5, true);
+	assert_int_equal(read_log(&p, &f, 1), 1);
+	put_le32(f.data + offsetof(struct wal_segment_header, version), WAL_VERSION + 1);
+	put_le64(f.data + offsetof(struct wal_segment_header, checksum),
+		 checksum64(f.data, offsetof(struct wal_segment_header, checksum)));
+	assert_int_equal(open_altered(&p, &f, f.data, f.len, false, &shown, &rec),
+			 -EPROTONOSUPPORT);
+	assert_int_equal(open_altered(&p, &f, f.data, f.len, true, &shown, &rec), -EPROTONOSUPPORT);
+	free_log(&f, 1);
+	pool_remove(&p);
+}
+
 /* Bytes changed, cut off or moved anywhere in the log: whatever open says, it says it in order, and
  * what it shows is a prefix. */
 static void random_damage_is_survived(void **state)
@@ -614,6 +749,10 @@ int main(void)
 		cmocka_unit_test(an_unfinished_group_loses_only_itself),
 		cmocka_unit_test(damage_in_older_segments_is_told),
 		cmocka_unit_test(strangers_are_refused),
+		cmocka_unit_test(no_segment_can_vanish),
+		cmocka_unit_test(a_recovery_ends_the_log_it_found),
+		cmocka_unit_test(a_note_tells_damage_of_the_last_batches),
+		cmocka_unit_test(a_newer_version_is_told_apart_from_damage),
 		cmocka_unit_test(random_damage_is_survived),
 		cmocka_unit_test(barriers_run_before_the_frame_is_written),
 		cmocka_unit_test(a_failed_barrier_fails_the_engine),

@@ -56,10 +56,11 @@ static void a_header_is_these_bytes(void **state)
 	assert_int_equal(wal_segment_begin(s, &id), 0);
 	assert_int_equal(io_read_exact(s->fd, raw, sizeof raw, 0), 0);
 	assert_hex(raw, sizeof raw,
-		   "464c444c4f4731000100000000000000706f6f6c20757569642031362062792e"
+		   "464c444c4f4731000200000010000000706f6f6c20757569642031362062792e"
 		   "77616c2069642c20313620627974652eab000000000000000700000000000000"
-		   "e803000000000000165c90aa2a949d71");
+		   "e80300000000000057a6a8141be88da7");
 	assert_int_equal(wal_header_parse(raw, sizeof raw, 0xab, &h), WAL_HEADER_VALID);
+	assert_int_equal(h.blocks, 16);
 	assert_int_equal(h.prev_seq, 7);
 	assert_int_equal(h.first_lsn, 1000);
 	assert_int_equal(wal_header_parse(raw, sizeof raw, 0xac, &h), WAL_HEADER_INVALID);
