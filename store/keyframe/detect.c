@@ -4,10 +4,11 @@
 
 /* Those with a magic number first: an elementary stream has none worth the name. */
 static const struct film_parser *const parsers[] = {
-	&film_isobmff,		      /* MP4, MOV */
-	&film_matroska,		      /* and WebM */
-	&film_mpegts,		      /* and M2TS */
-	&film_mxf,	&film_annexb, /* H.264, HEVC */
+	&film_isobmff,	/* MP4, MOV */
+	&film_matroska, /* and WebM */
+	&film_mpegts,	/* and M2TS */
+	&film_mxf,	/* OP1a, OP-Atom */
+	&film_annexb,	/* H.264, HEVC */
 	NULL,
 };
 

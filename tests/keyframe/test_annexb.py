@@ -106,7 +106,7 @@ def test_damage_moves_no_other_key(tmp_path):
 
 OTHERS = {
     "mpeg-2 stream": ["m2v", *films.VIDEO, "-c:v", "mpeg2video"],
-    "mpeg-4 stream": ["m4v", *films.VIDEO, "-c:v", "mpeg4"],
+    "mpeg-4 stream": ["m4v", *films.VIDEO, "-c:v", "mpeg4", "-f", "m4v"],
     "program stream": ["mpg", *films.VIDEO, *films.AUDIO, "-c:v", "mpeg2video", "-c:a", "mp2"],
     "flv": ["flv", *films.VIDEO, "-c:v", "flv1"],
     "wav": ["wav", *films.AUDIO],
