@@ -31,7 +31,7 @@ struct isobmff {
 
 /* Where the tables of a track are that is not in fragments. */
 struct isobmff_tables {
-	struct isobmff_span sizes, chunks, runs, keys, partial;
+	struct isobmff_span sizes, chunks, runs, keys, partial, groups;
 	unsigned bits;	 /* of a size in the table: 4, 8, 16, 32 */
 	uint32_t size;	 /* of every sample; 0: see the table */
 	uint64_t n;	 /* samples; more than there can be if the box lies */

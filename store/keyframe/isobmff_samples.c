@@ -6,6 +6,8 @@
  *   stsc         from chunk so and so on, each has so many samples
  *   stss, stps   the numbers of the samples where decoding can begin, from 1 on, ascending. Without an
  *                stss they all are. stps: pictures shown earlier can't be decoded (open GOP)
+ *   sbgp         of the type `rap `, the same said in another way: so many samples are no such pictures,
+ *                then so many are
  *
  * All are walked in step, once. Entries of stsc or stss that don't ascend are passed over.
  *
@@ -23,6 +25,12 @@ struct marks {
 	uint64_t next;
 };
 
+struct groups {
+	struct isobmff_table table;
+	uint64_t last; /* sample of the group */
+	bool random_access;
+};
+
 struct run {
 	uint64_t chunk; /* the first, from 1 on */
 	uint32_t n;	/* samples of a chunk */
@@ -35,6 +43,7 @@ struct walk {
 	uint64_t number; /* of the last sample, from 1 on */
 	struct run run, next;
 	struct marks keys, partial;
+	struct groups groups;
 	uint8_t halves; /* the two sizes of 4 bits that were read last */
 	struct isobmff_table sizes, chunks, runs;
 };
@@ -73,12 +82,27 @@ static int is_marked(struct marks *m, uint64_t number)
 	return m->next == number;
 }
 
+static int is_grouped(struct groups *g, uint64_t number)
+{
+	while (g->last < number) {
+		const uint8_t *b;
+		int r = isobmff_table_next(&g->table, &b);
+		if (r < 0)
+			return r;
+		g->last = r ? g->last + get_be32(b) : UINT64_MAX;
+		g->random_access = r && get_be32(b + 4);
+	}
+	return g->random_access;
+}
+
 static int is_key(struct walk *w)
 {
 	if (!w->tables->keys_given)
 		return 1;
 	int r = is_marked(&w->keys, w->number);
-	return r ? r : is_marked(&w->partial, w->number);
+	if (r == 0)
+		r = is_marked(&w->partial, w->number);
+	return r ? r : is_grouped(&w->groups, w->number);
 }
 
 static int next_size(struct walk *w, uint32_t *ret)
@@ -190,11 +214,13 @@ int isobmff_samples_read(struct isobmff *p, struct isobmff_track *t,
 	w->number = 0;
 	w->halves = 0;
 	w->run = w->next = (struct run){ 0 };
-	w->keys.next = w->partial.next = 0;
+	w->keys.next = w->partial.next = w->groups.last = 0;
+	w->groups.random_access = false;
 	isobmff_table_open(&w->sizes, p->s, tables->sizes);
 	isobmff_table_open(&w->chunks, p->s, tables->chunks);
 	isobmff_table_open(&w->runs, p->s, tables->runs);
 	isobmff_table_open(&w->keys.table, p->s, tables->keys);
 	isobmff_table_open(&w->partial.table, p->s, tables->partial);
+	isobmff_table_open(&w->groups.table, p->s, tables->groups);
 	return walk_chunks(w);
 }

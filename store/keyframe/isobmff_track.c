@@ -90,6 +90,20 @@ static int find_sizes(struct isobmff *p, const struct isobmff_box *box, struct i
 	return 0;
 }
 
+/* sbgp: type of the groups, in version 1 a parameter, count, so many samples of a group each. */
+static int find_groups(struct isobmff *p, const struct isobmff_box *box, struct isobmff_tables *t)
+{
+	const uint8_t *b;
+	int r = isobmff_box_bytes(p->s, box, 0, 8, &b);
+	if (r != 1 || get_be32(b + 4) != ISOBMFF_TYPE('r', 'a', 'p', ' '))
+		return r;
+	uint64_t skip = b[0] == 1 ? 12 : 8;
+	r = isobmff_box_bytes(p->s, box, skip, 4, &b);
+	if (r == 1)
+		t->groups = isobmff_span_of(box, skip + 4, 8, get_be32(b));
+	return r;
+}
+
 static int read_table(struct isobmff *p, const struct isobmff_box *b, struct isobmff_tables *t)
 {
 	switch (b->type) {
@@ -107,6 +121,8 @@ static int read_table(struct isobmff *p, const struct isobmff_box *b, struct iso
 		return find_table(p, b, 4, &t->keys);
 	case ISOBMFF_TYPE('s', 't', 'p', 's'):
 		return find_table(p, b, 4, &t->partial);
+	case ISOBMFF_TYPE('s', 'b', 'g', 'p'):
+		return find_groups(p, b, t);
 	default:
 		return 0;
 	}

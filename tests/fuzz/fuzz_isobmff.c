@@ -82,6 +82,7 @@ static void seed_tables(void)
 	BOX32(&b, "stco", 0, 4, 2000, 3000, 4000, 5000);
 	BOX32(&b, "stss", 0, 1, 1);
 	BOX32(&b, "stps", 0, 1, 4);
+	BOX32(&b, "sbgp", 0, 0x72617020, 3, 2, 0, 1, 1, 3, 0);
 	track_end(&b, t);
 	t = track_begin(&b, 2, "soun");
 	put_esds_entry(&b, 0x40, false);

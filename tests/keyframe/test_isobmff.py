@@ -331,6 +331,37 @@ def test_key_pictures_without_a_table(tmp_path, stss):
     assert [s[:3] for s in found.samples] == [s[:3] for s in whole.samples]
 
 
+def test_open_gops_that_are_sample_groups(tmp_path):
+    """Some programs mark the key pictures of open GOPs by a group of the type `rap ` only."""
+    head, moov = split(made("hevc_mov"))
+    keys = [i for i, s in enumerate(films.dump(made("hevc_mov")).samples) if s.key]
+    runs, at = [], 0
+    for number in keys[1:]:
+        runs += [(number - at, 0), (1, 1)]
+        at = number + 1
+    assert len(keys) > 4
+
+    def change(kind, content):
+        if kind != b"stss":
+            return kind, content
+        first = content[:4] + struct.pack(">II", 1, 1)
+        groups = struct.pack(">I4sI", 0, b"rap ", len(runs)) + b"".join(
+            struct.pack(">II", *run) for run in runs)
+        described = struct.pack(">I4sIIB", 1 << 24, b"rap ", 1, 1, 0)
+        # these follow stss, whose size unfolded() puts right
+        return kind, first + struct.pack(">I4s", len(described) + 8, b"sgpd") + described \
+            + struct.pack(">I4s", len(groups) + 8, b"sbgp") + groups
+
+    def unfolded(data):
+        """stss holds the boxes after it until it gets its size back: 8 bytes, then 12."""
+        at = data.index(b"stss") - 4
+        return data[:at] + struct.pack(">I", 20) + data[at + 4:]
+
+    path = tmp_path / "film.mov"
+    path.write_bytes(head + unfolded(moov(change)))
+    assert check(path).samples == films.dump(made("hevc_mov")).samples
+
+
 def test_a_real_film():
     """FOLDFS_SHARED_FILM: any MP4 or MOV of one's own."""
     path = os.environ.get("FOLDFS_SHARED_FILM")

@@ -227,6 +227,31 @@ static void key_numbers_may_be_disorderly(void **state)
 	bed_done(&t);
 }
 
+static void groups_of_random_access(void **state)
+{
+	(void)state;
+	for (uint32_t version = 0; version < 2; version++) {
+		struct bed t;
+		struct one o = video_begin(&t);
+		BOX32(&t.b, "stsz", 0, 100, 12);
+		BOX32(&t.b, "stsc", 0, 1, 1, 12, 1);
+		BOX32(&t.b, "stco", 0, 1, 5000);
+		BOX32(&t.b, "stss", 0, 1, 3);
+		if (version)
+			BOX32(&t.b, "sbgp", 1u << 24, 0x72617020, 77, 6, 4, 0, 0, 5, 2, 1, 0, 1, 3,
+			      0, 1, 2);
+		else
+			BOX32(&t.b, "sbgp", 0, 0x72617020, 6, 4, 0, 0, 5, 2, 1, 0, 1, 3, 0, 1, 2);
+		BOX32(&t.b, "sbgp", 0, 0x726f6c6c, 1, 12, 1); /* roll */
+		one_end(&t, o);
+		assert_int_equal(parse(&t), 0);
+		assert_int_equal(t.f.n, 12);
+		for (size_t i = 0; i < 12; i++)
+			assert_int_equal(t.f.samples[i].key, i == 2 || i == 4 || i == 5 || i == 9);
+		bed_done(&t);
+	}
+}
+
 /* All that is said of a hundred million samples in a few boxes: bounded by the bytes of the file. */
 static void counts_that_lie(void **state)
 {
@@ -251,8 +276,8 @@ static void counts_that_lie(void **state)
 
 static void tables_without_room_for_an_entry(void **state)
 {
-	static const char *const types[] = { "stsz", "stz2", "stsc", "stco", "co64",
-					     "stss", "stps", "stsd", "tkhd", "hdlr" };
+	static const char *const types[] = { "stsz", "stz2", "stsc", "stco", "co64", "stss",
+					     "stps", "sbgp", "stsd", "tkhd", "hdlr" };
 	(void)state;
 	for (size_t i = 0; i < COUNT(types); i++)
 		for (uint32_t room = 0; room < 24; room++) {
@@ -475,6 +500,7 @@ int main(void)
 		cmocka_unit_test(samples_out_of_the_file_are_passed_over),
 		cmocka_unit_test(a_sample_does_not_overlap_the_one_before_it),
 		cmocka_unit_test(key_numbers_may_be_disorderly),
+		cmocka_unit_test(groups_of_random_access),
 		cmocka_unit_test(counts_that_lie),
 		cmocka_unit_test(tables_without_room_for_an_entry),
 		cmocka_unit_test(a_film_may_end_anywhere),
