@@ -85,16 +85,18 @@ static void name_codec(struct mxf *m, const uint8_t *p, size_t len)
 {
 	m->codec = "";
 	m->au = AU_NONE;
-	size_t at = startcode_find(p, 0, len < 4 ? len : 4);
-	if (at + 5 <= len && (at == 0 || (at == 1 && !*p))) {
+	if (len < 8)
+		return;
+	if (!memcmp(p + 4, "icpf", 4)) { /* before it the size, which may look like anything */
+		m->codec = "prores";
+		return;
+	}
+	size_t at = startcode_find(p, 0, 4);
+	if (at == 0 || (at == 1 && !*p)) {
 		m->au = codec_of_stream(p[at + 3], p[at + 4]);
 		m->codec = au_codec_name(m->au);
-	} else if (len < 8) {
-		return;
 	} else if (!memcmp(p, "\0\0\2\x80", 4)) {
 		m->codec = "dnxhd";
-	} else if (!memcmp(p + 4, "icpf", 4)) {
-		m->codec = "prores";
 	} else if (!memcmp(p, "\0\0\0\x0cjP  ", 8) || !memcmp(p, "\xff\x4f\xff\x51", 4)) {
 		m->codec = "j2k";
 	} else if (!memcmp(p, "\x1f\x07\0", 3)) {

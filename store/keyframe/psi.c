@@ -47,7 +47,8 @@ static bool section_whole(const struct psi_section *s)
 	return s->len > 3 && s->len == 3 + (be16(s->buf + 1) & 0xfff);
 }
 
-/* Bytes of the open section; what follows it is left. Returns how many it took. */
+/* Bytes of the open section; what follows it is left. Returns how many it took, 0 if the section is one
+ * that can't be, so that nobody knows where the next begins. */
 static size_t section_fill(struct psi_section *s, const uint8_t *p, size_t len, struct psi_sink to)
 {
 	size_t used = 0;
@@ -57,7 +58,9 @@ static size_t section_fill(struct psi_section *s, const uint8_t *p, size_t len, 
 		if (n && !section_whole(s))
 			continue;
 		s->open = false;
-		if (n && !crc_mpeg(s->buf, s->len))
+		if (!n)
+			return 0;
+		if (!crc_mpeg(s->buf, s->len))
 			to.take(to.arg, s->buf, s->len);
 	}
 	return used;
