@@ -246,16 +246,17 @@ static int mend_index(struct run *run)
 	int r = restore_diagnose(run->path, &need, run->err);
 	if (r < 0 || need == RESTORE_NOTHING)
 		return r < 0 ? r : 1;
-	if (need == RESTORE_INDEX && only_rows(run->path))
+	bool index = need == RESTORE_INDEX || need == RESTORE_INDEX_ALONE;
+	bool elsewhere = need == RESTORE_LOG_GONE || need == RESTORE_INDEX_ALONE;
+	if (index && (need == RESTORE_INDEX || run->call->full) && only_rows(run->path))
 		return 1;
 	say_reason(run);
 	run->report->errors = run->report->left = 1;
 	run->report->unchecked = true;
-	if (run->call->safe_only || (need == RESTORE_LOG_GONE && !run->call->full) ||
-	    !ask(run, need == RESTORE_INDEX ? "Make the index anew?"
-					    : "Leave out what the log has lost?"))
+	if (run->call->safe_only || (elsewhere && !run->call->full) ||
+	    !ask(run, index ? "Make the index anew?" : "Leave out what the log has lost?"))
 		return 0;
-	if (need == RESTORE_INDEX) {
+	if (index) {
 		r = restore_or_begin(run, &opt);
 	} else {
 		r = restore_log(run->path, &opt, &res, run->err);

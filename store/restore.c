@@ -117,6 +117,13 @@ static int finish(struct restoring *rs, uint64_t end_lsn)
 	res->lost_entries = missing_entries(rs, end_lsn);
 	if (rs->has_log && !rs->log_whole && !res->lost_entries)
 		res->lost_entries = 1; /* a segment is gone, nobody knows what it held */
+	if (!rs->has_log && !rs->opt->give_up_entries) {
+		pool_say(rs->err,
+			 "%s: there is no log, and restoring the index from a dump would give up "
+			 "what was changed since",
+			 rs->pool->path);
+		return -EUCLEAN;
+	}
 	if (res->lost_entries && !rs->opt->give_up_entries) {
 		pool_say(rs->err,
 			 "%s: the log is damaged after entry %lu: at least %lu entries cannot be "
@@ -316,6 +323,33 @@ static enum restore_need blame(struct restoring *rs, const struct base_state *st
 	return gone ? RESTORE_LOG_GONE : RESTORE_LOG;
 }
 
+/* Every log has a file in its directory that says whose it is. */
+static bool log_is_elsewhere(struct restoring *rs)
+{
+	struct dump_place place = pool_dump_place(rs->pool);
+	struct dump_info dump;
+	return !rs->has_log && dump_list(&place, &dump, 1) > 0 && /* or what is the log for? */
+	       wal_home_check(rs->pool->wal_fd, rs->pool->super.uuid) == -ENOENT;
+}
+
+/* base_verify() may have said why. */
+static void blame_index(struct restoring *rs, int err, enum restore_need *ret_need)
+{
+	char why[160];
+	bool alone = log_is_elsewhere(rs);
+	const char *log =
+		alone ? "; its log is missing, too: put the log's files back, or give the "
+			"right wal_dir (-y -f goes on without them)"
+		      : "";
+	snprintf(why, sizeof why, "%.150s", *rs->err->text ? rs->err->text : "LMDB cannot read it");
+	if (err == -ENOENT)
+		pool_say(rs->err, "%s: index/data.mdb, which names every file, is missing%s",
+			 rs->pool->path, log);
+	else
+		pool_say(rs->err, "%s: the index is damaged: %s%s", rs->pool->path, why, log);
+	*ret_need = alone ? RESTORE_INDEX_ALONE : RESTORE_INDEX;
+}
+
 static int diagnose(struct restoring *rs, enum restore_need *ret_need)
 {
 	struct wal_found found = { 0 };
@@ -327,15 +361,7 @@ static int diagnose(struct restoring *rs, enum restore_need *ret_need)
 	if (r == 0)
 		r = read_state(rs, &state);
 	if (r == -EUCLEAN || r == -ENOENT) {
-		char why[256];
-		snprintf(why, sizeof why, "%.250s",
-			 *rs->err->text ? rs->err->text : "LMDB cannot read it");
-		if (r == -ENOENT)
-			pool_say(rs->err, "%s: index/data.mdb, which names every file, is missing",
-				 rs->pool->path);
-		else
-			pool_say(rs->err, "%s: the index is damaged: %s", rs->pool->path, why);
-		*ret_need = RESTORE_INDEX;
+		blame_index(rs, r, ret_need);
 		return 0;
 	}
 	if (r == 0 && memcmp(state.pool_uuid, rs->pool->super.uuid, sizeof state.pool_uuid)) {

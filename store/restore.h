@@ -24,14 +24,15 @@
 enum restore_need {
 	RESTORE_NOTHING, /* index and log can be opened; rows are not checked, nor bytes in packs */
 	RESTORE_LOG,	 /* the index is sound, but log entries that it needs are damaged */
-	RESTORE_LOG_GONE, /* or in no file that is there: they may be elsewhere */
-	RESTORE_INDEX	  /* the index cannot be relied on: restore_index() */
+	RESTORE_LOG_GONE,    /* or in no file that is there: they may be elsewhere */
+	RESTORE_INDEX,	     /* the index cannot be relied on: restore_index() */
+	RESTORE_INDEX_ALONE, /* nor is there a log, which may be elsewhere: a dump alone is old */
 };
 
 struct restore_options {
-	/* Entries of the log that were durable may be given up when they cannot be read: then the
-	 * state before the first such entry is restored. Without it such a log is -EUCLEAN and
-	 * nothing is changed. */
+	/* Entries of the log that were durable may be given up when they cannot be read, or when there
+	 * is no log: then the state before the first such entry is restored. Without it such a log is
+	 * -EUCLEAN and nothing is changed. */
 	bool give_up_entries;
 	/* rows or entries done so far, total 0: unknown (may be NULL). Not 0: stop, with that result. */
 	int (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);

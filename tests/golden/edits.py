@@ -208,6 +208,12 @@ DAMAGES = {
     "log-owner-altered": ("killed", flip("wal/owner", at(3))),
     "log-gone-from-a-clean-pool": ("files", [remove("wal"), directory("wal")]),
     "log-gone-from-a-killed-pool": ("killed", [remove("wal"), directory("wal")]),
+    "log-gone-and-no-index": ("packs", [remove("wal"), directory("wal"), remove(MDB)]),
+    "log-gone-and-index-rotten": ("packs", [remove("wal"), directory("wal"),
+                                            *flip(MDB, at(16), at(PAGE + 16))]),
+    "log-gone-and-no-index-of-a-clean-pool": ("files", [remove("wal"), directory("wal"), remove(MDB)]),
+    "log-gone-and-a-rotten-row": ("files", [
+        remove("wal"), directory("wal"), flip_behind(MDB, b"seen seen seen", 1)]),
     "log-segment-missing": ("killed", [remove(LOG % 2)]),
     "log-segment-empty": ("killed", [cut(LOG % 2, at(0))]),
     "log-segment-of-another-pool": ("killed", [take(LOG % 2, "packs")]),
