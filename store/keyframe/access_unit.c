@@ -71,7 +71,7 @@ static bool has_recovery_point(const uint8_t *p, size_t len)
 	while (!r.bad) {
 		unsigned type = sei_number(&r);
 		unsigned size = sei_number(&r);
-		if (type == SEI_RECOVERY_POINT && !r.bad)
+		if (type == SEI_RECOVERY_POINT && size && !r.bad)
 			return true;
 		while (size-- && !r.bad)
 			rbsp_byte(&r);
