@@ -131,7 +131,7 @@ enum au_unit au_judge(enum au_codec c, const uint8_t *p, size_t len)
 	}
 }
 
-#define SNIFF_ENOUGH 4u /* bytes that tell what a unit is, unless it is an SEI */
+#define SNIFF_ENOUGH 3u /* bytes that tell what a unit is, unless it is an SEI */
 
 enum au_verdict au_sniff(struct au_sniff *s, const uint8_t *p, size_t len)
 {

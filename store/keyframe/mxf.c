@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define SNIFF_MAX (64u << 10) /* bytes of a picture's beginning */
+#define PICTURE_MIN 8u	      /* bytes; what is less tells nothing */
 #define VC3_HEAD 6u
 
 enum { ITEM = 12, TYPE = 14 }; /* where they are in the key */
@@ -85,7 +86,7 @@ static void name_codec(struct mxf *m, const uint8_t *p, size_t len)
 {
 	m->codec = "";
 	m->au = AU_NONE;
-	if (len < 8)
+	if (len < PICTURE_MIN)
 		return;
 	if (!memcmp(p + 4, "icpf", 4)) { /* before it the size, which may look like anything */
 		m->codec = "prores";
@@ -212,7 +213,7 @@ static int take_clip(struct mxf *m, const struct klv *k)
 static int take_element(struct mxf *m, const struct klv *k)
 {
 	m->essence_end = k->end;
-	if (!is_picture(k) || k->value == k->end)
+	if (!is_picture(k) || k->end - k->value < PICTURE_MIN)
 		return 0;
 	if (!m->found) {
 		int r = begin_track(m, k);
