@@ -110,6 +110,25 @@ static uint64_t missing_entries(const struct restoring *rs, uint64_t end_lsn)
 	return known > rs->res->last_lsn ? known - rs->res->last_lsn : 0;
 }
 
+/* The engine's state in the index as it is. */
+static int read_state(struct restoring *rs, struct base_state *ret_state)
+{
+	struct lmdb_base *base;
+	int r = lmdb_base_open(rs->pool->index_path, true, &base);
+	if (r < 0)
+		return r;
+	r = lmdb_base_get_state(base, ret_state);
+	lmdb_base_close(base);
+	return r;
+}
+
+/* Nothing tells what came after the dump but the index itself, which had it all. */
+static bool dump_is_old(struct restoring *rs)
+{
+	struct base_state had;
+	return read_state(rs, &had) < 0 || had.checkpoint_lsn > rs->res->last_lsn;
+}
+
 static int finish(struct restoring *rs, uint64_t end_lsn)
 {
 	struct restore_result *res = rs->res;
@@ -117,9 +136,9 @@ static int finish(struct restoring *rs, uint64_t end_lsn)
 	res->lost_entries = missing_entries(rs, end_lsn);
 	if (rs->has_log && !rs->log_whole && !res->lost_entries)
 		res->lost_entries = 1; /* a segment is gone, nobody knows what it held */
-	if (!rs->has_log && !rs->opt->give_up_entries) {
+	if (!rs->has_log && !rs->opt->give_up_entries && dump_is_old(rs)) {
 		pool_say(rs->err,
-			 "%s: there is no log, and restoring the index from a dump would give up "
+			 "%s: there is no log, and restoring the index from its dump would give up "
 			 "what was changed since",
 			 rs->pool->path);
 		return -EUCLEAN;
@@ -253,18 +272,6 @@ int restore_index(const char *path, const struct restore_options *opt,
 	r = restoring_close(&rs, r);
 	if (r == 0)
 		*ret_result = res;
-	return r;
-}
-
-/* The engine's state in the index as it is. */
-static int read_state(struct restoring *rs, struct base_state *ret_state)
-{
-	struct lmdb_base *base;
-	int r = lmdb_base_open(rs->pool->index_path, true, &base);
-	if (r < 0)
-		return r;
-	r = lmdb_base_get_state(base, ret_state);
-	lmdb_base_close(base);
 	return r;
 }
 
