@@ -6,6 +6,7 @@
 static const struct film_parser *const parsers[] = {
 	&film_isobmff,	/* MP4, MOV */
 	&film_matroska, /* and WebM */
+	&film_avi,	/* and OpenDML */
 	&film_mpegts,	/* and M2TS */
 	&film_mxf,	/* OP1a, OP-Atom */
 	&film_annexb,	/* H.264, HEVC */
