@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #define PACK_MAGIC 0x6b6361706c6f66ffull /* "\xfffolpack" */
+#define PACK_VERSION 1u
 #define PACK_FOOTER_MAGIC 0x746f6f666c6f66ffull
 #define FRAME_MAGIC 0x6d726666u /* "ffrm" */
 #define FRAME_ALIGN 8u

@@ -24,6 +24,7 @@
 #include "pack_set.h"
 #include "clock.h"
 #include "log.h"
+#include "pack_version.h"
 #include "packer.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -219,6 +220,8 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 	CLEANUP_CLOSE int fd = openat(p->opt.dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
+	if (pack_is_newer(fd))
+		return -EPROTONOSUPPORT;
 	if (f->row.state && pack_is_foreign(fd, p->opt.pool_uuid))
 		return damaged(rec, f, "its file is that of another pool");
 	int r = pack_scan_fd(fd, f->row.id, 0, keep_frame, &k, &end);

@@ -34,7 +34,7 @@ int pack_header_write(int fd, uint64_t pack, const uint8_t pool_uuid[16], int64_
 {
 	struct pack_header h = {
 		.magic = PACK_MAGIC,
-		.version = 1,
+		.version = PACK_VERSION,
 		.pack = pack,
 		.created = (uint64_t)created,
 	};
@@ -49,8 +49,8 @@ int pack_header_check(int fd, uint64_t pack, const uint8_t pool_uuid[16])
 	int r = io_read_exact(fd, &h, sizeof h, 0);
 	if (r < 0)
 		return r;
-	bool ours = h.magic == PACK_MAGIC && h.version == 1 && !h.flags && h.pack == pack &&
-		    !memcmp(h.pool_uuid, pool_uuid, sizeof h.pool_uuid) &&
+	bool ours = h.magic == PACK_MAGIC && h.version == PACK_VERSION && !h.flags &&
+		    h.pack == pack && !memcmp(h.pool_uuid, pool_uuid, sizeof h.pool_uuid) &&
 		    h.sum == checksum64(&h, offsetof(struct pack_header, sum));
 	return ours ? 0 : -EUCLEAN;
 }

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "io.h"
 #include "log.h"
+#include "pack_version.h"
 #include "pool_impl.h"
 #include "wal_home.h"
 #include <errno.h>
@@ -484,6 +485,24 @@ static int check_directories(struct pool *pool, struct pool_error *err)
 	return 0;
 }
 
+void pool_say_newer(const char *path, const char *pack, struct pool_error *err)
+{
+	pool_say(err, "%s: packs/%s was written by a newer foldfs; use that version or a later one",
+		 path, pack);
+}
+
+static int check_packs(struct pool *pool, struct pool_error *err)
+{
+	char name[PACK_NAME_MAX];
+	CLEANUP_CLOSE int fd = open_dir(pool, "packs");
+	int r = fd < 0 ? fd : pack_version_check(fd, false, name);
+	if (r == -EPROTONOSUPPORT)
+		pool_say_newer(pool->path, name, err);
+	else if (r < 0)
+		pool_say(err, "%s: its packs cannot be listed: %s", pool->path, strerror(-r));
+	return r;
+}
+
 static int open_bare(struct pool *pool, const char *options, bool ro, unsigned wait_ms,
 		     struct pool_error *err)
 {
@@ -502,7 +521,9 @@ static int open_bare(struct pool *pool, const char *options, bool ro, unsigned w
 
 static int open_parts(struct pool *pool, bool ro, struct pool_error *err)
 {
-	int r = check_index(pool, err);
+	int r = check_packs(pool, err);
+	if (r == 0)
+		r = check_index(pool, err);
 	if (r == 0)
 		r = open_kv(pool, ro, err);
 	if (r < 0)
@@ -517,6 +538,11 @@ static int open_parts(struct pool *pool, bool ro, struct pool_error *err)
 		r = dumper_start(&dumper, &pool->dumper);
 	if (r == -EUCLEAN)
 		pool_say(err, "%s: packs or index rows are damaged; run fsck.foldfs", pool->path);
+	else if (r == -EPROTONOSUPPORT)
+		pool_say(err,
+			 "%s: a pack of it was written by a newer foldfs; use that version or a "
+			 "later one",
+			 pool->path);
 	else if (r < 0)
 		pool_say(err, "%s cannot be opened: %s", pool->path, strerror(-r));
 	int reserved = r == 0 && !ro ? pool_reserve_make(pool) : 0;

@@ -18,6 +18,7 @@ int pool_open_parts(const char *path, const char *options, bool read_only, unsig
 /* Why pool_open_dirs() or a look at the log failed, if it is for what lies in the log's directory;
  * false: for another reason. */
 bool pool_say_log(const struct pool *pool, int r, struct pool_error *err);
+void pool_say_newer(const char *path, const char *pack, struct pool_error *err);
 /* Index, log and superblock are not of the same pool. */
 void pool_say_foreign(const struct pool *pool, struct pool_error *err);
 struct dump_place pool_dump_place(const struct pool *pool);

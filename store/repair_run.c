@@ -2,6 +2,8 @@
 #include "repair_run.h"
 #include "base_verify.h"
 #include "cleanup.h"
+#include "pack_version.h"
+#include "pool_impl.h"
 #include "repair.h"
 #include "repair_index.h"
 #include "restore.h"
@@ -317,12 +319,28 @@ static int check_and_repair(struct run *run)
 	return r < 0 ? r : check(run);
 }
 
+/* What cannot be understood is not damaged, and nothing beside it may be mended as if it were. */
+static int refuse_newer(const char *path, struct pool_error *err)
+{
+	char dir[PATH_MAX], name[PACK_NAME_MAX];
+	int len = snprintf(dir, sizeof dir, "%s/packs", path);
+	CLEANUP_CLOSE int fd = len < 0 || (size_t)len >= sizeof dir
+				       ? -1
+				       : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || pack_version_check(fd, true, name) != -EPROTONOSUPPORT)
+		return 0; /* what else there is to complain of comes later */
+	pool_say_newer(path, name, err);
+	return -EPROTONOSUPPORT;
+}
+
 int repair_run(const char *path, const struct repair_call *call, struct repair_report *ret_report,
 	       struct pool_error *err)
 {
 	struct run run = { .path = path, .call = call, .report = ret_report, .err = err };
 	*ret_report = (struct repair_report){ 0 };
-	int r = mend_index(&run);
+	int r = refuse_newer(path, err);
+	if (r == 0)
+		r = mend_index(&run);
 	if (r > 0)
 		r = check_and_repair(&run);
 	tell_lost(&run);
