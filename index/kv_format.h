@@ -6,15 +6,15 @@
 #include <stdint.h>
 
 #define BASE_STATE_VERSION 1
-#define BASE_STATE_CLEAN 1u
+/* Flags. The upper 31 bits are the tag of a segment that the log must have: its number modulo 2^31 - 1,
+ * plus 1; 0: not known. */
+#define BASE_STATE_CLEAN 1u /* no log is needed */
 #define BASE_STATE_TAG_SHIFT 1
 
 /* Row "state" of the database "engine". */
 struct base_state_disk {
-	uint32_t version; /* le; BASE_STATE_VERSION */
-	uint32_t
-		flags; /* le; bit 0, BASE_STATE_CLEAN: no log is needed; the others: of the number of a segment
-		         * that the log must have, the remainder by 2^31 - 1, plus 1; 0: not known */
+	uint32_t version;	 /* le; BASE_STATE_VERSION */
+	uint32_t flags;		 /* le */
 	uint64_t checkpoint_lsn; /* le; every batch up to here is in LMDB */
 	uint8_t pool_uuid[16];
 	uint8_t wal_id[16]; /* random, new each time an empty log is begun */

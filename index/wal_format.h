@@ -16,8 +16,7 @@
 #define WAL_SEGMENT_MAX (72u << 20) /* no segment file is longer: recovery reads it whole */
 /* Flags. An end and a note are no batches: their lsn is that of the batch that comes next. */
 #define WAL_FRAME_ZSTD 1u /* payload is one zstd frame */
-#define WAL_FRAME_END                                                                              \
-	2u /* nothing follows in this segment; payload: le64, the seq of the next, 0: none */
+#define WAL_FRAME_END 2u  /* the segment's last; payload: le64, seq of the next one, 0: none */
 #define WAL_FRAME_NOTE 4u /* no payload: written for its durable_lsn */
 #define WAL_NOTE_SIZE 40u
 #define WAL_END_SIZE 48u /* kept free in each segment */

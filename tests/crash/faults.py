@@ -34,6 +34,8 @@ OPTIONAL = (("unlink", "control"), ("unlink", "wal/"), ("unlink", "reserve"), ("
 # On a full disk these are tried again, smaller or later, from the beginning.
 AGAIN = (("create", "staging/"), ("ftruncate", "staging/"), ("*", "reserve"), ("create", "wal/"), ("fallocate", "wal/"), ("fsync", "wal"), ("pwrite", "index/data.mdb"),
          ("writev", "index/data.mdb"), ("pwritev", "index/data.mdb"), ("fdatasync", "index/data.mdb"))
+# So does gc, which then gives dead frames back where they are. Once everything is destaged, packs are its.
+IN_GC = tuple((call, "packs/") for call in ("create", *WRITES))
 
 
 class Broken(AssertionError):
@@ -138,7 +140,9 @@ def told(made, error):
     if error == "short" or not made.fault:
         return
     call, where = made.fault
-    unimportant = OPTIONAL + (AGAIN if error != "EIO" else ())
+    unimportant = OPTIONAL
+    if error != "EIO":
+        unimportant += AGAIN + (IN_GC if made.synced else ())
     if any(c in (call, "*") and where.startswith(w) for c, w in unimportant):
         return
     refusals = [actor.refusal for actor in made.actors if actor.refusal]

@@ -85,7 +85,8 @@ static int replay(const struct wal_replay *in, struct wal_found *ret_found)
 	must(own.arg);
 	int r = wal_replay(&own, ret_found);
 	memtable_free(own.arg);
-	must(r <= 0 && (r == 0 || r == -ESTALE || r == -ENOENT || r == -EUCLEAN));
+	must(r <= 0 &&
+	     (r == 0 || r == -ESTALE || r == -ENOENT || r == -EUCLEAN || r == -EPROTONOSUPPORT));
 	wal_found_done(ret_found);
 	return r;
 }
@@ -106,7 +107,7 @@ bool fuzz_one(struct slice in)
 		put_segment(&in);
 	if (flags & DISCARD) {
 		int r = wal_discard(&w, &found);
-		must(r == 0 || r == -ESTALE || r == -EUCLEAN);
+		must(r == 0 || r == -ESTALE || r == -EUCLEAN || r == -EPROTONOSUPPORT);
 		return r == 0;
 	}
 	if (replay(&w, &found) < 0)
@@ -134,12 +135,13 @@ static void put_segment_head(struct buf *b, uint8_t seq, uint64_t first_lsn, siz
 	buf_put(b, &h, sizeof h);
 }
 
-static void put_frame(struct buf *b, uint64_t lsn, const void *payload, size_t len, size_t raw_len)
+static void put_frame(struct buf *b, uint64_t lsn, uint32_t flags, const void *payload, size_t len,
+		      size_t raw_len)
 {
 	struct wal_frame_header h = { 0 };
 	put_le32(&h.stored_len, (uint32_t)len);
 	put_le32(&h.raw_len, (uint32_t)raw_len);
-	put_le32(&h.flags, raw_len != len ? WAL_FRAME_ZSTD : 0);
+	put_le32(&h.flags, flags);
 	put_le64(&h.lsn, lsn);
 	put_le64(&h.durable_lsn, lsn - 1);
 	buf_put(b, &h, sizeof h);
@@ -155,10 +157,18 @@ static void put_frames(struct buf *b, uint64_t lsn)
 	uint8_t packed[256];
 	kv_batch_put(batch, KV_INODE, "12345678", 8, text, sizeof text);
 	kv_batch_delete(batch, KV_DIRENT, "1234567812345678", 16);
-	put_frame(b, lsn, batch->ops.data, batch->ops.len, batch->ops.len);
+	put_frame(b, lsn, 0, batch->ops.data, batch->ops.len, batch->ops.len);
 	size_t n = ZSTD_compress(packed, sizeof packed, batch->ops.data, batch->ops.len, 3);
-	put_frame(b, lsn + 1, packed, n, batch->ops.len);
+	put_frame(b, lsn + 1, WAL_FRAME_ZSTD, packed, n, batch->ops.len);
 	kv_batch_free(batch);
+}
+
+static void put_end(struct buf *b, uint64_t lsn, uint64_t next_seq)
+{
+	uint8_t payload[8];
+	put_le64(payload, next_seq);
+	put_frame(b, lsn, WAL_FRAME_NOTE, NULL, 0, 0);
+	put_frame(b, lsn, WAL_FRAME_END, payload, sizeof payload, sizeof payload);
 }
 
 static void put_log(struct buf *b, uint8_t flags, uint8_t checkpoint, unsigned segments)
@@ -168,6 +178,7 @@ static void put_log(struct buf *b, uint8_t flags, uint8_t checkpoint, unsigned s
 	for (unsigned i = 0; i < segments; i++) {
 		struct buf frames = { 0 };
 		put_frames(&frames, 1 + 2 * i);
+		put_end(&frames, 3 + 2 * i, i + 1 < segments ? i + 2 : 0);
 		put_segment_head(b, (uint8_t)(i + 1), 1 + 2 * i, frames.len);
 		buf_put(b, frames.data, frames.len);
 		buf_done(&frames);
