@@ -99,6 +99,12 @@ static int read_tfhd(struct isobmff *p, const struct isobmff_box *b, uint64_t mo
 	return 0;
 }
 
+/* Sound is whole in each sample; programs that mark it otherwise are not uncommon. */
+static bool is_key(const struct isobmff_track *t, uint32_t flags)
+{
+	return t->kind == FILM_AUDIO || !(flags & (SAMPLE_NOT_SYNC | SAMPLE_DEPENDS));
+}
+
 /* Samples of one size without anything said of each. */
 static int add_equal(struct isobmff *p, struct traf *t, const struct trun *run)
 {
@@ -115,9 +121,7 @@ static int add_equal(struct isobmff *p, struct traf *t, const struct trun *run)
 	for (uint64_t i = 0; i < n; i++) {
 		uint32_t flags =
 			i == 0 && run->flags & TRUN_FIRST_FLAGS ? run->first_flags : t->flags;
-		bool key =
-			track->kind == FILM_AUDIO || !(flags & (SAMPLE_NOT_SYNC | SAMPLE_DEPENDS));
-		int r = isobmff_add(p, track, t->at, t->size, key);
+		int r = isobmff_add(p, track, t->at, t->size, is_key(track, flags));
 		if (r < 0)
 			return r;
 		t->at += t->size;
@@ -136,9 +140,7 @@ static int add_listed(struct isobmff *p, struct traf *t, const struct trun *run)
 		uint32_t flags = first && run->flags & TRUN_FIRST_FLAGS ? run->first_flags
 				 : run->flags & TRUN_FLAGS ? get_be32(e + run->flags_at)
 							   : t->flags;
-		bool key = t->track->kind == FILM_AUDIO ||
-			   !(flags & (SAMPLE_NOT_SYNC | SAMPLE_DEPENDS));
-		r = isobmff_add(p, t->track, t->at, size, key);
+		r = isobmff_add(p, t->track, t->at, size, is_key(t->track, flags));
 		if (r < 0)
 			return r;
 		t->at = t->at < end ? t->at + size : end;

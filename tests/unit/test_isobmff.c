@@ -2,6 +2,7 @@
 /* MP4 and MOV from boxes made by hand, of what ffmpeg doesn't write and nobody should: boxes and the
  * tables of a movie. */
 #include "isobmff_bed.h"
+#include <stdlib.h>
 
 static void tables_are_walked_in_step(void **state)
 {
@@ -118,6 +119,14 @@ static void sizes_of_64_bits(void **state)
 		assert_int_equal(t.f.n, cases[i].good ? 2 : 0);
 		bed_done(&t);
 	}
+	/* smaller than what says so */
+	struct bed t;
+	bed_begin(&t);
+	PUT32(&t.b, 1);
+	buf_put(&t.b, "moov", 4);
+	put_be(&t.b, 12, 8);
+	assert_int_equal(parse(&t), -EBADMSG);
+	bed_done(&t);
 }
 
 static void a_size_too_small_ends_it(void **state)
@@ -160,22 +169,24 @@ static void a_box_ends_where_the_outer_one_does(void **state)
 
 static void nested_boxes_end_somewhere(void **state)
 {
-	struct bed t;
-	size_t open[1000];
 	(void)state;
-	bed_begin(&t);
-	size_t moov = box_begin(&t.b, "moov"), trak = box_begin(&t.b, "trak");
-	for (size_t i = 0; i < COUNT(open); i++)
-		open[i] = box_begin(&t.b, i % 2 ? "minf" : "mdia");
-	put_small_tables(&t);
-	for (size_t i = COUNT(open); i--;)
-		box_end(&t.b, open[i]);
-	box_end(&t.b, trak);
-	box_end(&t.b, moov);
-	assert_int_equal(parse(&t), 0);
-	assert_int_equal(t.f.n_tracks, 1);
-	assert_int_equal(t.f.n, 0);
-	bed_done(&t);
+	for (size_t depth = 1; depth <= 100000; depth *= 10) {
+		struct bed t;
+		size_t *open = calloc(depth, sizeof *open);
+		assert_non_null(open);
+		struct one o = video_begin(&t);
+		for (size_t i = 0; i < depth; i++)
+			open[i] = box_begin(&t.b, i % 2 ? "minf" : "stbl");
+		put_small_tables(&t);
+		for (size_t i = depth; i--;)
+			box_end(&t.b, open[i]);
+		one_end(&t, o);
+		assert_int_equal(parse(&t), 0);
+		assert_int_equal(t.f.n_tracks, 1);
+		assert_int_equal(t.f.n, depth == 1 ? 2 : 0);
+		free(open);
+		bed_done(&t);
+	}
 }
 
 static void samples_out_of_the_file_are_passed_over(void **state)
@@ -183,17 +194,33 @@ static void samples_out_of_the_file_are_passed_over(void **state)
 	struct bed t;
 	(void)state;
 	struct one o = video_begin(&t);
-	BOX32(&t.b, "stsz", 0, 0, 9, 100, 0, 50, UINT32_MAX, 60, 70, 80, 90, 20);
-	BOX32(&t.b, "stsc", 0, 4, 1, 4, 1, 2, 1, 1, 3, 3, 1, 4, 1, 1);
+	BOX32(&t.b, "stsz", 0, 0, 10, 100, 0, 50, UINT32_MAX, 60, 61, 70, 80, 90, 20);
+	BOX32(&t.b, "stsc", 0, 4, 1, 4, 1, 2, 2, 1, 3, 3, 1, 4, 1, 1);
 	BOX32(&t.b, "co64", 0, 4, 0, 5000, UINT32_MAX, UINT32_MAX - 7, 0, HOLE, 0, 6000);
 	one_end(&t, o);
 	uint32_t end = (uint32_t)t.b.len + HOLE;
 	memcpy(t.b.data + t.b.len - 12, &(uint32_t){ htobe32(end - 70 - 80) }, 4);
 	assert_int_equal(parse(&t), 0);
-	/* 60 is at 2^64 - 8; 90 begins where the file ends */
+	/* 60 and 61 are at 2^64 - 8; 90 begins where the file ends */
 	EXPECT(&t, { 5000, 100, 0, true }, { 5100, 50, 0, true }, { end - 150, 70, 0, true },
 	       { end - 80, 80, 0, true }, { 6000, 20, 0, true });
 	bed_done(&t);
+}
+
+static void there_are_no_more_samples_than_stsz_says(void **state)
+{
+	(void)state;
+	for (uint32_t size = 0; size <= 100; size += 100) {
+		struct bed t;
+		struct one o = video_begin(&t);
+		BOX32(&t.b, "stsz", 0, size, 2, 100, 100, 100, 100, 100);
+		BOX32(&t.b, "stsc", 0, 1, 1, 5, 1);
+		BOX32(&t.b, "stco", 0, 2, 5000, 6000);
+		one_end(&t, o);
+		assert_int_equal(parse(&t), 0);
+		EXPECT(&t, { 5000, 100, 0, true }, { 5100, 100, 0, true });
+		bed_done(&t);
+	}
 }
 
 static void a_sample_does_not_overlap_the_one_before_it(void **state)
@@ -498,6 +525,7 @@ int main(void)
 		cmocka_unit_test(a_box_ends_where_the_outer_one_does),
 		cmocka_unit_test(nested_boxes_end_somewhere),
 		cmocka_unit_test(samples_out_of_the_file_are_passed_over),
+		cmocka_unit_test(there_are_no_more_samples_than_stsz_says),
 		cmocka_unit_test(a_sample_does_not_overlap_the_one_before_it),
 		cmocka_unit_test(key_numbers_may_be_disorderly),
 		cmocka_unit_test(groups_of_random_access),

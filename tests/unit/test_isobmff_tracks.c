@@ -159,6 +159,40 @@ static void what_is_encrypted_is_not_whole(void **state)
 	}
 }
 
+/* ISO's entries of version 1 have no fields of QuickTime's; stsd has the version 1 as well. */
+static void a_newer_entry_has_no_packets(void **state)
+{
+	struct bed t;
+	(void)state;
+	struct one o = audio_begin(&t);
+	size_t stsd = t.b.len;
+	put_packed_entry(&t.b, "lpcm", 400, 100);
+	t.b.data[stsd + 8] = 1;
+	BOX32(&t.b, "stsz", 0, 4, 50);
+	BOX32(&t.b, "stsc", 0, 1, 1, 50, 1);
+	BOX32(&t.b, "stco", 0, 1, 5000);
+	one_end(&t, o);
+	assert_int_equal(parse(&t), 0);
+	EXPECT(&t, { 5000, 200, 0, true });
+	bed_done(&t);
+}
+
+/* QuickTime says in a second hdlr how data is read: nothing to do with what the track is. */
+static void the_kind_is_what_mdia_says(void **state)
+{
+	(void)state;
+	for (int second = 0; second < 2; second++) {
+		struct bed t;
+		struct one o = video_begin(&t);
+		put_small_tables(&t);
+		BOX32(&t.b, "hdlr", 0, second ? 0x64686c72 : 0x6d686c72, 0x616c6973, 0, 0, 0);
+		one_end(&t, o);
+		assert_int_equal(parse(&t), 0);
+		assert_int_equal(t.f.tracks[0].kind, second ? FILM_VIDEO : FILM_OTHER);
+		bed_done(&t);
+	}
+}
+
 /* moov of a fragmented film: video track 1, audio track 2, text track 3. */
 static void fragmented_begin(struct bed *t)
 {
@@ -219,6 +253,46 @@ static void fragments_begin_where_they_say(void **state)
 	EXPECT(&t, { 20100, 10, 0, true }, { 20110, 20, 0, false }, { 20130, 30, 0, false },
 	       { 23167, 40, 1, true }, { 23207, 40, 1, true }, { moof + 5000, 300, 1, true },
 	       { moof - 50, 50, 1, true }, { next + 3000, 60, 1, true });
+	bed_done(&t);
+}
+
+static void fields_of_fragments(void **state)
+{
+	struct bed t;
+	(void)state;
+	bed_begin(&t);
+	size_t moov = box_begin(&t.b, "moov");
+	struct track_boxes track = track_begin(&t.b, 5, "vide");
+	put_video_entry(&t.b, "avc1");
+	/* a newer tkhd has times of 64 bits before the id */
+	BOX32(&t.b, "tkhd", 1u << 24 | 3, 0, 0, 5, 6, 7, 0, 0);
+	box_end(&t.b, track.stbl);
+	box_end(&t.b, track.minf);
+	box_end(&t.b, track.mdia);
+	box_end(&t.b, track.trak);
+	track = track_begin(&t.b, 8, "vide");
+	t.b.data[track.minf + 16 + 27] = 0; /* in another file */
+	put_video_entry(&t.b, "avc1");
+	track_end(&t.b, track);
+	box_end(&t.b, moov);
+	size_t moof = box_begin(&t.b, "moof"), traf = box_begin(&t.b, "traf");
+	BOX32(&t.b, "tfhd", 0x3b, 7, 0, 20000, 1, 2, 100, 0x10000);
+	BOX32(&t.b, "tfhd", 0x3b, 8, 0, 10000, 1, 2, 200, 0);
+	BOX32(&t.b, "trun", 0, 1);
+	BOX32(&t.b, "trun", 0x404, 1, 0, 0x10000);
+	box_end(&t.b, traf);
+	traf = box_begin(&t.b, "traf");
+	BOX32(&t.b, "tfhd", 0x3b, 8, 0, 10000, 1, 2, 200, 0);
+	BOX32(&t.b, "trun", 0, 1);
+	box_end(&t.b, traf);
+	traf = box_begin(&t.b, "traf");
+	/* wraps round: to byte 42 of the file if it were added up */
+	BOX32(&t.b, "tfhd", 0x1, 7, UINT32_MAX, UINT32_MAX - 7);
+	BOX32(&t.b, "trun", 0x200, 2, 50, 51);
+	box_end(&t.b, traf);
+	box_end(&t.b, moof);
+	assert_int_equal(parse(&t), 0);
+	EXPECT(&t, { 20000, 100, 0, false }, { 20100, 100, 0, true });
 	bed_done(&t);
 }
 
@@ -293,7 +367,10 @@ int main(void)
 		cmocka_unit_test(sound_in_a_file_cut_off_ends_there),
 		cmocka_unit_test(codecs_are_known_by_their_descriptors),
 		cmocka_unit_test(what_is_encrypted_is_not_whole),
+		cmocka_unit_test(a_newer_entry_has_no_packets),
+		cmocka_unit_test(the_kind_is_what_mdia_says),
 		cmocka_unit_test(fragments_begin_where_they_say),
+		cmocka_unit_test(fields_of_fragments),
 		cmocka_unit_test(keys_of_fragments),
 		cmocka_unit_test(fragments_that_lie),
 	};
