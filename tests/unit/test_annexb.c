@@ -190,6 +190,18 @@ static void windows_have_no_borders(void **state)
 	}
 	assert_true(b.len > 4 * FILM_WINDOW);
 	expect_keys(&b, at, n);
+	/* and a start code on each side of where they may be */
+	for (size_t page = 1; page <= 16; page++) {
+		for (size_t before = 0; before < 8; before++) {
+			buf_reset(&b);
+			put_units(&b, H264_SPS, H264_PPS, H264_IDR);
+			put_payload(&b, page * 4096 - before - b.len);
+			at[1] = b.len;
+			put_unit(&b, H264_IDR);
+			put_payload(&b, 50000);
+			expect_keys(&b, at, 2);
+		}
+	}
 }
 
 /* A recovery point counts wherever it is among the messages, if the unit is not endless. */
@@ -268,11 +280,12 @@ static void nonsense_is_not_believed(void **state)
 		put_units(&b, H264_AUD, H264_SPS, H264_PPS, bad[i], H264_IDR, H264_P);
 		assert_false(is_film(&b));
 	}
-	for (unsigned first = 2; first < 256; first++) { /* a stream begins with its first byte */
+	for (unsigned first = 0; first < 256; first++) { /* a stream begins with its first byte */
 		CLEANUP_BUF struct buf b = { 0 };
 		buf_put_u8(&b, (uint8_t)first);
-		put_units(&b, H264_SPS, H264_PPS, H264_IDR, H264_P);
-		assert_false(is_film(&b));
+		buf_put(&b, H264_SPS.at + 1, H264_SPS.len - 1);
+		put_units(&b, H264_PPS, H264_IDR, H264_P);
+		assert_int_equal(is_film(&b), first == 0);
 	}
 }
 

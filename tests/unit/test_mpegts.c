@@ -467,6 +467,24 @@ static void junk_costs_only_what_it_covers(void **state)
 	}
 }
 
+/* One packet among what came in between is none, whatever it says. */
+static void a_lone_packet_is_not_believed(void **state)
+{
+	struct ts_bytes t = { 0 };
+	size_t at[2];
+	(void)state;
+	put_front(&t, H264);
+	at[0] = put_picture(&t, 0, H264_AUD, H264_IDR);
+	while (t.b.len < DETECT_HEAD)
+		put_picture(&t, 0, H264_AUD, H264_P);
+	buf_put(&t.b, "some bytes", 10);
+	ts_put(&t, VIDEO, TS_START | TS_RANDOM_ACCESS, slice_of("\0\0\1\xe0\0\0\x80\0\0", 9));
+	buf_put(&t.b, "more bytes", 10);
+	at[1] = put_picture(&t, 0, H264_AUD, H264_IDR);
+	expect_keys(&t.b, at, 2);
+	buf_done(&t.b);
+}
+
 /* Sync is lost after each packet, for as long as the file is. */
 static void a_file_that_is_never_in_step_for_long(void **state)
 {
@@ -542,6 +560,7 @@ int main(void)
 		cmocka_unit_test(tables_that_go_round),
 		cmocka_unit_test(a_film_may_end_anywhere),
 		cmocka_unit_test(junk_costs_only_what_it_covers),
+		cmocka_unit_test(a_lone_packet_is_not_believed),
 		cmocka_unit_test(a_file_that_is_never_in_step_for_long),
 		cmocka_unit_test(bytes_that_are_flipped_do_no_harm),
 		cmocka_unit_test(other_files_do_not_look_like_it),

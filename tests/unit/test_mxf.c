@@ -206,9 +206,25 @@ static void pictures_within_a_clip(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		at[i] += b.len;
 	buf_put(&b, stream.data, stream.len);
-	size_t end = b.len;
-	put_units(&b, MPEG2_SEQUENCE, MPEG2_I); /* beyond its end */
-	expect_keys(&b, at, 3, end);
+	klv_put(&b, KLV_FILL, "\0\0\1\xb3\0\0\1\0\0\x0f\xff\xf8", 12); /* beyond its end */
+	put_frame(&b, KLV_SOUND, UNIT("sound"), 20);
+	expect_keys(&b, at, 3, b.len);
+}
+
+/* Of a codec whose pictures can't be told apart the clip is one run. */
+static void a_clip_of_anything(void **state)
+{
+	static const char *const elements[] = { KLV_RAW_CLIP, KLV_ESSENCE "\x18\1\2\0" };
+	(void)state;
+	for (size_t i = 0; i < sizeof elements / sizeof *elements; i++) {
+		CLEANUP_BUF struct buf b = { 0 };
+		put_front(&b);
+		klv_put_head(&b, elements[i], 10000, 3);
+		size_t at = b.len;
+		put_unit(&b, UNIT("\x1f\7\0\xbf"));
+		put_payload(&b, 9996);
+		expect_keys(&b, &at, 1, b.len);
+	}
 }
 
 /* Frames of VC-3: equally far from each other, then not, then the second fields between them. */
@@ -229,10 +245,11 @@ static void frames_of_vc3_within_a_clip(void **state)
 	}
 	at[n++] = b.len;
 	put_unit(&b, UNIT("\0\0\2\x80\1\2"));
+	put_payload(&b, 10);
 	put_be64(b.data + from - 8, b.len - from);
-	size_t end = b.len;
-	put_unit(&b, UNIT("\0\0\2\x80\1\2"));
-	expect_keys(&b, at, n, end);
+	klv_put(&b, KLV_FILL, "\0\0\2\x80\1\2\0\0", 8); /* beyond its end */
+	put_frame(&b, KLV_SOUND, UNIT("sound"), 20);
+	expect_keys(&b, at, n, b.len);
 }
 
 static void heads_without_end(void **state)
@@ -266,6 +283,18 @@ static void what_was_damaged_is_passed_over(void **state)
 			buf_put_u8(&b, "\x06\x0e\x2b\x34\x07"[i % 5]);
 		at[1] = put_frame(&b, KLV_RAW_FRAME, UNIT("raw picture"), 50);
 		expect_keys(&b, at, 2, b.len);
+	}
+	/* a key on each side of where a window may end */
+	for (size_t page = 1; page <= 16; page++) {
+		for (size_t before = 0; before < 300; before++) {
+			CLEANUP_BUF struct buf b = { 0 };
+			size_t at[2];
+			put_front(&b);
+			at[0] = put_frame(&b, KLV_RAW_FRAME, UNIT("raw picture"), 50);
+			put_payload(&b, page * 4096 - before);
+			at[1] = put_frame(&b, KLV_RAW_FRAME, UNIT("raw picture"), 50);
+			expect_keys(&b, at, 2, b.len);
+		}
 	}
 }
 
@@ -368,6 +397,7 @@ int main(void)
 		cmocka_unit_test(no_lengths),
 		cmocka_unit_test(lengths_that_lie),
 		cmocka_unit_test(pictures_within_a_clip),
+		cmocka_unit_test(a_clip_of_anything),
 		cmocka_unit_test(frames_of_vc3_within_a_clip),
 		cmocka_unit_test(heads_without_end),
 		cmocka_unit_test(what_was_damaged_is_passed_over),
