@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""MP4, MOV and fragmented MP4: every packet of every film is where ffprobe says, and so are the keys."""
+"""MP4, MOV and fragmented MP4: all packets of all films are where ffprobe says, and so are the keys.
+"""
 
 import os
 import struct
@@ -88,12 +89,22 @@ RECIPES = {
         "cmaf", "frag_keyframe", "dash", "global_sidx")], FRAGMENTED, ["h264", "aac"]),
     "frag_mov": Recipe("mov", [*BOTH, *PRORES, "-c:a", "pcm_s16le", "-frag_duration", 900000],
                        FRAGMENTED, ["prores", "pcm"]),
+    "frag_delay_moov": Recipe("mp4", [*BOTH, *B_FRAMES, *AAC, *fragments(
+        "delay_moov", "frag_keyframe", "negative_cts_offsets", "skip_trailer")], FRAGMENTED,
+        ["h264", "aac"]),
+    "frag_smooth": Recipe("ismv", [*BOTH, *B_FRAMES, *AAC], FRAGMENTED, ["h264", "aac"]),
+    "phone": Recipe("3gp", [*BOTH, "-c:v", "h263", "-s", "352x288", *AAC], MP4, ["h263", "aac"]),
+    "f4v": Recipe("f4v", [*BOTH, *CLOSED, "-c:a", "libmp3lame"], MP4, ["h264", "mp3"]),
+    "many_channels": Recipe("mov", [*BOTH, *CLOSED, "-c:a", "pcm_s32le", "-ac", 8], MP4,
+                            ["h264", "pcm"]),
+    "rtp_hints": Recipe("mp4", [*BOTH, *B_FRAMES, *AAC, *fragments("rtphint")], MP4,
+                        ["h264", "aac", "", ""]),
     "encrypted": Recipe("mp4", [*BOTH, *B_FRAMES, *AAC, "-encryption_scheme", "cenc-aes-ctr",
                                 "-encryption_key", "00112233445566778899aabbccddeeff",
                                 "-encryption_kid", "112233445566778899aabbccddeeff00"],
                         MP4, ["", ""]),
-    "three_tracks": Recipe("mp4", [*BOTH, "-map", "0", "-map", "1", "-map", "1", *B_FRAMES, "-c:a:0",
-                                   "aac", "-c:a:1", "ac3"], MP4, ["h264", "aac", "ac3"]),
+    "three_tracks": Recipe("mp4", [*BOTH, "-map", "0", "-map", "1", "-map", "1", *B_FRAMES,
+                                   "-c:a:0", "aac", "-c:a:1", "ac3"], MP4, ["h264", "aac", "ac3"]),
 }
 
 
@@ -261,7 +272,8 @@ def test_edit_lists_are_ignored():
 def test_rewraps_have_the_same_samples():
     first = check(made("b_frames"))
     for suffix, flags in ("mov", []), ("mp4", ["faststart"]), ("mp4", ["frag_keyframe"]):
-        again = check(films.rewrap(made("b_frames"), suffix, *(fragments(*flags) if flags else [])))
+        more = fragments(*flags) if flags else []
+        again = check(films.rewrap(made("b_frames"), suffix, *more))
         for track in first.tracks:
             assert ([(s.len, s.key) for s in first.samples if s.track == track.number]
                     == [(s.len, s.key) for s in again.samples if s.track == track.number])
@@ -274,7 +286,8 @@ def test_tracks_that_are_neither_video_nor_audio(tmp_path):
     for suffix, more in ("mp4", []), ("mov", ["-timecode", "01:00:00:00"]), \
             ("mp4", fragments("frag_keyframe")):
         path = tmp_path / f"film.{suffix}"
-        films.ffmpeg(path, "-i", made("b_frames"), "-i", text, "-c", "copy", "-c:s", "mov_text", *more)
+        films.ffmpeg(path, "-i", made("b_frames"), "-i", text, "-c", "copy", "-c:s", "mov_text",
+                     *more)
         film = check(path)
         others = [t for t in film.tracks if t.kind == "other"]
         assert others and not any(t.whole for t in others)
