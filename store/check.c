@@ -24,7 +24,7 @@ static const char *const table_names[KV_TABLES] = {
 
 static void say_error(struct check *k, const char *fmt, va_list ap)
 {
-	char sentence[512];
+	char sentence[4608]; /* a path may be in it */
 	vsnprintf(sentence, sizeof sentence, fmt, ap);
 	k->res.errors++;
 	k->res.areas |= k->area;
@@ -46,6 +46,15 @@ void check_error_safe(struct check *k, const char *fmt, ...)
 	say_error(k, fmt, ap);
 	va_end(ap);
 	k->res.safe++;
+}
+
+void check_error_beside(struct check *k, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	say_error(k, fmt, ap);
+	va_end(ap);
+	k->res.beside++;
 }
 
 void check_note(struct check *k, const char *fmt, ...)
@@ -155,6 +164,7 @@ void check_done(struct check *k)
 	free(k->segments);
 	check_forget_lengths(k);
 	free(k->lost);
+	free(k->unstaged);
 	*k = (struct check){ .pool = k->pool, .opt = k->opt };
 }
 

@@ -42,6 +42,7 @@ struct check_result {
 	uint64_t errors, notes;
 	uint64_t rotten; /* rows that cannot be read, among the errors */
 	uint64_t safe;	 /* of the errors: counters and marks that follow from other rows */
+	uint64_t beside; /* of the errors: files are gone that no row can bring back */
 	uint64_t lost;	 /* stretches of files that cannot be read */
 	unsigned areas;	 /* enum check_area */
 	uint64_t files, directories, others, names, orphans;

@@ -3,6 +3,7 @@
  * index will give out next. */
 #include "check_impl.h"
 #include "cleanup.h"
+#include "owners.h"
 #include "packer.h"
 #include "rows_format.h"
 #include <errno.h>
@@ -19,16 +20,55 @@ static int open_staged(struct check *k, uint64_t ino, uint64_t gen)
 	return fd < 0 ? -errno : fd;
 }
 
+static int add_unstaged(struct check *k, const struct inode_row *row, int err)
+{
+	if (k->n_unstaged == k->cap_unstaged) {
+		size_t cap = k->cap_unstaged ? k->cap_unstaged * 2 : 64;
+		struct check_staged *v = realloc(k->unstaged, cap * sizeof *v);
+		if (!v)
+			return -ENOMEM;
+		k->unstaged = v;
+		k->cap_unstaged = cap;
+	}
+	k->unstaged[k->n_unstaged++] = (struct check_staged){ row->ino, row->staging_gen, err };
+	return 0;
+}
+
 static int take_staged(struct check *k, struct slice key, struct slice val)
 {
 	struct inode_row row;
 	if (key.len != 8 || inode_row_decode(get_be64(key.at), val, &row) < 0 || !row.staging_gen)
 		return 0;
 	CLEANUP_CLOSE int fd = open_staged(k, row.ino, row.staging_gen);
-	if (fd < 0)
-		check_error(k, "the staging file of inode %lu (%lx.%lx) cannot be opened: %s",
-			    row.ino, row.ino, row.staging_gen, strerror(-fd));
-	return 0;
+	return fd < 0 ? add_unstaged(k, &row, fd) : 0;
+}
+
+/* Rows come by inode number, and so do owners. */
+static int tell_unstaged(struct check *k)
+{
+	struct owner *owners = NULL;
+	size_t n = 0, at = 0;
+	CLEANUP_FREE uint64_t *inos = calloc(k->n_unstaged + 1, sizeof *inos);
+	if (!inos)
+		return -ENOMEM;
+	for (size_t i = 0; i < k->n_unstaged; i++)
+		inos[i] = k->unstaged[i].ino;
+	int r = k->n_unstaged ? owners_find(k->pool->kv, NULL, 0, inos, k->n_unstaged, &owners, &n)
+			      : 0;
+	for (size_t i = 0; r == 0 && i < k->n_unstaged; i++) {
+		const struct check_staged *s = &k->unstaged[i];
+		while (at < n && owners[at].ino < s->ino)
+			at++;
+		const char *path = at < n && owners[at].ino == s->ino ? owners[at].path : NULL;
+		check_error_beside(k,
+				   "%s (inode %lu): its staging file %lx.%lx %s%s; in it was what "
+				   "had not been stored in packs yet",
+				   path ? path : "a file without a name", s->ino, s->ino, s->gen,
+				   s->err == -ENOENT ? "is missing" : "cannot be opened: ",
+				   s->err == -ENOENT ? "" : strerror(-s->err));
+	}
+	owners_free(owners, n);
+	return r;
 }
 
 /* Names that no inode knows are removed at the next mount. */
@@ -75,6 +115,8 @@ static void look_at_pack_name(struct check *k, const char *name)
 int check_staging(struct check *k)
 {
 	int r = check_each(k, KV_INODE, "staging files", take_staged);
+	if (r == 0)
+		r = tell_unstaged(k);
 	if (r == 0) {
 		each_name(k, "staging", look_at_staging_name);
 		each_name(k, "packs", look_at_pack_name);

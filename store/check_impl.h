@@ -33,6 +33,11 @@ struct check_lost {
 	uint64_t ino, at, len;
 };
 
+struct check_staged {
+	uint64_t ino, gen;
+	int err;
+};
+
 struct check {
 	struct pool *pool;
 	const struct check_options *opt;
@@ -49,6 +54,8 @@ struct check {
 	unsigned area;	    /* enum check_area: of the part at work */
 	struct check_lost *lost;
 	size_t n_lost, cap_lost;
+	struct check_staged *unstaged; /* staging files that cannot be opened */
+	size_t n_unstaged, cap_unstaged;
 
 	/* the pack whose frames are being looked at */
 	struct {
@@ -64,6 +71,9 @@ struct check {
 };
 
 void check_error(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* About a file beside the index: its rows are as they should be. */
+void check_error_beside(struct check *k, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 /* What can be made right from other rows alone, without anything getting lost. */
 void check_error_safe(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_note(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

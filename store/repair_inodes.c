@@ -111,7 +111,7 @@ static int lose_content(struct repair *r, struct inode_row *row)
 }
 
 /* What the file was before its lost changes becomes a file of its own, without a name yet. */
-static int keep_former(struct repair *r, const struct inode_row *row)
+static int keep_former(struct repair *r, const struct inode_row *row, uint64_t *ret_ino)
 {
 	struct inode_row former = *row;
 	struct slice key, val;
@@ -135,8 +135,7 @@ static int keep_former(struct repair *r, const struct inode_row *row)
 		repair_delete(r, KV_EXTENT, key);
 	}
 	kv_iter_free(it);
-	repair_say(r, "what inode %lu was before its lost changes is inode %lu", row->ino,
-		   former.ino);
+	*ret_ino = former.ino;
 	return e;
 }
 
@@ -151,11 +150,19 @@ static int mend_staging(struct repair *r, struct inode_row *row, bool *changed)
 		row->staging_gen = 0;
 		return 0;
 	}
-	e = row->pieces || (row->flags & INODE_MAPPED) ? keep_former(r, row) : 0;
+	uint64_t former = 0;
+	e = row->pieces || (row->flags & INODE_MAPPED) ? keep_former(r, row, &former) : 0;
 	if (e == 0)
 		e = lose_content(r, row);
-	repair_say(r, "the staging file of inode %lu is gone, and with it the file's content",
-		   row->ino);
+	if (e == 0 && former)
+		repair_say(
+			r,
+			"the staging file of inode %lu is gone: it reads as an error, and what it "
+			"was before its lost changes is inode %lu",
+			row->ino, former);
+	else if (e == 0)
+		repair_say(r, "the staging file of inode %lu is gone: it reads as an error",
+			   row->ino);
 	return e;
 }
 

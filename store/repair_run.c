@@ -276,7 +276,8 @@ static int restore_rows(struct run *run)
 	struct restore_options opt = { .progress = on_restoring, .arg = run };
 	struct restore_result res;
 	struct pool_error ignored;
-	bool missing = (found->areas & CHECK_AREA_FILES) && found->errors > found->safe;
+	bool missing =
+		(found->areas & CHECK_AREA_FILES) && found->errors > found->safe + found->beside;
 	if (!found->rotten && !missing)
 		return 0;
 	int r = restore_index(run->path, &opt, &res, &ignored);

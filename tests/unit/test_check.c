@@ -203,7 +203,7 @@ static void test_missing_staging_files(void **state)
 	struct bed *b = *state;
 	b->rows[SHORT_INO].staging_gen = 3;
 	put_row(b, &b->rows[SHORT_INO]);
-	expect(b, "the staging file of inode");
+	expect(b, "its staging file");
 }
 
 int main(void)
