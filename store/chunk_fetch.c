@@ -10,7 +10,8 @@
  *
  * Raw frames are not cached: the kernel caches the pack's pages already.
  *
- * A row found earlier in the batch serves its other chunks. gc may meanwhile have moved them and removed
+ * A row found earlier in the batch serves its other chunks; several are kept, for the slices of a film are of
+ * pictures, sound and what lies between them by turns. gc may meanwhile have moved them and removed
  * the pack, or given the frame back in place; healing may have moved them, too. So a pack that is gone
  * makes the caller begin anew (-ESTALE), and so does a frame that is no frame any more, if the row that
  * led there has changed: new rows are put before old places go. If it has not, that is damage: who
@@ -59,10 +60,12 @@ void fetch_free(struct fetch *f)
 	free(f);
 }
 
-static void forget_row(struct fetch *f)
+static void forget_rows(struct fetch *f)
 {
-	frame_row_done(&f->row);
-	f->row = (struct frame_row){ 0 };
+	for (unsigned i = 0; i < FETCH_ROWS; i++) {
+		frame_row_done(&f->rows[i].row);
+		f->rows[i] = (struct fetch_row){ 0 };
+	}
 }
 
 void fetch_begin(struct fetch *f, enum fetch_mode mode)
@@ -73,45 +76,52 @@ void fetch_begin(struct fetch *f, enum fetch_mode mode)
 
 void fetch_end(struct fetch *f)
 {
-	forget_row(f);
+	forget_rows(f);
 	if (f->stored_cap > STORED_KEPT) {
 		free(TAKE_PTR(f->stored));
 		f->stored_cap = 0;
 	}
 }
 
-/* Looks in the last row; neighbours are asked for in order, so the search goes on where it was. */
-static bool find_in_row(struct fetch *f, uint64_t id, uint32_t offset, uint32_t *ret_at,
+/* Neighbours are asked for in order, so the search goes on where it was. */
+static bool find_in_row(struct fetch_row *fr, uint64_t id, uint32_t offset, uint32_t *ret_at,
 			uint32_t *ret_left)
 {
-	const struct frame_row *row = &f->row;
+	const struct frame_row *row = &fr->row;
 	uint32_t before = row->part * FRAME_DECODED_MAX;
 	if (!row->n || id < row->chunks[0].id || id > row->chunks[row->n - 1].id || offset < before)
 		return false;
-	if (id < row->chunks[f->row_i].id)
-		f->row_i = f->row_at = 0;
-	while (row->chunks[f->row_i].id < id)
-		f->row_at += row->chunks[f->row_i++].length;
-	const struct frame_chunk *c = &row->chunks[f->row_i];
+	if (id < row->chunks[fr->i].id)
+		fr->i = fr->at = 0;
+	while (row->chunks[fr->i].id < id)
+		fr->at += row->chunks[fr->i++].length;
+	const struct frame_chunk *c = &row->chunks[fr->i];
 	if (c->id != id || offset - before >= c->length)
 		return false;
-	*ret_at = f->row_at + offset - before;
+	*ret_at = fr->at + offset - before;
 	*ret_left = c->length - (offset - before);
 	return true;
 }
 
 int fetch_find(struct fetch *f, uint64_t id, uint32_t offset, uint32_t *ret_at, uint32_t *ret_left)
 {
-	if (find_in_row(f, id, offset, ret_at, ret_left))
-		return 0;
-	forget_row(f);
-	f->row_i = f->row_at = 0;
-	int r = chunk_find(f->kv, id, offset, &f->row, ret_at, ret_left);
+	for (uint32_t k = 0; k < FETCH_ROWS; k++) {
+		uint32_t i = (f->row + FETCH_ROWS - k) % FETCH_ROWS;
+		if (find_in_row(&f->rows[i], id, offset, ret_at, ret_left)) {
+			f->row = i;
+			return 0;
+		}
+	}
+	f->row = f->oldest_row++ % FETCH_ROWS;
+	struct fetch_row *fr = &f->rows[f->row];
+	frame_row_done(&fr->row);
+	*fr = (struct fetch_row){ 0 };
+	int r = chunk_find(f->kv, id, offset, &fr->row, ret_at, ret_left);
 	if (r < 0) {
-		f->row = (struct frame_row){ 0 };
+		fr->row = (struct frame_row){ 0 };
 		return r;
 	}
-	return find_in_row(f, id, offset, ret_at, ret_left) ? 0 : -EUCLEAN;
+	return find_in_row(fr, id, offset, ret_at, ret_left) ? 0 : -EUCLEAN;
 }
 
 /* Do the frame's bytes lie elsewhere now, or nowhere? */
@@ -156,7 +166,7 @@ static int no_pack(uint64_t pack, int err)
 /* The frame of the last row, listed; UINT32_MAX when there is no room. */
 static uint32_t list_frame(struct fetch *f, uint64_t id)
 {
-	const struct frame_row *row = &f->row;
+	const struct frame_row *row = &f->rows[f->row].row;
 	for (uint32_t i = f->n_frames; i--;)
 		if (f->frames[i].place.offset == row->offset &&
 		    f->frames[i].place.pack == row->pack)
@@ -173,7 +183,7 @@ static uint32_t list_frame(struct fetch *f, uint64_t id)
 		.chunks = row->n,
 		.codec = row->codec,
 		.id = id,
-		.id_at = f->row_at,
+		.id_at = f->rows[f->row].at,
 		.lo = UINT32_MAX,
 	};
 	return f->n_frames++;
@@ -194,7 +204,7 @@ int fetch_add(struct fetch *f, uint64_t id, uint32_t offset, uint32_t len, uint8
 	while (len) {
 		uint32_t at, left;
 		int r = fetch_find(f, id, offset, &at, &left);
-		if (r == 0 && !row_plausible(&f->row, at, left))
+		if (r == 0 && !row_plausible(&f->rows[f->row].row, at, left))
 			r = -EUCLEAN;
 		if (r < 0)
 			return r;
@@ -402,6 +412,15 @@ static int check_head(const struct fetch_frame *fr, const void *bytes, struct fr
 										      : -EUCLEAN;
 }
 
+/* Are so many small pieces wanted of a raw frame that its blocks are better verified once for all? */
+static bool has_crumbs(const struct fetch *f, const struct fetch_frame *fr)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < f->n_pieces; i++)
+		n += f->pieces[i].len && &f->frames[f->pieces[i].frame] == fr;
+	return n > 1 + (fr->hi - fr->lo) / (4 * RAW_BLOCK);
+}
+
 static int take_raw(struct fetch *f, struct fetch_frame *fr, const uint8_t *bytes)
 {
 	uint32_t first = fr->lo / RAW_BLOCK; /* of the blocks that were read */
@@ -412,18 +431,24 @@ static int take_raw(struct fetch *f, struct fetch_frame *fr, const uint8_t *byte
 			return r;
 		bytes += fr->payload_at;
 	}
-	for (uint32_t i = 0; i < f->n_pieces; i++) {
+	bool crumbs = has_crumbs(f, fr);
+	int r = crumbs ? frame_raw_copy(fr->name, fr->decoded_len, bytes, fr->lo, fr->hi - fr->lo,
+					f->decoded)
+		       : 0;
+	for (uint32_t i = 0; i < f->n_pieces && r == 0; i++) {
 		struct fetch_piece *p = &f->pieces[i];
 		if (!p->len || &f->frames[p->frame] != fr)
 			continue;
-		int r = frame_raw_copy(fr->name, fr->decoded_len,
-				       bytes + (size_t)(p->at / RAW_BLOCK - first) * RAW_STRIDE,
-				       p->at, p->len, p->out);
-		if (r < 0)
-			return r;
-		p->len = 0;
+		if (crumbs)
+			memcpy(p->out, f->decoded + (p->at - fr->lo), p->len);
+		else
+			r = frame_raw_copy(fr->name, fr->decoded_len,
+					   bytes + (size_t)(p->at / RAW_BLOCK - first) * RAW_STRIDE,
+					   p->at, p->len, p->out);
+		if (r == 0)
+			p->len = 0;
 	}
-	return 0;
+	return r;
 }
 
 static int take_compressed(struct fetch *f, struct fetch_frame *fr, const uint8_t *bytes)
@@ -538,7 +563,7 @@ int fetch_head(struct fetch *f, uint64_t id, struct frame_head *ret_head)
 {
 	uint32_t at, left;
 	int r = fetch_find(f, id, 0, &at, &left);
-	if (r == 0 && !row_plausible(&f->row, at, left))
+	if (r == 0 && !row_plausible(&f->rows[f->row].row, at, left))
 		r = -EUCLEAN;
 	if (r < 0)
 		return r;

@@ -9,6 +9,7 @@
 #define FETCH_FRAMES 32u
 #define FETCH_FRAMES_AHEAD 4u /* a reader may be waiting for the first of them */
 #define FETCH_PIECES 512u
+#define FETCH_ROWS 8u /* that the slices of a film come from by turns */
 
 enum fetch_mode {
 	FETCH_READ,   /* waits for devices */
@@ -43,6 +44,12 @@ struct fetch_piece {
 	uint8_t *out;
 };
 
+/* A row found before, for its other chunks. */
+struct fetch_row {
+	struct frame_row row;
+	uint32_t i, at; /* of its chunks, the last one found */
+};
+
 struct fetch {
 	struct kv *kv;
 	struct packs *packs;
@@ -50,8 +57,9 @@ struct fetch {
 	struct loading *loading;
 	const struct fetch_damage *damage;
 	enum fetch_mode mode;
-	struct frame_row row;	/* the last one found, for its other chunks */
-	uint32_t row_i, row_at; /* of its chunks, the last one found */
+	struct fetch_row rows[FETCH_ROWS];
+	uint32_t row; /* the one that the last chunk was found in */
+	uint32_t oldest_row;
 	struct fetch_frame frames[FETCH_FRAMES];
 	uint32_t n_frames;
 	struct fetch_piece pieces[FETCH_PIECES];
