@@ -11,6 +11,9 @@
  * most WINDOW_PIECES, and a source has at most two windows on their way: memory is one buffer per
  * worker and two short lists per source.
  *
+ * Of a film a window is what its weaver gives (weaver.h), which keeps what it has gathered from turn to
+ * turn; the chunks that a window's slices are of were stored in it or in one before.
+ *
  * Who seals the last frame? A frame fills by itself while new data comes in. When all workers are
  * idle and a window of an ordinary source waits, the frame is sealed at once; a source that can't go
  * on before its window is stored seals it too, and at least every second somebody does. Small files
@@ -22,12 +25,15 @@
 #include "destage.h"
 #include "cleanup.h"
 #include "cond.h"
+#include "log.h"
 #include "slicer.h"
+#include "weaver.h"
 #include <errno.h>
 
 #define PORTION (1u << 20) /* bytes read at once; twice the lookahead if that is more */
 #define WINDOW_PIECES 4096u
-#define WINDOWS 2u /* of one source on their way */
+#define WOVEN_PIECES 16384u /* of a window of a film: slices of a few hundred bytes */
+#define WINDOWS 2u	    /* of one source on their way */
 #define FLUSH_POLL_MS 20
 #define SEAL_MS 1000 /* an ordinary window waits no longer for a frame to fill */
 
@@ -54,9 +60,10 @@ struct destage_run {
 	unsigned head, count;	/* of those on their way */
 	uint64_t at, committed; /* cut up to here; bytes that commit() took */
 	struct slicer slicer;
-	bool cut_failed; /* the latest window is the last, and carries the error */
-	int err;	 /* why nothing more is committed */
-	bool parked;	 /* guarded by the lock */
+	struct weaver *weaver; /* of a film */
+	bool cut_failed;       /* the latest window is the last, and carries the error */
+	int err;	       /* why nothing more is committed */
+	bool parked;	       /* guarded by the lock */
 };
 
 struct destage {
@@ -83,15 +90,16 @@ struct destage {
 
 /* ---- pieces ---- */
 
-static int piece_add(struct window *w, uint64_t chunk, uint64_t len)
+static int piece_add(struct window *w, const struct piece *p)
 {
 	struct piece *last = w->n ? &w->pieces[w->n - 1] : NULL;
-	w->len += len;
-	if (last && !chunk && !last->chunk) {
-		last->length += len;
+	w->len += p->length;
+	if (last && !p->chunk && !last->chunk) {
+		last->length += p->length;
 		return 0;
 	}
-	if (last && last->chunk == chunk && last->length == len && last->repeat < UINT32_MAX) {
+	if (last && last->chunk == p->chunk && last->offset == p->offset &&
+	    last->length == p->length && last->repeat < UINT32_MAX) {
 		last->repeat++;
 		return 0;
 	}
@@ -103,8 +111,16 @@ static int piece_add(struct window *w, uint64_t chunk, uint64_t len)
 		w->pieces = grown;
 		w->cap = cap;
 	}
-	w->pieces[w->n++] = (struct piece){ .chunk = chunk, .length = len, .repeat = 1 };
+	w->pieces[w->n++] = *p;
 	return 0;
+}
+
+static void needs_frames(struct window *w, uint64_t first, uint64_t last)
+{
+	if (first && (!w->first_frame || first < w->first_frame))
+		w->first_frame = first;
+	if (last > w->last_frame)
+		w->last_frame = last;
 }
 
 /* ---- one window ---- */
@@ -117,14 +133,12 @@ static int pack_items(struct window *w, struct portion *b)
 		int r = item->zeros ? 0
 				    : packer_add(w->run->d->packer, &item->digest,
 						 b->data + item->at, item->len, &packed);
+		struct piece piece = { .chunk = packed.id, .length = item->len, .repeat = 1 };
 		if (r == 0)
-			r = piece_add(w, packed.id, item->len);
+			r = piece_add(w, &piece);
 		if (r < 0)
 			return r;
-		if (packed.frame && (!w->first_frame || packed.frame < w->first_frame))
-			w->first_frame = packed.frame;
-		if (packed.frame > w->last_frame)
-			w->last_frame = packed.frame;
+		needs_frames(w, packed.frame, packed.frame);
 	}
 	return 0;
 }
@@ -151,6 +165,30 @@ static void cut_window(struct destage_run *run, struct window *w, struct portion
 		fill -= used;
 		memmove(b->data, b->data + used, fill);
 	}
+}
+
+/* The same for a film. A plan that does not fit the bytes is given up, with the window: 0 and
+ * run->weaver is NULL. */
+static int weave_window(struct destage_run *run, struct window *w)
+{
+	int r = 1;
+	while (r > 0 && w->len < DESTAGE_WINDOW && w->n < WOVEN_PIECES) {
+		struct woven woven;
+		r = weaver_next(run->weaver, DESTAGE_WINDOW - w->len, &woven);
+		if (r > 0)
+			needs_frames(w, woven.first_frame, woven.last_frame);
+		int added = r > 0 ? piece_add(w, &woven.piece) : 0;
+		r = added < 0 ? added : r;
+	}
+	if (r == -EBADMSG) {
+		log_debug("a film is not what its tables say; it is stored as other files are");
+		weaver_free(TAKE_PTR(run->weaver));
+		w->n = 0;
+		w->len = 0;
+		return 0;
+	}
+	run->at += w->len;
+	return r < 0 ? r : 0;
 }
 
 static struct portion *portion_get(struct destage *d)
@@ -277,11 +315,12 @@ static bool may_cut(const struct destage_run *run)
 static void cut_one_window(struct destage_run *run)
 {
 	struct window *w = window_begin(run);
-	struct portion *b = portion_get(run->d);
+	w->err = run->weaver ? weave_window(run, w) : 0;
+	struct portion *b = run->weaver || w->err ? NULL : portion_get(run->d);
 	if (b) {
 		cut_window(run, w, b);
 		portion_put(run->d, b);
-	} else {
+	} else if (!run->weaver && !w->err) {
 		w->err = -ENOMEM;
 	}
 	run->cut_failed = w->err != 0;
@@ -314,6 +353,7 @@ static void finish_run(struct destage_run *run)
 	uint64_t given_up = s->len - run->committed;
 	for (unsigned i = 0; i < WINDOWS; i++)
 		free(run->windows[i].pieces);
+	weaver_free(run->weaver);
 	free(run);
 	s->run = NULL;
 	finish(s, err, given_up);
@@ -352,6 +392,29 @@ static void leave_turn(struct destage_run *run)
 		packer_flush(d->packer, UINT64_MAX);
 }
 
+static int read_for_weaver(void *arg, void *buf, size_t len, uint64_t at)
+{
+	struct destage_source *s = arg;
+	return s->read(s, buf, len, at);
+}
+
+/* Without a weaver, for want of memory too, the source is cut as any other. */
+static void begin_weaving(struct destage_run *run, struct film_plan *plan)
+{
+	struct destage_source *s = run->s;
+	struct weaver_options opt = {
+		.packer = run->d->packer,
+		.chunker = &run->d->chunker,
+		.plan = plan,
+		.read = read_for_weaver,
+		.arg = s,
+	};
+	if (s->at != 0 || s->len != plan->size)
+		film_plan_free(plan);
+	else if (weaver_new(&opt, &run->weaver) < 0)
+		run->weaver = NULL;
+}
+
 static struct destage_run *run_new(struct destage_source *s)
 {
 	struct destage_run *run = calloc(1, sizeof *run);
@@ -362,6 +425,8 @@ static struct destage_run *run_new(struct destage_source *s)
 	run->at = s->at;
 	run->slicer.packer = run->d->packer;
 	run->slicer.cutter.chunker = &run->d->chunker;
+	if (s->plan)
+		begin_weaving(run, TAKE_PTR(s->plan));
 	return run;
 }
 
@@ -375,6 +440,7 @@ static void take_turn(struct job *job)
 		pthread_mutex_lock(&s->destage->lock);
 		s->destage->busy--;
 		pthread_mutex_unlock(&s->destage->lock);
+		film_plan_free(TAKE_PTR(s->plan));
 		finish(s, -ENOMEM, s->len);
 		return;
 	}

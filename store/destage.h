@@ -9,6 +9,7 @@
 #ifndef FOLDFS_DESTAGE_H
 #define FOLDFS_DESTAGE_H
 #include "chunker.h"
+#include "film_plan.h"
 #include "packer.h"
 #include "workers.h"
 
@@ -38,6 +39,9 @@ struct destage_source {
 		      const struct piece *pieces, size_t n);
 	/* Called once, last; 0, what commit() or read() returned, or why storing failed. */
 	void (*done)(struct destage_source *s, int err);
+	/* How to make chunks of a film, for a source that is all of the file; NULL: by content. Destage
+	 * takes it. If it does not fit the bytes, the rest is stored as if there were none. */
+	struct film_plan *plan;
 	bool small_together; /* at most a chunk or two: wait for a frame to fill, or the next flush */
 
 	/* destage's own */

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: MIT
+/* Where a stream of pictures is cut must not depend on where it begins, or a trimmed film would share
+ * nothing with the whole one. So between the least and the wanted length a key picture begins a
+ * chunk or not by a hash of the lengths of the pictures of the group before it, which are the same in every
+ * container; beyond the wanted length each does. The chance is the group's share of the way from the
+ * least to the wanted length: chunks come out alike whether groups are short or long.
+ *
+ * A film that lists its samples in no order of the file, or two times, is cut at its key pictures only, and
+ * where that makes no sense either there is no plan. Nothing here is believed but that samples lie
+ * within the file.
+ *
+ * Slices have their price in the index. Where it comes to more than a fiftieth of the film, the track that
+ * makes the most of them for the fewest bytes is left ungathered, and so on.
+ */
+#include "film_plan.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define SLICE_BYTES 8u	    /* of a stretch, in the index */
+#define SLICES_WORTH 50u    /* times their price */
+#define SECTION (16u << 20) /* bytes of the file from which one chunk outside of tracks is made */
+
+static int stream_push(struct plan_stream *s, struct plan_stretch stretch, bool apart)
+{
+	struct plan_stretch *last = s->n ? &s->v[s->n - 1] : NULL;
+	if (last && !apart && !stretch.cut && last->at + last->len == stretch.at &&
+	    stretch.len <= UINT32_MAX - last->len) {
+		last->len += stretch.len;
+		return 0;
+	}
+	if (s->n == s->cap) {
+		size_t cap = s->cap ? s->cap * 2 : 256;
+		struct plan_stretch *v = realloc(s->v, cap * sizeof *v);
+		if (!v)
+			return -ENOMEM;
+		s->v = v;
+		s->cap = cap;
+	}
+	s->v[s->n++] = stretch;
+	return 0;
+}
+
+static void stream_done(struct plan_stream *s)
+{
+	free(s->v);
+	*s = (struct plan_stream){ 0 };
+}
+
+void film_plan_free(struct film_plan *plan)
+{
+	if (!plan)
+		return;
+	for (unsigned i = 0; i < PLAN_STREAMS; i++)
+		stream_done(&plan->streams[i]);
+	free(plan);
+}
+
+/* ---- one stream of pictures ---- */
+
+struct pictures {
+	struct plan_stream *s;
+	const struct plan_limits *limits;
+	uint64_t end;	/* of the last sample, in the file */
+	uint64_t chunk; /* bytes since the last cut */
+	uint64_t group; /* since the last key picture */
+	uint64_t hash;	/* of the lengths in that group */
+	size_t key;	/* stretch of the last key picture, and bytes before it since the cut */
+	uint64_t before_key;
+};
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 29;
+}
+
+static bool cuts_before_key(const struct pictures *p)
+{
+	const struct plan_limits *l = p->limits;
+	if (p->chunk < l->min)
+		return false;
+	if (p->chunk >= l->target)
+		return true;
+	uint64_t way = l->target - l->min;
+	return p->group >= way || mix(p->hash, 1) < UINT64_MAX / way * p->group;
+}
+
+static void begin_chunk(struct pictures *p)
+{
+	p->chunk = 0;
+	p->before_key = 0;
+}
+
+static int put_pictures(struct pictures *p, uint64_t at, uint64_t len, bool key)
+{
+	uint64_t max = p->limits->max;
+	bool cut = !p->s->n || (key && cuts_before_key(p));
+	if (cut)
+		begin_chunk(p);
+	if (key) {
+		p->group = p->hash = 0;
+		p->key = p->s->n;
+		p->before_key = p->chunk;
+	}
+	p->group += len;
+	p->hash = mix(p->hash, len);
+	if (p->chunk + len > max && p->before_key) {
+		if (p->key < p->s->n)
+			p->s->v[p->key].cut = true;
+		else
+			cut = true;
+		p->chunk -= p->before_key;
+		p->before_key = 0;
+	}
+	while (len) {
+		if (p->chunk && p->chunk + len > max) {
+			cut = true;
+			begin_chunk(p);
+		}
+		uint64_t n = len < max ? len : max;
+		int r = stream_push(p->s, (struct plan_stretch){ at, (uint32_t)n, cut }, key);
+		if (r < 0)
+			return r;
+		p->chunk += n;
+		at += n;
+		len -= n;
+		cut = key = false;
+	}
+	return 0;
+}
+
+/* ---- cut at key pictures, ungathered ---- */
+
+static int first_video(const struct film *f)
+{
+	for (unsigned i = 0; i < f->n_tracks; i++)
+		if (f->tracks[i].kind == FILM_VIDEO)
+			return (int)i;
+	return -1;
+}
+
+static int put_groups(const struct film *f, const struct plan_limits *limits, struct plan_stream *s)
+{
+	struct pictures p = { .s = s, .limits = limits };
+	int track = first_video(f), r = 0;
+	uint64_t begin = 0, end = 0;
+	bool any = false;
+	for (size_t i = 0; i < f->n && r == 0; i++) {
+		const struct film_sample *m = &f->samples[i];
+		if ((int)m->track != track)
+			continue;
+		if (m->key && (!any || m->at > begin)) {
+			if (any)
+				r = put_pictures(&p, begin, m->at - begin, true);
+			any = true;
+			begin = m->at;
+		} else if (!any || m->at < begin) {
+			if (any)
+				return -EBADMSG;
+			continue;
+		}
+		end = m->at + m->len > end ? m->at + m->len : end;
+	}
+	if (r == 0 && any && end > begin)
+		r = put_pictures(&p, begin, end - begin, true);
+	return r;
+}
+
+/* ---- gathered ---- */
+
+struct gathering {
+	struct film_plan *plan;
+	int stream[FILM_TRACKS_MAX]; /* -1: not gathered */
+	struct pictures p[FILM_TRACKS_MAX];
+};
+
+static void choose_tracks(struct gathering *g, const struct film *f,
+			  const struct plan_limits *limits)
+{
+	for (unsigned i = 0; i < f->n_tracks; i++) {
+		const struct film_track *t = &f->tracks[i];
+		g->stream[i] = -1;
+		if (!t->whole || t->kind == FILM_OTHER || g->plan->n + 1 >= PLAN_STREAMS)
+			continue;
+		struct plan_stream *s = &g->plan->streams[g->plan->n];
+		s->by_content = t->kind == FILM_AUDIO;
+		g->p[i] = (struct pictures){ .s = s, .limits = limits };
+		g->stream[i] = (int)g->plan->n++;
+	}
+}
+
+static int gather_samples(struct gathering *g, const struct film *f)
+{
+	int r = 0;
+	for (size_t i = 0; i < f->n && r == 0; i++) {
+		const struct film_sample *m = &f->samples[i];
+		struct pictures *p = &g->p[m->track];
+		if (g->stream[m->track] < 0 || !m->len)
+			continue;
+		if (m->at < p->end)
+			return -EBADMSG;
+		p->end = m->at + m->len;
+		if (p->s->by_content)
+			r = stream_push(p->s, (struct plan_stretch){ m->at, m->len, false }, false);
+		else
+			r = put_pictures(p, m->at, m->len, m->key);
+	}
+	return r;
+}
+
+/* ---- what is in no track ---- */
+
+/* The stream whose next stretch comes first in the file; NULL: none is left. */
+static const struct plan_stretch *next_stretch(const struct film_plan *plan, size_t at[],
+					       unsigned *ret_stream)
+{
+	const struct plan_stretch *first = NULL;
+	for (unsigned i = 0; i < plan->n; i++) {
+		const struct plan_stream *s = &plan->streams[i];
+		if (at[i] < s->n && (!first || s->v[at[i]].at < first->at)) {
+			first = &s->v[at[i]];
+			*ret_stream = i;
+		}
+	}
+	if (first)
+		at[*ret_stream]++;
+	return first;
+}
+
+static int put_rest(struct plan_stream *rest, uint64_t at, uint64_t end, bool cut)
+{
+	while (at < end) {
+		uint64_t n = end - at < UINT32_MAX ? end - at : UINT32_MAX;
+		int r = stream_push(rest, (struct plan_stretch){ at, (uint32_t)n, cut }, false);
+		if (r < 0)
+			return r;
+		at += n;
+		cut = false;
+	}
+	return 0;
+}
+
+/* Fills the last stream with what the others leave. It is cut where pictures are, so that the bytes of
+ * one of its chunks are from one part of the film. -EBADMSG: two streams want the same byte. */
+static int find_rest(struct film_plan *plan)
+{
+	struct plan_stream *rest = &plan->streams[plan->n];
+	size_t at[PLAN_STREAMS] = { 0 };
+	uint64_t pos = 0, section = 0;
+	const struct plan_stretch *next;
+	unsigned stream = 0;
+	bool cut = false;
+	int r = 0;
+	rest->n = 0;
+	rest->by_content = true;
+	while (r == 0 && (next = next_stretch(plan, at, &stream))) {
+		if (next->at < pos)
+			return -EBADMSG;
+		if (next->at > pos) {
+			cut = cut || pos - section > SECTION;
+			r = put_rest(rest, pos, next->at, cut);
+			section = cut ? pos : section;
+			cut = false;
+		}
+		cut = cut || (next->cut && !plan->streams[stream].by_content);
+		pos = next->at + next->len;
+	}
+	if (pos > plan->size)
+		return -EBADMSG;
+	return r ? r : put_rest(rest, pos, plan->size, cut);
+}
+
+/* Leaves out the stream that costs most for what it has. */
+static void drop_dearest(struct film_plan *plan)
+{
+	unsigned worst = 0;
+	double least = 0;
+	for (unsigned i = 0; i < plan->n; i++) {
+		const struct plan_stream *s = &plan->streams[i];
+		double bytes = 0;
+		for (size_t k = 0; k < s->n; k++)
+			bytes += s->v[k].len;
+		double mean = s->n ? bytes / (double)s->n : 0;
+		if (i == 0 || mean < least) {
+			worst = i;
+			least = mean;
+		}
+	}
+	stream_done(&plan->streams[worst]);
+	for (unsigned i = worst; i < plan->n; i++)
+		plan->streams[i] = plan->streams[i + 1];
+	plan->streams[plan->n--] = (struct plan_stream){ 0 };
+}
+
+static bool too_dear(const struct film_plan *plan)
+{
+	size_t n = 0;
+	for (unsigned i = 0; i <= plan->n; i++)
+		n += plan->streams[i].n;
+	return n > plan->size / (SLICE_BYTES * SLICES_WORTH) + 64;
+}
+
+/* ---- all of it ---- */
+
+static int plan_gathered(const struct film *f, const struct plan_limits *limits,
+			 struct film_plan *plan)
+{
+	struct gathering *g = calloc(1, sizeof *g);
+	if (!g)
+		return -ENOMEM;
+	g->plan = plan;
+	choose_tracks(g, f, limits);
+	int r = plan->n ? gather_samples(g, f) : -EBADMSG;
+	free(g);
+	while (r == 0) {
+		r = find_rest(plan);
+		if (r < 0 || !too_dear(plan))
+			break;
+		drop_dearest(plan);
+		r = plan->n ? 0 : -EBADMSG;
+	}
+	plan->gathered = true;
+	return r;
+}
+
+static int plan_groups(const struct film *f, const struct plan_limits *limits,
+		       struct film_plan *plan)
+{
+	plan->n = 1;
+	int r = put_groups(f, limits, &plan->streams[0]);
+	return r ? r : find_rest(plan);
+}
+
+static struct film_plan *plan_new(uint64_t size)
+{
+	struct film_plan *plan = calloc(1, sizeof *plan);
+	if (plan)
+		plan->size = size;
+	return plan;
+}
+
+int film_plan_make(const struct film *f, uint64_t size, const struct plan_limits *limits,
+		   struct film_plan **ret_plan)
+{
+	*ret_plan = NULL;
+	if (f->container == FILM_NONE || !f->n)
+		return 0;
+	for (int gather = limits->gather; gather >= 0; gather--) {
+		struct film_plan *plan = plan_new(size);
+		if (!plan)
+			return -ENOMEM;
+		int r = (gather ? plan_gathered : plan_groups)(f, limits, plan);
+		if (r == 0 && plan->streams[0].n) {
+			plan->n++;
+			*ret_plan = plan;
+			return 0;
+		}
+		film_plan_free(plan);
+		if (r == -ENOMEM)
+			return r;
+	}
+	return 0;
+}

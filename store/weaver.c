@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT
+/* Two readers go over the source. One gathers: it jumps about, as the streams lead it, and small stretches
+ * come out of blocks that are kept, so that the bytes between two pictures do not cost a call each. The
+ * other reads the file from beginning to end and sees nothing of the plan: what it has is compared with
+ * the bytes of the chunk from which the file is going to be read at that place. So a plan that was
+ * made from lies, or wrongly, is found out before anything refers to it.
+ *
+ * A chunk of pictures is gathered whole into its stream's buffer. Of the other streams the buffer
+ * holds what the chunker has to see; what is left behind the chunk stays for the next one.
+ */
+#include "weaver.h"
+#include "cleanup.h"
+#include <errno.h>
+
+#define BLOCK (256u * 1024)
+#define BLOCKS 64u	    /* kept; they are one after another, from the one being woven on */
+#define DIRECT (32u * 1024) /* a stretch as long as this is read where it goes */
+#define AHEAD (64u * 1024)  /* beyond what the chunker has to see */
+
+struct thread {
+	const struct plan_stream *s;
+	uint8_t *buf;
+	size_t cap, fill; /* buf[0, fill) are bytes from the chunk's begin on */
+	uint32_t len;	  /* of the chunk */
+	uint32_t used;	  /* of it, woven */
+	uint64_t id;	  /* 0: zeros */
+	/* the next byte to be gathered, and to be woven: stretch, bytes of it that are done */
+	size_t gather, weave;
+	uint32_t gather_skip, weave_skip;
+	struct cutter cutter;
+};
+
+struct weaver {
+	struct weaver_options opt;
+	uint64_t pos;
+	struct thread threads[PLAN_STREAMS];
+	uint64_t tags[BLOCKS]; /* number of the block + 1 */
+	uint8_t *blocks[BLOCKS];
+	uint8_t *seen; /* what the other reader has: BLOCK bytes from seen_at on */
+	uint64_t seen_at, seen_end;
+};
+
+/* ---- reading ---- */
+
+static int read_block(struct weaver *w, uint64_t number, const uint8_t **ret_block)
+{
+	unsigned slot = number % BLOCKS;
+	uint64_t at = number * BLOCK, left = w->opt.plan->size - at;
+	if (w->tags[slot] != number + 1) {
+		if (!w->blocks[slot] && !(w->blocks[slot] = malloc(BLOCK)))
+			return -ENOMEM;
+		w->tags[slot] = 0;
+		int r = w->opt.read(w->opt.arg, w->blocks[slot], left < BLOCK ? left : BLOCK, at);
+		if (r < 0)
+			return r;
+		w->tags[slot] = number + 1;
+	}
+	*ret_block = w->blocks[slot];
+	return 0;
+}
+
+static int gather_bytes(struct weaver *w, uint8_t *out, size_t len, uint64_t at)
+{
+	uint64_t now = w->pos / BLOCK;
+	const uint8_t *block;
+	while (len) {
+		uint64_t number = at / BLOCK;
+		size_t skip = at % BLOCK, n = BLOCK - skip < len ? BLOCK - skip : len;
+		bool near = number >= now && number < now + BLOCKS;
+		if (!near || len >= DIRECT)
+			return w->opt.read(w->opt.arg, out, len, at);
+		int r = read_block(w, number, &block);
+		if (r < 0)
+			return r;
+		memcpy(out, block + skip, n);
+		out += n;
+		at += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* Are these the file's bytes at w->pos? 0, -EBADMSG, -errno. */
+static int compare(struct weaver *w, const uint8_t *data, size_t len)
+{
+	uint64_t at = w->pos;
+	while (len) {
+		if (at >= w->seen_end) {
+			uint64_t left = w->opt.plan->size - at, n = left < BLOCK ? left : BLOCK;
+			w->seen_at = w->seen_end = at;
+			int r = w->opt.read(w->opt.arg, w->seen, n, at);
+			if (r < 0)
+				return r;
+			w->seen_end = at + n;
+		}
+		size_t n = w->seen_end - at < len ? w->seen_end - at : len;
+		if (memcmp(w->seen + (at - w->seen_at), data, n))
+			return -EBADMSG;
+		data += n;
+		at += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* ---- a stream's next chunk ---- */
+
+static int make_room(struct thread *t, size_t len)
+{
+	if (len <= t->cap)
+		return 0;
+	size_t cap = len > 2 * t->cap ? len : 2 * t->cap;
+	uint8_t *buf = realloc(t->buf, cap);
+	if (!buf)
+		return -ENOMEM;
+	t->buf = buf;
+	t->cap = cap;
+	return 0;
+}
+
+/* Gathers up to `want` bytes in all, not over a cut. *ret_last: the chunk can't go on beyond them. */
+static int gather(struct weaver *w, struct thread *t, size_t want, bool *ret_last)
+{
+	*ret_last = true;
+	while (t->gather < t->s->n) {
+		const struct plan_stretch *v = &t->s->v[t->gather];
+		if (v->cut && t->gather_skip == 0 && t->fill)
+			return 0;
+		size_t n = v->len - t->gather_skip;
+		if (t->fill == want) {
+			*ret_last = false;
+			return 0;
+		}
+		n = n < want - t->fill ? n : want - t->fill;
+		int r = make_room(t, t->fill + n);
+		if (r == 0)
+			r = gather_bytes(w, t->buf + t->fill, n, v->at + t->gather_skip);
+		if (r < 0)
+			return r;
+		t->fill += n;
+		t->gather_skip += (uint32_t)n;
+		if (t->gather_skip == v->len) {
+			t->gather++;
+			t->gather_skip = 0;
+		}
+	}
+	return 0;
+}
+
+static int store(struct weaver *w, struct thread *t, struct woven *woven)
+{
+	struct digest digest;
+	struct packed packed = { 0 };
+	digest_of(t->buf, t->len, &digest);
+	int r = packer_add(w->opt.packer, &digest, t->buf, t->len, &packed);
+	if (r < 0)
+		return r;
+	t->id = packed.id;
+	woven->first_frame = woven->last_frame = packed.frame;
+	return 0;
+}
+
+static int next_pictures(struct weaver *w, struct thread *t, struct woven *woven)
+{
+	bool last;
+	t->fill = 0;
+	int r = gather(w, t, CHUNK_LENGTH_MAX, &last);
+	if (r < 0)
+		return r;
+	if (!last || !t->fill)
+		return -EBADMSG;
+	t->len = (uint32_t)t->fill;
+	return store(w, t, woven);
+}
+
+static int next_by_content(struct weaver *w, struct thread *t, struct woven *woven)
+{
+	bool last;
+	size_t n;
+	t->fill -= t->len;
+	if (t->fill)
+		memmove(t->buf, t->buf + t->len, t->fill);
+	t->len = 0;
+	t->id = 0;
+	int r = gather(w, t, cutter_lookahead(&t->cutter) + AHEAD, &last);
+	if (r < 0)
+		return r;
+	enum cut cut = cutter_next(&t->cutter, t->buf, t->fill, last, &n);
+	if (cut == CUT_MORE)
+		return -EBADMSG;
+	if (last && n == t->fill)
+		t->cutter.in_zeros = false;
+	t->len = (uint32_t)n;
+	return cut == CUT_ZEROS ? 0 : store(w, t, woven);
+}
+
+/* ---- weaving ---- */
+
+/* The stream that has the file's next byte, NULL: none. */
+static struct thread *thread_here(struct weaver *w)
+{
+	for (unsigned i = 0; i < w->opt.plan->n; i++) {
+		struct thread *t = &w->threads[i];
+		if (t->weave < t->s->n && t->s->v[t->weave].at + t->weave_skip == w->pos)
+			return t;
+	}
+	return NULL;
+}
+
+static void advance(struct weaver *w, struct thread *t, uint32_t n)
+{
+	w->pos += n;
+	t->used += n;
+	t->weave_skip += n;
+	if (t->weave_skip == t->s->v[t->weave].len) {
+		t->weave++;
+		t->weave_skip = 0;
+	}
+}
+
+int weaver_next(struct weaver *w, uint64_t room, struct woven *ret_woven)
+{
+	struct woven woven = { 0 };
+	int r = 0;
+	if (w->pos == w->opt.plan->size)
+		return 0;
+	struct thread *t = thread_here(w);
+	if (!t)
+		return -EBADMSG;
+	if (t->used == t->len) {
+		r = t->s->by_content ? next_by_content(w, t, &woven) : next_pictures(w, t, &woven);
+		t->used = 0;
+	}
+	if (r < 0)
+		return r;
+	uint32_t n = t->s->v[t->weave].len - t->weave_skip;
+	n = n < t->len - t->used ? n : t->len - t->used;
+	n = n < room ? n : (uint32_t)room;
+	r = compare(w, t->buf + t->used, n);
+	if (r < 0)
+		return r;
+	woven.piece = (struct piece){
+		.chunk = t->id,
+		.length = n,
+		.offset = t->id ? t->used : 0,
+		.repeat = 1,
+	};
+	advance(w, t, n);
+	*ret_woven = woven;
+	return 1;
+}
+
+/* ---- the rest ---- */
+
+int weaver_new(const struct weaver_options *opt, struct weaver **ret_w)
+{
+	struct weaver *w = calloc(1, sizeof *w);
+	if (!w) {
+		film_plan_free(opt->plan);
+		return -ENOMEM;
+	}
+	w->opt = *opt;
+	for (unsigned i = 0; i < opt->plan->n; i++) {
+		w->threads[i].s = &opt->plan->streams[i];
+		w->threads[i].cutter.chunker = opt->chunker;
+	}
+	w->seen = malloc(BLOCK);
+	if (!w->seen) {
+		weaver_free(w);
+		return -ENOMEM;
+	}
+	*ret_w = w;
+	return 0;
+}
+
+void weaver_free(struct weaver *w)
+{
+	if (!w)
+		return;
+	for (unsigned i = 0; i < PLAN_STREAMS; i++)
+		free(w->threads[i].buf);
+	for (unsigned i = 0; i < BLOCKS; i++)
+		free(w->blocks[i]);
+	free(w->seen);
+	film_plan_free(w->opt.plan);
+	free(w);
+}
