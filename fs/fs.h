@@ -52,6 +52,7 @@ struct fs {
 	struct ticker *ticker;
 	struct collector *collector;
 	struct scrubber *scrubber;
+	struct films *films;	/* NULL: none can be asked about films */
 	uint64_t inodes_before; /* in the index when the mount began */
 	atomic_int space;	/* enum space_level */
 	atomic_bool space_low;	/* little is left on the disk, whatever is staged */

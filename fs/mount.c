@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "collector.h"
 #include "control.h"
+#include "films.h"
 #include "inode.h"
 #include "log.h"
 #include "lookups.h"
@@ -153,6 +154,7 @@ static void fs_stop(struct fs *fs)
 	if (fs->inodes && !fs->read_only)
 		ticker_commit_dirty(fs, true);
 	settler_stop(fs);
+	films_stop(fs->films);
 	reaper_stop(fs);
 	workers_stop(fs->callers);
 	workers_stop(fs->waiters);
@@ -323,12 +325,19 @@ int mount_serve(const struct mount_request *req)
 	else if (req->fuse_options && strstr(req->fuse_options, "noatime"))
 		fs->atime = ATIME_NEVER;
 	fs->started_ms = clock_mono_ms();
+	int advice = req->read_only ? 0 : films_start(NULL, &fs->films);
 	int r = open_pool(fs, req, &perr);
 	if (r < 0) {
 		not_ready(req, r, perr.text);
+		films_stop(fs->films);
 		free(fs);
 		return r;
 	}
+	if (fs->pool->config.media == MEDIA_OFF)
+		films_stop(TAKE_PTR(fs->films));
+	if (advice < 0)
+		log_warn("films are stored as other files are: no process to look at them: %s",
+			 strerror(-advice));
 	r = fs_start(fs);
 	if (r < 0)
 		not_ready(req, r, strerror(-r));

@@ -13,6 +13,8 @@
 #include "cond.h"
 #include "content.h"
 #include "far.h"
+#include "film_hint.h"
+#include "films.h"
 #include "log.h"
 #include "ranges.h"
 #include "space.h"
@@ -300,6 +302,31 @@ static void start_next_range(struct job *job)
 	start_range((struct settle *)((char *)job - offsetof(struct settle, job)));
 }
 
+static bool film_is_over(void *arg)
+{
+	struct settle *s = arg;
+	pthread_rwlock_rdlock(&s->inode->lock);
+	bool over = called_off(s);
+	pthread_rwlock_unlock(&s->inode->lock);
+	return over;
+}
+
+/* On a thread of its own, as others shall not wait for it. */
+static void start_film(struct job *job)
+{
+	struct settle *s = (struct settle *)((char *)job - offsetof(struct settle, job));
+	s->source.plan = film_hint(s->fs, s->inode, film_is_over, s);
+	start_range(s);
+}
+
+/* With the inode's lock. */
+static bool may_be_film(const struct settle *s)
+{
+	const struct range *all = s->ranges.v;
+	return !s->mem && s->ranges.n == 1 && all->from == 0 && all->to == s->inode->row.size &&
+	       film_hint_wanted(s->fs, s->inode);
+}
+
 /* Everything is in the map: the staging file has served. */
 static int drop_staging(struct settle *s)
 {
@@ -473,8 +500,12 @@ static void begin(struct settle *s)
 	int r = prepare_locked(s);
 	if (r > 0) {
 		s->active = true;
+		bool film = may_be_film(s);
 		pthread_rwlock_unlock(&in->lock);
-		if (s->mem)
+		s->job.run = start_film;
+		if (film)
+			workers_queue(films_workers(fs->films), &s->job);
+		else if (s->mem)
 			destage_start(s->fs->pool->destage, &s->source);
 		else
 			start_range(s);

@@ -15,6 +15,8 @@
 
 enum io_mode_choice { IO_MODE_AUTO, IO_MODE_NATIVE, IO_MODE_MEDIATED };
 
+enum media_choice { MEDIA_ON, MEDIA_KEYFRAMES, MEDIA_OFF };
+
 struct config {
 	/* how writes land */
 	int mode;		   /* enum io_mode_choice */
@@ -38,6 +40,8 @@ struct config {
 	uint64_t dump_interval_s;  /* between dumps of the index */
 	uint64_t scrub_rate;	   /* bytes per second, 0 = unlimited */
 	uint64_t scrub_interval_s; /* automatic passes; 0 = never */
+	int media;		   /* enum media_choice */
+	uint64_t media_min, media_target, media_max; /* bytes of a chunk of pictures */
 	/* how it is mounted */
 	bool read_only, allow_other;
 	uint64_t attr_timeout_ms, entry_timeout_ms;

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: MIT
+"""A film is stored once, however often it is wrapped again; and whatever it claims, it reads back."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import env
+
+sys.path.insert(0, str(env.SOURCE / "tests/keyframe"))
+import films  # noqa: E402
+
+pytestmark = pytest.mark.foldfs
+
+MIB = 1 << 20
+PICTURES = ["-f", "lavfi", "-i", "mandelbrot=size=640x360:rate=25,noise=alls=24:allf=t"]
+SOUND = ["-f", "lavfi", "-i", "anoisesrc=amplitude=0.2:sample_rate=48000"]
+CODECS = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-g", "25", "-c:a", "aac", "-b:a", "128k"]
+
+
+def film(suffix="mp4", *arguments):
+    """20 seconds, about 20 MiB."""
+    env.need_tool("ffmpeg", "ffprobe")
+    return films.make(suffix, *PICTURES, *SOUND, "-t", "20", *CODECS, *arguments)
+
+
+def wrappings():
+    one = film()
+    return {
+        "faststart": films.rewrap(one, "mp4", "-movflags", "+faststart"),
+        "mov": films.rewrap(one, "mov"),
+        "retag": films.rewrap(one, "mp4", "-metadata", "title=another"),
+        "mkv": films.rewrap(one, "mkv"),
+        "fragmented": films.rewrap(one, "mp4", "-movflags", "frag_keyframe+empty_moov"),
+        "back": films.rewrap(films.rewrap(one, "mkv"), "mp4"),
+    }
+
+
+def new_bytes(mount):
+    """Bytes of chunks that were not known."""
+    mount.destage()
+    return mount.stats()["packer"]["bytes_new"]
+
+
+def put(mount, path, name=None):
+    """Copies a film into the mount; returns what was new of it, as a share."""
+    before = new_bytes(mount)
+    target = mount.dir / (name or path.name)
+    shutil.copyfile(path, target)
+    return (new_bytes(mount) - before) / path.stat().st_size
+
+
+def same(mount, path, name=None):
+    return (mount.dir / (name or path.name)).read_bytes() == path.read_bytes()
+
+
+def drop_caches():
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+        file.write("3")
+
+
+@pytest.mark.parametrize("mode", env.MODES)
+def test_a_film_is_stored_once_whatever_wraps_it(new_mount, mode):
+    mount = new_mount(mode=mode)
+    one, others = film(), wrappings()
+    assert 8 * MIB < one.stat().st_size < 80 * MIB
+    assert put(mount, one) > 0.99
+    costs = {name: put(mount, path, name) for name, path in others.items()}
+    assert max(costs.values()) < 0.02, costs
+    mount.remount()
+    drop_caches()
+    assert same(mount, one)
+    for name, path in others.items():
+        assert same(mount, path, name), name
+
+
+def test_a_trimmed_film_shares_its_groups_of_pictures(new_mount):
+    mount = new_mount(media_min="256K", media_target="1M", media_max="2M")
+    one = film()
+    trimmed = films.rewrap(films.make("mp4", "-ss", "7", "-i", one, "-map", "0", "-c", "copy"), "mkv")
+    put(mount, one)
+    assert put(mount, trimmed) < 0.25
+    mount.remount()
+    assert same(mount, one) and same(mount, trimmed)
+
+
+def test_films_one_after_another_read_back(new_mount, home):
+    """ffmpeg puts parameter sets before each key picture then, so the chunks are others."""
+    mount = new_mount()
+    one, other = film(), film("mp4", "-bf", "2")
+    listed = home / "list"
+    listed.write_text(f"file {one}\nfile {other}\n", encoding="ascii")
+    both = home / "both.mkv"
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-f", "concat", "-safe", "0", "-i", listed, "-c", "copy",
+                    both], check=True)
+    put(mount, one)
+    put(mount, other)
+    assert put(mount, both) > 0.5
+    assert same(mount, both)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "m2ts"])
+def test_streams_are_cut_at_key_pictures(new_mount, suffix):
+    mount = new_mount(media_min="256K", media_target="1M", media_max="2M")
+    one = films.rewrap(film(), suffix)
+    put(mount, one)
+    stats = mount.stats()["packer"]
+    assert stats["chunks"] < one.stat().st_size / (400 << 10)
+    assert same(mount, one)
+
+
+def test_media_off_and_keyframes_do_as_they_say(new_mount):
+    for choice, least, most in (("off", 0.5, 1.0), ("keyframes", 0.9, 1.0), ("on", 0, 0.02)):
+        mount = new_mount(name=choice, media=choice)
+        put(mount, film())
+        assert least <= put(mount, wrappings()["mkv"]) <= most, choice
+        assert same(mount, film()) and same(mount, wrappings()["mkv"])
+
+
+def damaged_films():
+    """Truncated, with tables overwritten, with two films in one, and with a head on noise."""
+    for path in (film(), wrappings()["faststart"], wrappings()["mkv"], wrappings()["fragmented"],
+                 films.rewrap(film(), "ts")):
+        data = path.read_bytes()
+        yield data[:len(data) * 2 // 3]
+        yield data[:len(data) - 5000]
+        yield data[:5 * MIB] + data
+        noisy = bytearray(data)
+        for at in range(1000, len(data), 7001):
+            noisy[at] ^= 0x5a
+        yield bytes(noisy)
+        tables = bytearray(data)
+        for mark in (b"stco", b"stsz", b"stsc", b"trun", b"\x1f\x43\xb6\x75"):
+            at = data.find(mark)
+            while at >= 0:
+                for k in range(20, min(4000, len(data) - at), 13):
+                    tables[at + k] ^= 0xff
+                at = data.find(mark, at + 4000)
+        yield bytes(tables)
+        yield data[:3000] + os.urandom(3 * MIB)
+
+
+def test_films_that_lie_read_back(new_mount):
+    mount = new_mount(media_min="256K", media_target="1M", media_max="2M")
+    hostile = list(damaged_films())
+    for number, data in enumerate(hostile):
+        (mount.dir / str(number)).write_bytes(data)
+    mount.destage()
+    mount.remount()
+    for number, data in enumerate(hostile):
+        assert (mount.dir / str(number)).read_bytes() == data, number
+
+
+@pytest.mark.parametrize("fault", ["film_read:3=crash", "film_read:1+=EIO", "film_read:2=EIO"])
+def test_a_reader_that_dies_costs_the_advice_only(new_mount, fault, monkeypatch):
+    monkeypatch.setenv("FOLDFS_FAULT", fault)
+    mount = new_mount(log_level="debug")
+    one, other = film(), wrappings()["mkv"]
+    put(mount, one)
+    put(mount, other)
+    assert "without regard to what film it may be" in mount.log.read_text(encoding="utf-8")
+    assert same(mount, one) and same(mount, other)
+
+
+def forker(mount):
+    """The process that makes readers: the daemon's only child."""
+    children = env.run("pgrep", "-P", str(mount.pid)).stdout.split()
+    assert len(children) == 1
+    return int(children[0])
+
+
+def test_the_process_that_makes_readers_has_no_rights_and_may_die(new_mount):
+    mount = new_mount()
+    pid = forker(mount)
+    status = dict(line.split(":\t", 1) for line in
+                  open(f"/proc/{pid}/status", encoding="utf-8").read().splitlines() if ":\t" in line)
+    assert status["Uid"].split() == ["65534"] * 4
+    assert int(status["CapEff"], 16) == 0
+    assert status["NoNewPrivs"].strip() == "1"
+    opened = {os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd")}
+    assert opened == {"socket", "/dev/null"}
+    os.kill(pid, 9)
+    put(mount, film())
+    assert same(mount, film())
+    assert not mount.stats()["failed"]
+
+
+def test_a_film_changed_and_changed_again(new_mount):
+    """Slices are cut, overwritten, cloned and truncated as all extents are."""
+    mount = new_mount(media_min="256K", media_target="1M", media_max="2M")
+    path = wrappings()["mkv"]
+    data = bytearray(path.read_bytes())
+    put(mount, path, "f")
+    with open(mount.dir / "f", "r+b", buffering=0) as file:
+        for at in range(12345, len(data) - 9000, len(data) // 20):
+            os.pwrite(file.fileno(), b"changed" * 100, at)
+            data[at:at + 700] = b"changed" * 100
+    mount.destage()
+    assert (mount.dir / "f").read_bytes() == data
+    env.run("cp", mount.dir / "f", mount.dir / "g")
+    os.truncate(mount.dir / "f", len(data) // 2 + 77)
+    mount.destage()
+    mount.remount()
+    assert (mount.dir / "f").read_bytes() == data[:len(data) // 2 + 77]
+    assert (mount.dir / "g").read_bytes() == data
+    os.unlink(mount.dir / "f")
+    mount.gc()
+    drop_caches()
+    assert (mount.dir / "g").read_bytes() == data
+
+
+@pytest.mark.asan
+def test_a_film_under_sanitizers(new_mount):
+    mount = new_mount()
+    for path in (film(), wrappings()["mkv"], wrappings()["fragmented"]):
+        put(mount, path)
+    mount.remount()
+    for path in (film(), wrappings()["mkv"], wrappings()["fragmented"]):
+        assert same(mount, path)
