@@ -3,11 +3,13 @@
 #include "avi_bytes.h"
 #include "cleanup.h"
 #include "film_memory.h"
+#include "io.h"
 #include "prng.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <cmocka.h>
 
 enum { KEY = 0x10, SAMPLES = 6 };
@@ -117,6 +119,36 @@ static void without_an_index_no_key_is_known(void **state)
 	expect_all(&b, &put, false);
 	put_le32(b.data + put.movi - 4, UINT32_MAX);
 	expect_all(&b, &put, false);
+	put_le32(b.data + 4, (uint32_t)b.len - 8); /* the size of RIFF */
+	expect_all(&b, &put, false);
+}
+
+static void an_index_after_a_list_of_unknown_size(void **state)
+{
+	CLEANUP_BUF struct buf b = { 0 };
+	struct put put;
+	(void)state;
+	avi_put_front(&b);
+	put_movi(&b, &put);
+	put_le32(b.data + put.movi - 4, 0);
+	put_idx1(&b, &put, put.movi);
+	expect_all(&b, &put, true);
+}
+
+static void a_stream_that_is_in_no_index_is_walked(void **state)
+{
+	CLEANUP_BUF struct buf b = { 0 };
+	struct put put;
+	(void)state;
+	avi_put_front(&b);
+	put_movi(&b, &put);
+	size_t at = avi_begin(&b, "idx1", NULL);
+	for (size_t i = 0; i < SAMPLES; i++)
+		if (ids[i][1] == '0')
+			avi_put_row(&b, ids[i], keys[i] ? KEY : 0, put.at[i] - 8 - put.movi,
+				    lens[i]);
+	avi_end(&b, at);
+	expect_all(&b, &put, true);
 }
 
 static void samples_in_lists_and_between_junk(void **state)
@@ -135,6 +167,8 @@ static void samples_in_lists_and_between_junk(void **state)
 		avi_put_chunk(&b, "00wb", "of no sound", 11);
 		avi_put_chunk(&b, "00dc", "", 0);
 		avi_put_chunk(&b, "LIST", "what", 4);
+		avi_put_chunk(&b, "LIST", "", 0); /* shorter than its head */
+		buf_put(&b, "none", 4);
 		if (rec)
 			avi_end(&b, rec);
 	}
@@ -269,6 +303,102 @@ static void tables_named_more_than_once(void **state)
 	assert_int_equal(parse(&b, &f), 0);
 	assert_int_equal(f.n, 2 * SAMPLES);
 	expect_samples(&f, 0, &put[0], true);
+	film_done(&f);
+}
+
+/* A table's number of rows, or an index of indexes whose rows have another size, are not believed; nor
+ * is one table for two streams. */
+static void tables_that_lie(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		CLEANUP_BUF struct buf b = { 0 };
+		struct put put[2];
+		size_t rows[2];
+		struct film f;
+		put_opendml(&b, put, rows, 2, 0);
+		size_t table = (size_t)get_le64(b.data + rows[0]);
+		if (i == 0)
+			put_le32(b.data + table + 8 + 4, UINT32_MAX);
+		else if (i == 1)
+			put_le16(b.data + rows[0] - 24, 2);
+		else
+			memcpy(b.data + rows[0], b.data + rows[1], 32);
+		assert_int_equal(parse(&b, &f), 0);
+		assert_int_equal(f.n, 2 * SAMPLES);
+		expect_samples(&f, 0, &put[0], i == 0);
+		expect_samples(&f, SAMPLES, &put[1], i == 0);
+		film_done(&f);
+	}
+}
+
+/* The first of a hundred rows name nothing, the others all the same large table. */
+static void many_rows_cost_one_table(void **state)
+{
+	enum { ROWS = 100, IN_VAIN = 70, CHUNKS = 2000 };
+	CLEANUP_BUF struct buf b = { 0 };
+	struct film f;
+	(void)state;
+	avi_begin(&b, "RIFF", "AVI ");
+	size_t hdrl = avi_begin(&b, "LIST", "hdrl"), strl = avi_begin(&b, "LIST", "strl");
+	avi_put_format(&b, "vids", "XVID");
+	size_t indx = avi_begin(&b, "indx", NULL);
+	avi_put_index(&b, 4, 0, ROWS, "00dc", 0);
+	size_t rows = b.len;
+	memset(buf_extend(&b, 16 * ROWS), 0, 16 * ROWS);
+	avi_end(&b, indx);
+	avi_end(&b, strl);
+	avi_end(&b, hdrl);
+	size_t movi = avi_begin(&b, "LIST", "movi"), first = b.len;
+	for (unsigned i = 0; i < CHUNKS; i++)
+		avi_put_sample(&b, "00dc", 8);
+	for (unsigned i = 0; i < ROWS; i++)
+		put_le64(b.data + rows + 16 * i, i < IN_VAIN ? 1 : b.len);
+	size_t ix = avi_begin(&b, "ix00", NULL);
+	avi_put_index(&b, 2, 1, CHUNKS, "00dc", first);
+	for (unsigned i = 0; i < CHUNKS; i++) {
+		buf_put_le32(&b, 16 * i + 8);
+		buf_put_le32(&b, 8);
+	}
+	avi_end(&b, ix);
+	avi_end(&b, movi);
+	assert_int_equal(parse(&b, &f), 0);
+	assert_int_equal(f.n, CHUNKS);
+	assert_true(f.samples[CHUNKS - 1].key);
+	assert_true(f.max <= 2 * CHUNKS);
+	film_done(&f);
+}
+
+/* A second RIFF beyond 4 GiB, the chunks between not being there. */
+static void offsets_beyond_32_bits(void **state)
+{
+	const uint64_t far = UINT64_C(5) << 30;
+	CLEANUP_CLOSE int fd = memfd_create("film", MFD_CLOEXEC);
+	CLEANUP_BUF struct buf b = { 0 };
+	struct put put[2];
+	size_t rows[2];
+	struct film_source s;
+	struct film f = { 0 };
+	(void)state;
+	put_opendml(&b, put, rows, 2, 0);
+	size_t second = (size_t)get_le64(b.data + rows[1]);
+	second += 8 + get_le32(b.data + second + 4); /* RIFF AVIX */
+	for (size_t k = 0; k < 2; k++) {
+		size_t table = (size_t)get_le64(b.data + rows[k] + 16);
+		put_le64(b.data + rows[k] + 16, table + far);
+		put_le64(b.data + table + 8 + 12, put[1].movi + far);
+	}
+	assert_int_equal(io_write(fd, b.data, second, 0), 0);
+	assert_int_equal(io_write(fd, b.data + second, b.len - second, (off_t)(second + far)), 0);
+	assert_int_equal(film_source_open(&s, &fd, b.len + far), 0);
+	assert_int_equal(film_find(&s, &f), 0);
+	assert_int_equal(f.container, FILM_AVI);
+	assert_int_equal(f.n, 2 * SAMPLES);
+	expect_samples(&f, 0, &put[0], true);
+	for (size_t i = 0; i < SAMPLES; i++)
+		put[1].at[i] += far;
+	expect_samples(&f, SAMPLES, &put[1], true);
+	film_source_done(&s);
 	film_done(&f);
 }
 
@@ -452,11 +582,16 @@ int main(void)
 		cmocka_unit_test(offsets_of_idx1_from_wherever),
 		cmocka_unit_test(offsets_that_are_of_no_chunk_are_not_believed),
 		cmocka_unit_test(without_an_index_no_key_is_known),
+		cmocka_unit_test(an_index_after_a_list_of_unknown_size),
+		cmocka_unit_test(a_stream_that_is_in_no_index_is_walked),
 		cmocka_unit_test(samples_in_lists_and_between_junk),
 		cmocka_unit_test(opendml_of_two_lists),
 		cmocka_unit_test(a_list_of_which_there_is_no_index_yet),
 		cmocka_unit_test(rows_of_opendml_that_lie),
 		cmocka_unit_test(tables_named_more_than_once),
+		cmocka_unit_test(tables_that_lie),
+		cmocka_unit_test(many_rows_cost_one_table),
+		cmocka_unit_test(offsets_beyond_32_bits),
 		cmocka_unit_test(an_index_of_chunks_in_the_head),
 		cmocka_unit_test(samples_that_overlap_or_lie_outside),
 		cmocka_unit_test(more_streams_than_there_are_numbers),

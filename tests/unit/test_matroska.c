@@ -295,8 +295,11 @@ static void codecs_by_their_ids(void **state)
 	ebml_end(&b, segment);
 	assert_int_equal(parse(&b, &f), 0);
 	assert_int_equal(f.n_tracks, n + 3);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		assert_string_equal(f.tracks[i].codec, ids[i][1]);
+		/* Matroska leaves out the head of ProRes' frames */
+		assert_int_equal(f.tracks[i].whole, strcmp(ids[i][1], "prores") != 0);
+	}
 	assert_string_equal(f.tracks[n].codec, "mpeg4");
 	assert_string_equal(f.tracks[n + 1].codec, "mp3");
 	assert_string_equal(f.tracks[n + 2].codec, "");
@@ -352,6 +355,129 @@ static void a_segment_that_is_longer_than_it_says(void **state)
 	film_done(&f);
 }
 
+/* It ends within Info, and Tracks come after it. */
+static void a_segment_that_ends_within_an_element(void **state)
+{
+	CLEANUP_BUF struct buf b = { 0 };
+	size_t at[2];
+	struct film f;
+	(void)state;
+	ebml_put_start(&b, "matroska");
+	ebml_put_head(&b, EL_SEGMENT, 10, 8);
+	ebml_put_text(&b, EL_INFO, "longer than the segment");
+	ebml_put_tracks(&b);
+	put_lying_cluster(&b, EBML_UNKNOWN, at);
+	assert_int_equal(parse(&b, &f), 0);
+	assert_int_equal(f.n_tracks, 2);
+	assert_int_equal(f.n, 2);
+	film_done(&f);
+}
+
+/* After an element that can't be what it says, the next cluster counts. */
+static void elements_that_lie_in_a_cluster(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		CLEANUP_BUF struct buf b = { 0 };
+		size_t at[2], after[2];
+		struct film f;
+		put_front(&b);
+		put_lying_cluster(&b, EBML_UNKNOWN, at);
+		if (i == 0)
+			ebml_put_head(&b, EL_VOID, EBML_UNKNOWN, 1);
+		else
+			ebml_put_head(&b, i == 1 ? EL_SIMPLE : EL_TIME, UINT64_C(1) << 40, 8);
+		ebml_put_block(&b, EL_SIMPLE, 1, KEY, 9);
+		put_lying_cluster(&b, EBML_UNKNOWN, after);
+		assert_int_equal(parse(&b, &f), 0);
+		assert_int_equal(f.n, 4);
+		expect_sample(&f, 1, at[1], 80, 0, false);
+		expect_sample(&f, 2, after[0], 70, 0, true);
+		film_done(&f);
+	}
+}
+
+static void a_cluster_after_zeros_of_any_number(void **state)
+{
+	(void)state;
+	for (size_t zeros = 4000; zeros < 4200; zeros++) {
+		CLEANUP_BUF struct buf b = { 0 };
+		size_t at[2];
+		struct film f;
+		put_front(&b);
+		memset(buf_extend(&b, zeros), 0, zeros);
+		put_lying_cluster(&b, EBML_UNKNOWN, at);
+		assert_int_equal(parse(&b, &f), 0);
+		assert_int_equal(f.n, 2);
+		expect_sample(&f, 0, at[0], 70, 0, true);
+		film_done(&f);
+	}
+}
+
+static void a_track_takes_nothing_over_from_the_one_before(void **state)
+{
+	CLEANUP_BUF struct buf b = { 0 };
+	struct film f;
+	(void)state;
+	put_front(&b);
+	size_t tracks = ebml_begin(&b, EL_TRACKS), entry = ebml_begin(&b, EL_ENTRY);
+	ebml_put_uint(&b, EL_NUMBER, 3);
+	ebml_put_uint(&b, EL_TYPE, 1);
+	ebml_end(&b, entry);
+	entry = ebml_begin(&b, EL_ENTRY); /* without a number */
+	ebml_put_uint(&b, EL_TYPE, 2);
+	ebml_end(&b, entry);
+	entry = ebml_begin(&b, EL_ENTRY); /* without a type */
+	ebml_put_uint(&b, EL_NUMBER, 4);
+	ebml_end(&b, entry);
+	ebml_end(&b, tracks);
+	assert_int_equal(parse(&b, &f), 0);
+	assert_int_equal(f.n_tracks, 3);
+	assert_string_equal(f.tracks[2].codec, "");
+	film_done(&f);
+}
+
+static void a_group_at_the_end_of_the_file(void **state)
+{
+	CLEANUP_BUF struct buf b = { 0 };
+	struct film f;
+	(void)state;
+	put_front(&b);
+	put_cluster(&b);
+	ebml_put_head(&b, EL_GROUP, EBML_UNKNOWN, 8);
+	size_t at = ebml_put_block(&b, EL_BLOCK, 1, 0, 9);
+	assert_int_equal(parse(&b, &f), 0);
+	assert_int_equal(f.n, 1);
+	expect_sample(&f, 0, at, 9, 0, true);
+	film_done(&f);
+}
+
+static void heads_of_elements(void **state)
+{
+	struct ebml e;
+	(void)state;
+	for (unsigned len = 1; len <= 8; len++) {
+		CLEANUP_BUF struct buf b = { 0 };
+		ebml_put_head(&b, EL_CUES, EBML_UNKNOWN, len);
+		ebml_put_head(&b, EL_VOID, (UINT64_C(1) << 7 * len) - 2, len);
+		for (size_t n = 0; n < 4 + len; n++)
+			assert_int_equal(ebml_parse(b.data, n, 0, &e), -ENODATA);
+		assert_int_equal(ebml_parse(b.data, b.len, 1000, &e), 4 + len);
+		assert_int_equal(e.id, EL_CUES);
+		assert_int_equal(e.payload, 1004 + len);
+		assert_true(e.unknown);
+		assert_int_equal(ebml_parse(b.data + 4 + len, 1 + len, 0, &e), 1 + len);
+		assert_int_equal(e.id, EL_VOID);
+		assert_false(e.unknown);
+		assert_int_equal(e.size, (UINT64_C(1) << 7 * len) - 2);
+	}
+	/* an id of five bytes; none; a size of nine */
+	assert_int_equal(ebml_parse((const uint8_t *)"\x08\1\1\1\1\x81", 6, 0, &e), -EBADMSG);
+	assert_int_equal(ebml_parse((const uint8_t *)"\0\x81\x81\x81\x81", 5, 0, &e), -EBADMSG);
+	assert_int_equal(ebml_parse((const uint8_t *)"\x81\0\1\1\1\1\1\1\1\1", 10, 0, &e),
+			 -EBADMSG);
+}
+
 static void what_lies_between_clusters_is_passed_over(void **state)
 {
 	CLEANUP_BUF struct buf b = { 0 };
@@ -365,8 +491,10 @@ static void what_lies_between_clusters_is_passed_over(void **state)
 	prng_fill(&seed, buf_extend(&b, 50000), 50000);
 	b.data[b.len - 50000] = 0;   /* no element by chance */
 	ebml_put_id(&b, EL_CLUSTER); /* no cluster either, nor the next */
-	ebml_put_head(&b, EL_CLUSTER, 40, 1);
-	ebml_put_fill(&b, 3);
+	ebml_put_head(&b, EL_CLUSTER, EBML_UNKNOWN, 1);
+	ebml_put_text(&b, EL_CODEC, "no child of one");
+	ebml_put_block(&b, EL_SIMPLE, 1, KEY, 10);
+	buf_put_u8(&b, 0);
 	put_lying_cluster(&b, EBML_UNKNOWN, after);
 	assert_int_equal(parse(&b, &f), 0);
 	assert_int_equal(f.n, 4);
@@ -568,7 +696,7 @@ static ssize_t read_counted(void *arg, void *buf, size_t len, uint64_t at)
 
 static void large_payloads_are_not_read(void **state)
 {
-	enum { CLUSTERS = 2000, PAYLOAD = 1 << 21 };
+	enum { CLUSTERS = 2100, PAYLOAD = 1 << 21 };
 	CLEANUP_CLOSE int fd = memfd_create("film", MFD_CLOEXEC);
 	CLEANUP_BUF struct buf b = { 0 };
 	struct film_source s;
@@ -592,6 +720,8 @@ static void large_payloads_are_not_read(void **state)
 	s.arg = counted;
 	assert_int_equal(film_find(&s, &f), 0);
 	assert_int_equal(f.n, CLUSTERS);
+	assert_int_equal(f.samples[f.n - 1].at, (uint64_t)at - PAYLOAD);
+	assert_true((uint64_t)at >> 32); /* beyond what 32 bits hold, too */
 	assert_true(counted[1] < (uint64_t)at / 250);
 	film_source_done(&s);
 	film_done(&f);
@@ -609,6 +739,12 @@ int main(void)
 		cmocka_unit_test(codecs_by_their_ids),
 		cmocka_unit_test(sizes_of_clusters_that_lie),
 		cmocka_unit_test(a_segment_that_is_longer_than_it_says),
+		cmocka_unit_test(a_segment_that_ends_within_an_element),
+		cmocka_unit_test(elements_that_lie_in_a_cluster),
+		cmocka_unit_test(a_cluster_after_zeros_of_any_number),
+		cmocka_unit_test(a_track_takes_nothing_over_from_the_one_before),
+		cmocka_unit_test(a_group_at_the_end_of_the_file),
+		cmocka_unit_test(heads_of_elements),
 		cmocka_unit_test(what_lies_between_clusters_is_passed_over),
 		cmocka_unit_test(numbers_of_every_length),
 		cmocka_unit_test(deep_nesting),
