@@ -8,9 +8,10 @@
  * has the tracks and little else. What a sample is to be decoded with is in isobmff_entry.c.
  *
  * Work and memory are bounded by the file's size, whatever it says:
- *   - boxes stand within boxes and one after the other, so that no byte is in two tables; how many
- *     are looked at, and how deep they are, is limited;
+ *   - boxes stand within boxes and one after the other, so that no byte is in two tables; how deep they
+ *     are is limited;
  *   - a table has the entries its box has room for;
+ *   - boxes, entries and samples are counted, up to work_left: a sparse file has room for any number;
  *   - samples without an entry of their own, all of one size, are charged to bytes_left, and so is
  *     any other that lies in the file: a film that counts more bytes than the file has is left there.
  */
@@ -20,7 +21,7 @@
 #include "detect.h"
 #include <errno.h>
 
-#define BOXES_MAX (1u << 24)
+#define WORK_MAX (8 * FILM_SAMPLES_MAX) /* a sample has up to four entries, or a fragment */
 
 struct isobmff_boxes isobmff_children(struct isobmff *p, const struct isobmff_box *b, uint64_t skip)
 {
@@ -28,7 +29,7 @@ struct isobmff_boxes isobmff_children(struct isobmff *p, const struct isobmff_bo
 		.s = p->s,
 		.at = skip < b->end - b->at ? b->at + skip : b->end,
 		.end = b->end,
-		.left = &p->boxes_left,
+		.left = &p->work_left,
 	};
 }
 
@@ -36,9 +37,10 @@ int isobmff_add(struct isobmff *p, struct isobmff_track *t, uint64_t at, uint64_
 {
 	if (!len || len > UINT32_MAX || at >= p->s->size || len > p->s->size - at)
 		return 0;
-	if (len > p->bytes_left)
+	if (len > p->bytes_left || !p->work_left)
 		return -E2BIG;
 	p->bytes_left -= len;
+	p->work_left--;
 	if (t->kind == FILM_OTHER || t->elsewhere || (at < t->end && at + len > t->at))
 		return 0;
 	t->at = at;
@@ -77,9 +79,9 @@ static int parse(struct film_source *s, struct film *f)
 		return -ENOMEM;
 	p->s = s;
 	p->f = f;
-	p->boxes_left = BOXES_MAX;
+	p->work_left = WORK_MAX;
 	p->bytes_left = s->size;
-	struct isobmff_boxes it = { .s = s, .end = s->size, .left = &p->boxes_left };
+	struct isobmff_boxes it = { .s = s, .end = s->size, .left = &p->work_left };
 	struct isobmff_box b;
 	int r;
 	while ((r = isobmff_box_next(&it, &b)) == 1) {

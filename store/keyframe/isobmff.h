@@ -21,7 +21,7 @@ struct isobmff_track {
 struct isobmff {
 	struct film_source *s;
 	struct film *f;
-	unsigned boxes_left; /* to be looked at */
+	unsigned work_left; /* boxes, entries of tables and samples that may still be looked at */
 	/* Samples that don't overlap are no longer than the file all together. */
 	uint64_t bytes_left;
 	unsigned n;

@@ -25,10 +25,11 @@ struct isobmff_box {
 struct isobmff_boxes {
 	struct film_source *s;
 	uint64_t at, end;
-	unsigned *left; /* how many may still be looked at, in the whole file */
+	unsigned *left; /* how many may still be looked at */
 };
 
-/* 1 and the next box; 0: there is none, or what is there is none; -errno of reading. */
+/* 1 and the next box; 0: there is none, what is there is none, or no more may be looked at; -errno of
+ * reading. */
 int isobmff_box_next(struct isobmff_boxes *it, struct isobmff_box *ret);
 /* Points *ret at len bytes of the content from `skip` on. 1; 0: the box is shorter; -errno. */
 int isobmff_box_bytes(struct film_source *s, const struct isobmff_box *b, uint64_t skip, size_t len,

@@ -134,7 +134,7 @@ static int add_listed(struct isobmff *p, struct traf *t, const struct trun *run)
 	uint64_t end = p->s->size;
 	const uint8_t *e;
 	int r;
-	isobmff_table_open(&p->table, p->s, run->samples);
+	isobmff_table_open(&p->table, p->s, &p->work_left, run->samples);
 	for (bool first = true; (r = isobmff_table_next(&p->table, &e)) == 1; first = false) {
 		uint32_t size = run->flags & TRUN_SIZE ? get_be32(e + run->size_at) : t->size;
 		uint32_t flags = first && run->flags & TRUN_FIRST_FLAGS ? run->first_flags

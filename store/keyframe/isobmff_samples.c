@@ -199,6 +199,11 @@ static int walk_chunks(struct walk *w)
 	return r < 0 ? r : 0;
 }
 
+static void open_table(struct walk *w, struct isobmff_table *t, struct isobmff_span span)
+{
+	isobmff_table_open(t, w->p->s, &w->p->work_left, span);
+}
+
 int isobmff_samples_read(struct isobmff *p, struct isobmff_track *t,
 			 const struct isobmff_tables *tables)
 {
@@ -216,11 +221,11 @@ int isobmff_samples_read(struct isobmff *p, struct isobmff_track *t,
 	w->run = w->next = (struct run){ 0 };
 	w->keys.next = w->partial.next = w->groups.last = 0;
 	w->groups.random_access = false;
-	isobmff_table_open(&w->sizes, p->s, tables->sizes);
-	isobmff_table_open(&w->chunks, p->s, tables->chunks);
-	isobmff_table_open(&w->runs, p->s, tables->runs);
-	isobmff_table_open(&w->keys.table, p->s, tables->keys);
-	isobmff_table_open(&w->partial.table, p->s, tables->partial);
-	isobmff_table_open(&w->groups.table, p->s, tables->groups);
+	open_table(w, &w->sizes, tables->sizes);
+	open_table(w, &w->chunks, tables->chunks);
+	open_table(w, &w->runs, tables->runs);
+	open_table(w, &w->keys.table, tables->keys);
+	open_table(w, &w->partial.table, tables->partial);
+	open_table(w, &w->groups.table, tables->groups);
 	return walk_chunks(w);
 }

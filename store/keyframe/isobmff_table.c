@@ -18,9 +18,11 @@ struct isobmff_span isobmff_span_of(const struct isobmff_box *b, uint64_t skip, 
 	};
 }
 
-void isobmff_table_open(struct isobmff_table *t, struct film_source *s, struct isobmff_span span)
+void isobmff_table_open(struct isobmff_table *t, struct film_source *s, unsigned *left,
+			struct isobmff_span span)
 {
 	t->s = s;
+	t->left = left;
 	t->rest = span;
 	t->used = t->have = 0;
 }
@@ -34,6 +36,9 @@ static int fill(struct isobmff_table *t)
 		return 0;
 	if (n > ISOBMFF_TABLE_BUFFER / rest->width)
 		n = ISOBMFF_TABLE_BUFFER / rest->width;
+	if (n > *t->left)
+		return -E2BIG;
+	*t->left -= (unsigned)n;
 	size_t len = (size_t)n * rest->width;
 	int r = film_source_copy(t->s, rest->at, len, t->buffer);
 	if (r < 0)

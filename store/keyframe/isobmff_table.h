@@ -16,6 +16,7 @@ struct isobmff_span {
 
 struct isobmff_table {
 	struct film_source *s;
+	unsigned *left;		  /* entries that may still be looked at, of any table */
 	struct isobmff_span rest; /* not yet in the buffer */
 	size_t used, have;	  /* bytes of it */
 	uint8_t buffer[ISOBMFF_TABLE_BUFFER];
@@ -23,7 +24,9 @@ struct isobmff_table {
 
 struct isobmff_span isobmff_span_of(const struct isobmff_box *b, uint64_t skip, unsigned width,
 				    uint64_t n);
-void isobmff_table_open(struct isobmff_table *t, struct film_source *s, struct isobmff_span span);
-/* Points *ret at the next entry, valid until the next call. 1; 0 at the end; -errno of reading. */
+void isobmff_table_open(struct isobmff_table *t, struct film_source *s, unsigned *left,
+			struct isobmff_span span);
+/* Points *ret at the next entry, valid until the next call. 1; 0 at the end; -errno of reading;
+ * -E2BIG: none may be looked at any more. */
 int isobmff_table_next(struct isobmff_table *t, const uint8_t **ret);
 #endif

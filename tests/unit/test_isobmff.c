@@ -301,6 +301,28 @@ static void counts_that_lie(void **state)
 	}
 }
 
+/* A sparse file costs nothing, but has room for all that anybody could claim. */
+static void a_table_as_large_as_the_file_has_room_for(void **state)
+{
+	struct bed t;
+	(void)state;
+	struct one o = video_begin(&t);
+	BOX32(&t.b, "stsc", 0, 1, 1, UINT32_MAX, 1);
+	BOX32(&t.b, "stco", 0, 1, 1);
+	size_t stsz = box_begin(&t.b, "stsz");
+	PUT32(&t.b, 0, 0, UINT32_MAX);
+	for (size_t i = 0; i < 5; i++) /* all boxes end where the file does */
+		memset(t.b.data + (const size_t[]){ o.moov, o.track.trak, o.track.mdia,
+						    o.track.minf, o.track.stbl }[i],
+		       0, 4);
+	memset(t.b.data + stsz, 0, 4);
+	t.hole = 1ull << 40;
+	assert_int_equal(parse(&t), -E2BIG);
+	assert_int_equal(t.f.n, 0);
+	assert_true(t.file.read < 1ull << 30);
+	bed_done(&t);
+}
+
 static void tables_without_room_for_an_entry(void **state)
 {
 	static const char *const types[] = { "stsz", "stz2", "stsc", "stco", "co64", "stss",
@@ -530,6 +552,7 @@ int main(void)
 		cmocka_unit_test(key_numbers_may_be_disorderly),
 		cmocka_unit_test(groups_of_random_access),
 		cmocka_unit_test(counts_that_lie),
+		cmocka_unit_test(a_table_as_large_as_the_file_has_room_for),
 		cmocka_unit_test(tables_without_room_for_an_entry),
 		cmocka_unit_test(a_film_may_end_anywhere),
 		cmocka_unit_test(large_tables_are_read_once),

@@ -358,6 +358,25 @@ static void fragments_that_lie(void **state)
 	bed_done(&t);
 }
 
+/* One sample of 4 GiB, and over it some billions that overlap it. */
+static void samples_that_are_passed_over_are_counted(void **state)
+{
+	struct bed t;
+	(void)state;
+	fragmented_begin(&t);
+	size_t moof = box_begin(&t.b, "moof"), traf = box_begin(&t.b, "traf");
+	BOX32(&t.b, "tfhd", 0x11, 1, 0, 8192, 17);
+	BOX32(&t.b, "trun", 0x201, 1, 0, UINT32_MAX);
+	for (int i = 0; i < 200; i++)
+		BOX32(&t.b, "trun", 0x1, UINT32_MAX / 17, 0);
+	box_end(&t.b, traf);
+	box_end(&t.b, moof);
+	t.hole = 1ull << 40;
+	assert_int_equal(parse(&t), -E2BIG);
+	EXPECT(&t, { 8192, UINT32_MAX, 0, false });
+	bed_done(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +392,7 @@ int main(void)
 		cmocka_unit_test(fields_of_fragments),
 		cmocka_unit_test(keys_of_fragments),
 		cmocka_unit_test(fragments_that_lie),
+		cmocka_unit_test(samples_that_are_passed_over_are_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
