@@ -23,7 +23,7 @@ import power
 from disks import POOL_OPTIONS, Served, fsck
 
 WORKLOAD = power.Workload(("smallfiles", "renamestorm", "overwriter", "rewriter", "namer", "database"),
-                          steps=3, rounds=1, seed=4, tolerant=True,
+                          steps=3, rounds=1, seed=4, tolerant=True, syncs=0,
                           options="wal_sync_interval=100ms,destage_delay=1h,gc_interval=0,"
                                   "log_level=info,reserve_size=1M,workers=1")
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "short")

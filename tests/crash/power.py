@@ -9,6 +9,7 @@ run_states()      builds and checks them, in several processes
 
 import contextlib
 import errno
+import math
 import multiprocessing
 import os
 import pickle
@@ -19,6 +20,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import env
 from actors import KINDS
 from disks import (FLUSH, MARK, WRITE, Backing, BackingLost, Cutter, Recorder, Served, fsck,
                    read_log)
@@ -42,6 +44,7 @@ class Workload:
     pause_s: float = 0.0    # idle time before each unmount, in which everything becomes durable
     environ: dict = field(default_factory=dict)
     tolerant: bool = False  # an actor ends with its first error
+    syncs: float = 0.02     # chance of a `foldfs sync` after a step
     room: int = 0           # bytes that the backing filesystem has free; 0: as it is
 
 
@@ -86,6 +89,18 @@ def take_turns(actors, mount, workload, chooser):
         steps = chooser.choice(running)
         if next(steps, running) is running:
             running.remove(steps)
+        if chooser.random() < workload.syncs:
+            sync_all(actors, mount)
+
+
+def sync_all(actors, mount):
+    """`foldfs sync`: whatever all of them have done so far is durable, if it succeeds."""
+    content = [actor for actor in actors if actor.root and not actor.refusal]
+    for actor in content:
+        actor.sync_begins()
+    if env.run(env.binary("foldfs"), "sync", mount, code=None).returncode == 0:
+        for actor in content:
+            actor.sync_ends()
 
 
 def make_actors(workload, mark):
@@ -195,17 +210,18 @@ def plan(recording, limit=None, seed=1, marked=False):
 # ---- one state
 
 
-def acknowledged(records, number):
-    """Per actor how many operations had returned and how many had begun, and when each returned."""
+def acknowledged(records, number, begin=0):
+    """Per actor how many operations had returned and how many had begun, and when each returned; those
+    before record BEGIN in a machine that has lost its power since: no time made them durable."""
     progress = {}
-    for rec in records[:number + 1]:
+    for place, rec in enumerate(records[:number + 1]):
         if rec.kind == MARK:
             name, what, op = rec.text.split()
             done = progress.setdefault(name, {"d": [], "b": 0})
             if what == "b":
                 done["b"] = int(op) + 1
             else:
-                done["d"].append(rec.time_ns)
+                done["d"].append(rec.time_ns if place > begin else math.inf)
     return progress
 
 
@@ -217,7 +233,7 @@ def late_enough(progress, now_ns):
 def check_state(recording, records, state, pool, home):
     """Mounts the pool, asks every actor, writes a little, unmounts, checks the pool. Some are mounted
     read-only before, where the same must be seen."""
-    progress = acknowledged(records, state.number)
+    progress = acknowledged(records, state.number, recording.begin)
 
     def check(mount, actors):
         for actor in actors:

@@ -203,6 +203,15 @@ def test_a_sync_finds_small_files_of_every_age(new_mount):
                 assert (mount.dir / names[earlier]).read_bytes() == noise(3000, earlier), name
 
 
+def test_a_sync_fails_when_the_daemon_has_died(mount):
+    """It cannot know what was written, so it must not say that all is durable."""
+    (mount.dir / "f").write_bytes(b"perhaps")
+    mount.kill()
+    done = env.run(env.binary("foldfs"), "sync", mount.pool.path, code=1)
+    assert "has no daemon that could sync it" in done.stderr
+    mount.start()
+
+
 def test_kill_9_again_and_again(mount):
     """Each round killed in the middle of work; what each had synced is there ever after."""
     for turn in range(6):

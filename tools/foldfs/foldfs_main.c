@@ -115,7 +115,9 @@ static int run_sync(struct call *c)
 			 c->pool);
 		return FAILED;
 	}
-	if (e == CLIENT_FAILED)
+	if (e == CLIENT_NOBODY) /* perhaps because it has just died, with what was to be synced */
+		complain("%s has no daemon that could sync it: mount it", c->pool);
+	if (e != CLIENT_OK)
 		return FAILED;
 	if (c->json)
 		show_json(result ? result : json_object());
