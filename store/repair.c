@@ -11,6 +11,7 @@
 #include "fault.h"
 #include "packer.h"
 #include "piece.h"
+#include "pool_owner.h"
 #include "rows_format.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -221,6 +222,7 @@ int repair_pool(struct pool *pool, const struct repair_options *opt,
 		.batch = kv_batch_new(),
 	};
 	r.k = (struct check){ .pool = pool, .opt = &r.look };
+	pool_owner(pool->dirfd, &r.uid, &r.gid);
 	int e = r.batch ? 0 : -ENOMEM;
 	for (size_t i = 0; e == 0 && i < sizeof parts / sizeof *parts; i++) {
 		e = parts[i](&r);

@@ -16,6 +16,8 @@ struct repair {
 	uint64_t next_ino, next_segment; /* given out by this repair; 0: not asked yet */
 	struct traces *traces;		 /* repair_lost_inodes.c's own */
 	struct packs_repair *packs;	 /* repair_packs.c's own */
+	uid_t uid;			 /* whose the pool is, and so what is made in it */
+	gid_t gid;
 	uint64_t lost_chunk; /* stands for bytes of which nothing is known; 0: not yet */
 };
 

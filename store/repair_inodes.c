@@ -3,7 +3,7 @@
  *
  * An inode whose row is gone may still be known: by the names in it (a directory), by its map, its
  * inline content or its staging file, and its type by the names that lead to it. That evidence is
- * gathered first; then the row is made anew, as root's own and for nobody else. What then lacks its
+ * gathered first; then the row is made anew, as the pool's owner's and for nobody else. What then lacks its
  * content keeps its size and reads as an error.
  */
 #include "repair_impl.h"

@@ -151,7 +151,9 @@ static int row_type(const struct trace *t)
 static void make_row(struct repair *r, const struct trace *t, int type)
 {
 	int64_t now = clock_wall_ns();
-	struct inode_row row = { .ino = t->ino, .nlink = 1, .size = t->size };
+	struct inode_row row = {
+		.ino = t->ino, .uid = r->uid, .gid = r->gid, .nlink = 1, .size = t->size
+	};
 	row.atime = row.mtime = row.ctime = row.btime = now;
 	if (type == DT_DIR) {
 		row.mode = S_IFDIR | (t->ino == INO_ROOT ? 0755 : 0700);
@@ -166,10 +168,14 @@ static void make_row(struct repair *r, const struct trace *t, int type)
 		row.flags |= t->kinds & TRACE_INLINE ? INODE_INLINE : 0;
 	}
 	repair_put_inode(r, &row);
-	repair_say(r, "the row of inode %lu was lost: it is a %s of root's from now on", t->ino,
+	char owner[32] = "root";
+	if (r->uid)
+		snprintf(owner, sizeof owner, "user %u", r->uid);
+	repair_say(r, "the row of inode %lu was lost: it is a %s of %s's from now on", t->ino,
 		   type == DT_DIR   ? "directory"
 		   : type == DT_LNK ? "symbolic link"
-				    : "file");
+				    : "file",
+		   owner);
 }
 
 static void settle_trace(struct repair *r, const struct trace *t)

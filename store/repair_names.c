@@ -100,7 +100,9 @@ static int mend_name(struct repair *r, struct slice key, struct slice val)
 
 static int make_lost_found(struct repair *r, const char *name, uint64_t *ret_ino)
 {
-	struct inode_row row = { .mode = S_IFDIR | 0700, .nlink = 2, .parent = INO_ROOT };
+	struct inode_row row = {
+		.mode = S_IFDIR | 0700, .uid = r->uid, .gid = r->gid, .nlink = 2, .parent = INO_ROOT
+	};
 	row.atime = row.mtime = row.ctime = row.btime = clock_wall_ns();
 	int e = repair_new_ino(r, &row.ino);
 	if (e == 0)

@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "pack_version.h"
 #include "pool_impl.h"
+#include "pool_owner.h"
 #include "repair.h"
 #include "repair_index.h"
 #include "restore.h"
@@ -345,5 +346,7 @@ int repair_run(const char *path, const struct repair_call *call, struct repair_r
 	if (r > 0)
 		r = check_and_repair(&run);
 	tell_lost(&run);
+	if (run.report->repaired)
+		pool_give_to_owner(path);
 	return r;
 }

@@ -15,6 +15,7 @@ import subprocess
 import pytest
 
 import env
+import people
 import pools
 import trees
 from pattern import noise, text
@@ -353,3 +354,56 @@ def test_random_damage_to_packs_and_staging(filled, seed):
     for name, data in whole.items():
         if name != b"dir5/staged": # bytes that are only staged have no checksum
             assert now[name] in (None, data), name
+
+
+def give(pool, owner):
+    """As if OWNER had made the pool."""
+    for path in [pool.path, *pool.path.rglob("*")]:
+        os.chown(path, *owner, follow_symlinks=False)
+
+
+def belongs_to(pool, owner):
+    wrong = [path for path in pool.path.rglob("*") if (path.stat().st_uid, path.stat().st_gid) != owner]
+    assert not wrong, "root has left its own files there"
+
+
+@pytest.mark.parametrize("owner", [people.BOB, (0, 0)], ids=["user", "root"])
+def test_repaired_by_root_for_who_made_it(filled, owner):
+    """The index is made anew, and then lost+found: neither may lock out a user whose pool it is."""
+    give(filled, owner)
+    (filled.path / "index/data.mdb").unlink()
+    repair(filled)
+    belongs_to(filled, owner)
+    for staged in (filled.path / "staging").iterdir():
+        staged.unlink()
+    packs(filled)[0].unlink()
+    (filled.path / "index/data.mdb").unlink()
+    for dump in (filled.path / "packs").glob("dump-*"):
+        dump.unlink()
+    repair(filled)
+    belongs_to(filled, owner)
+    filled.mount.expect_log("foldfs error: ")
+    filled.mount.start()
+    root = filled.mount.dir.stat()
+    assert (root.st_uid, root.st_gid) == owner
+    filled.mount.stop()
+
+
+@pytest.mark.parametrize("owner", [people.BOB, (0, 0)], ids=["user", "root"])
+def test_lost_and_found_of_who_made_the_pool(filled, owner):
+    filled.mount.start(destage_delay="1h")
+    with open(filled.mount.dir / "clone", "r+b") as file:
+        file.seek(100_000)
+        file.write(noise(50_000, 92))
+        os.fsync(file.fileno())
+    filled.mount.kill()
+    give(filled, owner)
+    for staged in (filled.path / "staging").iterdir():
+        staged.unlink()
+    assert "/clone (inode " in repair(filled)
+    belongs_to(filled, owner)
+    filled.mount.expect_log("foldfs error: ")
+    filled.mount.start()
+    place = (filled.mount.dir / "lost+found").stat()
+    assert (place.st_uid, place.st_gid) == owner
+    filled.mount.stop()
