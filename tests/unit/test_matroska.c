@@ -491,6 +491,7 @@ static void what_lies_between_clusters_is_passed_over(void **state)
 	prng_fill(&seed, buf_extend(&b, 50000), 50000);
 	b.data[b.len - 50000] = 0;   /* no element by chance */
 	ebml_put_id(&b, EL_CLUSTER); /* no cluster either, nor the next */
+	ebml_put_be(&b, 0, 8);
 	ebml_put_head(&b, EL_CLUSTER, EBML_UNKNOWN, 1);
 	ebml_put_text(&b, EL_CODEC, "no child of one");
 	ebml_put_block(&b, EL_SIMPLE, 1, KEY, 10);
