@@ -264,6 +264,17 @@ static void an_ordinary_file_needs_no_nudge(void **state)
 
 /* ---- one file on several workers ---- */
 
+/* The file is there after closing, and its rows agree. Removes the store. */
+static void assert_stays(struct stack *st, const uint8_t *data, size_t len)
+{
+	assert_int_equal(stack_close(st), 0);
+	stack_open(st);
+	check_rows(st);
+	assert_int_equal(file_compare(st, INO, data, len), 0);
+	assert_int_equal(stack_close(st), 0);
+	stack_remove(st);
+}
+
 static void idle_workers_store_the_frames_of_one_file(void **state)
 {
 	(void)state;
@@ -280,12 +291,7 @@ static void idle_workers_store_the_frames_of_one_file(void **state)
 		assert_int_equal(file_compare(&st, INO, data, 36 * MIB), 0);
 		packer_get_stats(st.packer, &stats);
 		assert_true(workers == 1 ? stats.helped == 0 : stats.helped > 0);
-		assert_int_equal(stack_close(&st), 0);
-		stack_open(&st);
-		check_rows(&st);
-		assert_int_equal(file_compare(&st, INO, data, 36 * MIB), 0);
-		assert_int_equal(stack_close(&st), 0);
-		stack_remove(&st);
+		assert_stays(&st, data, 36 * MIB);
 	}
 }
 
@@ -322,12 +328,7 @@ static void a_file_on_several_workers_may_fail_anywhere(void **state)
 			assert_int_equal(file_compare(&st, INO, data, row.size), 0);
 		assert_int_equal(file_store(&st, INO, data, 36 * MIB), 0);
 		assert_int_equal(file_compare(&st, INO, data, 36 * MIB), 0);
-		assert_int_equal(stack_close(&st), 0);
-		stack_open(&st);
-		check_rows(&st);
-		assert_int_equal(file_compare(&st, INO, data, 36 * MIB), 0);
-		assert_int_equal(stack_close(&st), 0);
-		stack_remove(&st);
+		assert_stays(&st, data, 36 * MIB);
 	}
 }
 

@@ -1,93 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* gc over the real store: what is referenced always reads back, what isn't goes, whatever happens
- * meanwhile: new files, duplicates of dying chunks, readers, full disks, crashes. */
-#include "stack.h"
+ * meanwhile: new files, duplicates of dying chunks, readers, crashes. Full disks: test_gc_room.c. */
+#include "gc_model.h"
 #include "kv_batch.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 
-#define KIB 1024u
-#define MIB (1024u * KIB)
-#define INO 100u
-
-static const struct chunker_params small = { CHUNKER_FASTCDC, 1024, 4096, 16384 };
 static const struct chunker_params large = { CHUNKER_FASTCDC, 100000, 262144, 1048576 };
-
-/* ---- a model: files made of blocks of a common stock, so that they share chunks ---- */
-
-#define FILES 24u
-#define FILE_MAX (600u * KIB)
-
-struct model {
-	struct stack st;
-	struct file {
-		uint8_t *data;
-		size_t len; /* 0: there is none */
-	} files[FILES];
-	uint64_t seed;
-};
-
-static void block(uint8_t *out, size_t len, uint64_t number)
-{
-	uint64_t seed = number * 77;
-	prng_fill(&seed, out, len);
-}
-
-static void model_make(struct model *m, uint64_t seed)
-{
-	*m = (struct model){ .seed = seed };
-	stack_make(&m->st);
-	m->st.chunker = small;
-	m->st.pack_bytes = 300 * KIB;
-	for (unsigned i = 0; i < FILES; i++)
-		m->files[i].data = malloc(FILE_MAX);
-}
-
-static void model_done(struct model *m)
-{
-	for (unsigned i = 0; i < FILES; i++)
-		free(m->files[i].data);
-	stack_remove(&m->st);
-}
-
-static void file_invent(struct file *f, uint64_t *seed)
-{
-	f->len = 0;
-	unsigned blocks = 1 + (unsigned)prng_below(seed, 12);
-	for (unsigned i = 0; i < blocks; i++) {
-		/* some common, some new */
-		uint64_t number = prng_below(seed, 2) ? prng_below(seed, 30) : prng_next(seed);
-		size_t len = 5000 + number % 40000;
-		block(f->data + f->len, len, number);
-		f->len += len;
-	}
-}
-
-static void model_store(struct model *m, unsigned i)
-{
-	if (m->files[i].len)
-		file_delete(&m->st, INO + i);
-	file_invent(&m->files[i], &m->seed);
-	assert_int_equal(file_store(&m->st, INO + i, m->files[i].data, m->files[i].len), 0);
-}
-
-static void model_delete(struct model *m, unsigned i)
-{
-	if (m->files[i].len)
-		file_delete(&m->st, INO + i);
-	m->files[i].len = 0;
-}
-
-static void model_check(struct model *m)
-{
-	for (unsigned i = 0; i < FILES; i++)
-		if (m->files[i].len)
-			assert_int_equal(
-				file_compare(&m->st, INO + i, m->files[i].data, m->files[i].len),
-				0);
-	check_rows(&m->st);
-}
 
 static unsigned pack_files(struct stack *st)
 {
@@ -99,16 +19,6 @@ static unsigned pack_files(struct stack *st)
 		n += e->d_name[0] != '.';
 	closedir(d);
 	return n;
-}
-
-/* Everything that can go has gone: what is counted is what a scan of the files finds. */
-static void assert_lean(struct model *m, const struct gc_result *r)
-{
-	struct gc_result again;
-	assert_int_equal(gc_run(m->st.gc, NULL, NULL, &again), 0);
-	assert_int_equal(again.chunks_live, r->chunks_live);
-	assert_true(again.chunks_dead <= r->chunks_dead);
-	assert_true(again.bytes_dead * 3 <= again.bytes_live); /* at least 75 percent live */
 }
 
 /* ---- tests ---- */
@@ -141,8 +51,7 @@ static void when_all_is_deleted_nothing_is_left(void **state)
 		assert_int_equal(file_store(&m.st, INO + i, f->data, f->len), 0);
 	}
 	model_check(&m);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
+	model_end(&m);
 }
 
 static void random_lives(const struct chunker_params *chunker, uint64_t seed, unsigned rounds)
@@ -183,8 +92,7 @@ static void random_lives(const struct chunker_params *chunker, uint64_t seed, un
 				0);
 	packer_get_stats(m.st.packer, &after);
 	assert_int_equal(after.bytes_new, before.bytes_new);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
+	model_end(&m);
 }
 
 static void files_come_and_go(void **state)
@@ -248,8 +156,7 @@ static void the_dead_may_be_wanted_again(void **state)
 		assert_true(found > 0);
 		check_rows(&m.st);
 		assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
-		assert_int_equal(stack_close(&m.st), 0);
-		model_done(&m);
+		model_end(&m);
 	}
 }
 
@@ -336,8 +243,7 @@ static void everything_at_once(uint64_t gc_short)
 	assert_int_equal(stack_close(&m.st), 0);
 	stack_open(&m.st);
 	model_check(&m);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
+	model_end(&m);
 }
 
 static void all_at_once(void **state)
@@ -462,8 +368,7 @@ static void watch_a_pass(const struct chunker_params *chunker)
 	assert_true(r.packs_rewritten > 0 && watch.n > 4 && watch.steps > 4);
 	free(watch.live);
 	model_check(&m);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
+	model_end(&m);
 }
 
 static void no_chunk_is_missing_between_two_rows(void **state)
@@ -553,142 +458,10 @@ static void healed_chunks_are_not_swept(void **state)
 	model_check(&m);
 	assert_null(collect_once(&m.st));
 	model_check(&m);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
+	model_end(&m);
 }
 
 /* ---- what goes wrong ---- */
-
-static void half_delete(struct model *m)
-{
-	for (unsigned i = 0; i < FILES; i++)
-		model_store(m, i);
-	for (unsigned i = 0; i < FILES; i += 2)
-		model_delete(m, i);
-}
-
-static void a_full_disk_stops_a_pass(void **state)
-{
-	(void)state;
-	static const char *const faults[] = { "pack_write:%u+=ENOSPC", "pack_write:%u=EIO",
-					      "pack_create:%u=ENOSPC" };
-	for (unsigned k = 0; k < 3; k++)
-		for (unsigned n = 1; n < 20; n = n * 2 + 1) {
-			struct model m;
-			struct gc_result r;
-			char spec[64];
-			model_make(&m, n);
-			m.st.min_live_percent = 100;
-			stack_open(&m.st);
-			half_delete(&m);
-			snprintf(spec, sizeof spec, faults[k], k == 2 ? n / 4 + 1 : n);
-			fault_arm(spec);
-			int err = gc_run(m.st.gc, NULL, NULL, &r);
-			fault_arm(NULL);
-			assert_true(err == 0 || err == -ENOSPC || err == -EIO);
-			model_check(&m);
-			if (k == 1) {
-				assert_int_equal(stack_close(&m.st), 0);
-				stack_open(&m.st);
-				model_check(&m);
-			}
-			assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
-			model_check(&m);
-			assert_int_equal(stack_close(&m.st), 0);
-			stack_open(&m.st);
-			model_check(&m);
-			assert_int_equal(stack_close(&m.st), 0);
-			model_done(&m);
-		}
-}
-
-static uint64_t bytes_of_packs(struct stack *st)
-{
-	uint64_t bytes, n;
-	packs_bytes(st->packs, &bytes, &n);
-	return bytes;
-}
-
-/* Files that share nothing, longer than a frame. */
-static void delete_runs(struct model *m)
-{
-	for (unsigned i = 0; i < FILES; i++) {
-		struct file *f = &m->files[i];
-		f->len = FILE_MAX;
-		prng_fill(&m->seed, f->data, f->len);
-		assert_int_equal(file_store(&m->st, INO + i, f->data, f->len), 0);
-	}
-	for (unsigned i = 0; i < FILES; i++)
-		if (i % 6 < 3)
-			model_delete(m, i);
-}
-
-/* Nothing can be written; what is dead is given back even so, once, and its place is nobody's. */
-static void a_full_disk_gives_back_what_is_dead(void **state)
-{
-	(void)state;
-	struct model m;
-	struct gc_result r, again;
-	model_make(&m, 3);
-	m.st.pack_bytes = 16 * MIB;
-	stack_open(&m.st);
-	delete_runs(&m);
-	uint64_t before = bytes_of_packs(&m.st);
-	fault_arm("pack_write:1+=ENOSPC");
-	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
-	uint64_t after = bytes_of_packs(&m.st);
-	assert_true(r.packs_trimmed > 0 && r.packs_rewritten == 0);
-	assert_true(before > after + r.bytes_dead * 3 / 4);
-	assert_in_range(r.bytes_freed, before - after, before - after + 8192); /* but a footer */
-	model_check(&m);
-	int err = gc_run(m.st.gc, NULL, NULL, &again);
-	fault_arm(NULL);
-	assert_true(err == 0 || err == -ENOSPC);
-	assert_int_equal(again.bytes_freed, 0);
-	assert_int_equal(scrub_run(m.st.scrub, NULL, NULL), 0);
-	assert_int_equal(rotten_count(m.st.rotten), 0);
-	assert_int_equal(stack_close(&m.st), 0);
-	stack_open(&m.st);
-	assert_true(bytes_of_packs(&m.st) <= after + 8192); /* it has its footer now */
-	model_check(&m);
-	for (unsigned i = 0; i < FILES; i++) { /* the bytes that went, once more */
-		struct file *f = &m.files[i];
-		if (!f->len) {
-			uint64_t seed = 3;
-			f->len = 20000;
-			prng_fill(&seed, f->data, f->len);
-			assert_int_equal(file_store(&m.st, INO + i, f->data, f->len), 0);
-		}
-	}
-	model_check(&m);
-	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
-	model_check(&m);
-	assert_lean(&m, &r);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
-}
-
-/* A pass that was stopped halfway by a full disk leaves packs whose rows are all live. */
-static void what_a_stopped_pass_left_is_found(void **state)
-{
-	(void)state;
-	struct model m;
-	struct gc_result r;
-	model_make(&m, 4);
-	m.st.pack_bytes = 16 * MIB;
-	stack_open(&m.st);
-	delete_runs(&m);
-	uint64_t before = bytes_of_packs(&m.st);
-	fault_arm("pack_write:4+=ENOSPC");
-	(void)gc_run(m.st.gc, NULL, NULL, &r);
-	fault_arm(NULL);
-	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
-	model_check(&m);
-	assert_true(bytes_of_packs(&m.st) < before);
-	assert_true(bytes_of_packs(&m.st) < r.bytes_live + r.bytes_live / 4 + MIB);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
-}
 
 /* The process ends at the n-th write, sync or rename of the pass. True when it got that far. */
 static bool crash_in_gc(struct stack *st, unsigned n)
@@ -734,8 +507,7 @@ static void crash_at_any_write(uint64_t gc_short)
 		assert_int_equal(gc_run(m.st.gc, NULL, NULL, &r), 0);
 		model_check(&m);
 		assert_lean(&m, &r);
-		assert_int_equal(stack_close(&m.st), 0);
-		model_done(&m);
+		model_end(&m);
 	}
 	assert_true(crashes > 5);
 }
@@ -777,8 +549,7 @@ static void what_cannot_be_read_stays(void **state)
 	assert_in_range(lost, 1, FILES / 2 - 1);
 	assert_int_equal(gc_run(m.st.gc, NULL, NULL, &again), 0);
 	assert_int_equal(again.packs_rewritten, 0);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
+	model_end(&m);
 }
 
 /* ---- manners ---- */
@@ -816,8 +587,7 @@ static void the_rate_holds_and_closing_stops(void **state)
 	pthread_join(thread, &ret);
 	assert_true((intptr_t)ret == -ECANCELED || (intptr_t)ret == 0);
 	model_check(&m);
-	assert_int_equal(stack_close(&m.st), 0);
-	model_done(&m);
+	model_end(&m);
 }
 
 int main(void)
@@ -831,9 +601,6 @@ int main(void)
 		cmocka_unit_test(all_at_once_without_room),
 		cmocka_unit_test(no_chunk_is_missing_between_two_rows),
 		cmocka_unit_test(healed_chunks_are_not_swept),
-		cmocka_unit_test(a_full_disk_stops_a_pass),
-		cmocka_unit_test(a_full_disk_gives_back_what_is_dead),
-		cmocka_unit_test(what_a_stopped_pass_left_is_found),
 		cmocka_unit_test(a_crash_at_any_write_loses_nothing),
 		cmocka_unit_test(a_crash_without_room_loses_nothing),
 		cmocka_unit_test(what_cannot_be_read_stays),

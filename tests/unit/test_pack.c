@@ -25,6 +25,14 @@ static uint64_t scan(struct packs *p, uint64_t pack, struct seen *s)
 	return end;
 }
 
+/* One chunk in each. */
+static void add_frames(struct chunk_pool *cp, unsigned first, unsigned last, uint32_t len,
+		       int level)
+{
+	for (unsigned i = first; i <= last; i++)
+		assert_int_equal(chunk_pool_add(cp, i, len, level), 0);
+}
+
 static int count_states(void *arg, const struct pack_row *row)
 {
 	unsigned *n = arg;
@@ -182,8 +190,7 @@ static void a_footer_that_finds_no_room(void **state)
 	(void)state;
 	struct chunk_pool cp;
 	chunk_pool_open(&cp, 20000);
-	for (unsigned i = 1; i <= 3; i++)
-		assert_int_equal(chunk_pool_add(&cp, i, 5000, 0), 0);
+	add_frames(&cp, 1, 3, 5000, 0);
 	fault_arm(
 		"write:1=ENOSPC"); /* the footer of the first pack: the fourth frame needs another */
 	assert_int_equal(chunk_pool_add(&cp, 4, 15000, 0), 0);
@@ -225,12 +232,10 @@ static void a_crash_keeps_what_the_index_knows(void **state)
 		struct chunk_pool cp;
 		struct seen seen;
 		chunk_pool_open(&cp, 0);
-		for (unsigned i = 1; i <= 5; i++)
-			assert_int_equal(chunk_pool_add(&cp, i, 9000, 3), 0);
+		add_frames(&cp, 1, 5, 9000, 3);
 		assert_int_equal(kv_sync(cp.kv, UINT64_MAX), 0);
 		cp.no_rows = true;
-		for (unsigned i = 6; i <= 8; i++)
-			assert_int_equal(chunk_pool_add(&cp, i, 9000, 3), 0);
+		add_frames(&cp, 6, 8, 9000, 3);
 		chunk_pool_crash(&cp);
 		if (junk) {
 			int fd = chunk_pool_pack_fd(&cp, 1);
@@ -244,8 +249,7 @@ static void a_crash_keeps_what_the_index_knows(void **state)
 		chunk_pool_check_all(&cp, 5);
 		/* the ids are given again, elsewhere */
 		cp.no_rows = false;
-		for (unsigned i = 6; i <= 7; i++)
-			assert_int_equal(chunk_pool_add(&cp, i, 1234, 0), 0);
+		add_frames(&cp, 6, 7, 1234, 0);
 		assert_int_not_equal(cp.last.pack, 1);
 		chunk_pool_reopen(&cp);
 		chunk_pool_check_all(&cp, 7);
@@ -274,8 +278,7 @@ static void files_without_rows(void **state)
 	(void)state;
 	struct chunk_pool cp;
 	chunk_pool_open(&cp, 0);
-	for (unsigned i = 1; i <= 3; i++)
-		assert_int_equal(chunk_pool_add(&cp, i, 9000, 3), 0);
+	add_frames(&cp, 1, 3, 9000, 3);
 	chunk_pool_stop(&cp);
 	/* one that holds known ids is taken in, a torn one removed, others left */
 	chunk_pool_drop_row(&cp, 1);
@@ -295,8 +298,7 @@ static void a_number_in_use_is_not_the_next(void **state)
 	(void)state;
 	struct chunk_pool cp;
 	chunk_pool_open(&cp, 0);
-	for (unsigned i = 1; i <= 3; i++)
-		assert_int_equal(chunk_pool_add(&cp, i, 9000, 3), 0);
+	add_frames(&cp, 1, 3, 9000, 3);
 	chunk_pool_stop(&cp);
 	chunk_pool_drop_row(&cp, 1);
 	chunk_pool_set_next(&cp, 1);
@@ -317,8 +319,7 @@ static void damage_is_refused_and_named(void **state)
 	struct chunk_pool cp;
 	for (int how = 0; how < 4; how++) {
 		chunk_pool_open(&cp, 0);
-		for (unsigned i = 1; i <= 3; i++)
-			assert_int_equal(chunk_pool_add(&cp, i, 9000, 3), 0);
+		add_frames(&cp, 1, 3, 9000, 3);
 		if (how < 2) { /* sealed */
 			chunk_pool_stop(&cp);
 		} else {
@@ -432,8 +433,7 @@ static void few_descriptors(void **state)
 	(void)state;
 	struct chunk_pool cp;
 	chunk_pool_open(&cp, 4096);
-	for (unsigned i = 1; i <= 30; i++)
-		assert_int_equal(chunk_pool_add(&cp, i, 8000, 0), 0);
+	add_frames(&cp, 1, 30, 8000, 0);
 	int fds[30];
 	for (int round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < 30; i++) {
