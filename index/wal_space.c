@@ -6,7 +6,8 @@
  * Of the WAL_SPARES prepared segments the last one is for batches that free space (deletes): an
  * ordinary batch is accepted only while at least one spare stays untouched behind it.
  *
- * A commit that had to wait raises the number of spares for the rest of the run.
+ * A commit that had to wait raises the number of spares for the rest of the run. On a nearly full disk there
+ * is but one.
  *
  * Frames that are in the base and kept only for repair (wal_keep()) give way when the disk is full.
  *
@@ -16,6 +17,9 @@
 #include "io.h"
 #include "log.h"
 #include <errno.h>
+#include <sys/statvfs.h>
+
+#define ROOM_SHORT ((uint64_t)128 << 20) /* bytes free; then one spare will do */
 
 static bool fits_tail(const struct wal *w, size_t size)
 {
@@ -81,13 +85,26 @@ static bool wants_big_locked(const struct wal *w)
 	return w->wanted > w->opt.segment_bytes && (!w->big || w->big->size < w->wanted);
 }
 
+/* What is left of a nearly full disk, be it the pool's reserve, is for checkpoints and gc as well. */
+static bool room_is_short(const struct wal *w)
+{
+	struct statvfs st;
+	if (fstatvfs(w->opt.dirfd, &st))
+		return false;
+	return (uint64_t)st.f_bavail * st.f_frsize < ROOM_SHORT;
+}
+
+static bool wants_spare_locked(const struct wal *w)
+{
+	return w->spares < w->spares_wanted && (!w->spares || !room_is_short(w));
+}
+
 /* A full disk is asked again only when a commit needs it or something was trimmed. */
 static bool wants_segment_locked(const struct wal *w)
 {
 	if (w->failed)
 		return false;
-	return wants_big_locked(w) || w->wanted ||
-	       (w->spares < w->spares_wanted && w->make_result == 0);
+	return wants_big_locked(w) || w->wanted || (w->make_result == 0 && wants_spare_locked(w));
 }
 
 static bool is_full(int err)

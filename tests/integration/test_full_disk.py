@@ -177,7 +177,7 @@ def check_half(mount):
 
 def test_mount_on_a_full_disk(halves, loop):
     """Who has no room left has to be able to delete."""
-    mount = halves(reserve_size="96M")
+    mount = halves(reserve_size="64M")
     mount.stop()
     loop.fill()
     mount.start()
@@ -188,11 +188,11 @@ def test_mount_on_a_full_disk(halves, loop):
 
 def test_gc_of_an_unmounted_pool_on_a_full_disk(halves, loop):
     """What is held back is for this, too."""
-    mount = halves(reserve_size="96M")
+    mount = halves(reserve_size="64M")
+    before = mount.pool.stored_bytes()
     delete_half(mount)
     mount.stop()
     loop.fill()
-    before = mount.pool.stored_bytes()
     mount.foldfs("gc", mount.pool.path)
     assert before - mount.pool.stored_bytes() > 12 * MIB
     mount.start()
