@@ -14,7 +14,8 @@ void space_init(struct fs *fs)
 	if (!fs->staging_limit && fstatvfs(fs->pool->dirfd, &vfs) == 0)
 		fs->staging_limit = (uint64_t)vfs.f_blocks * vfs.f_frsize / 4;
 	pthread_mutex_init(&fs->space_lock, NULL);
-	fs->reserve_held = !fs->pool->config.reserve_size || pool_reserve_held(fs->pool);
+	/* a disk that never had room for it is used all the same */
+	fs->reserve_held = !fs->pool->reserve_lent || pool_reserve_held(fs->pool);
 	space_tick(fs);
 }
 

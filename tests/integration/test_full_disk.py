@@ -7,6 +7,7 @@ import os
 import pytest
 
 import env
+import loops
 import pools
 from pattern import noise
 
@@ -209,3 +210,15 @@ def test_gc_with_nothing_held_back(halves, loop):
     mount.gc()
     assert before - mount.pool.stored_bytes() > 12 * MIB
     check_half(mount)
+
+
+def test_a_disk_too_small_for_the_reserve(home):
+    """Nothing is held back then, and what there is can be used."""
+    loop = loops.Loop(home, 200 * MIB)
+    mount = pools.Mount(loop.pool(home, reserve_size=0), reserve_size="1G")
+    mount.start()
+    (mount.dir / "file").write_bytes(noise(MIB, 1))
+    mount.destage()
+    assert (mount.dir / "file").read_bytes() == noise(MIB, 1)
+    mount.stop()
+    loop.close()
