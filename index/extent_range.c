@@ -2,6 +2,8 @@
 #include "extent_range.h"
 #include <errno.h>
 
+#define SLICES_MAX 512u /* of one segment, not counting whole chunks */
+
 int extent_slice(struct extents *x, const struct change *c, const struct extent_row *e,
 		 uint64_t from, uint64_t to, struct extent_row *ret_part)
 {
@@ -68,6 +70,17 @@ static int put_segment(struct change *c, struct inode_row *row, uint64_t at, con
 	return r ? r : change_put_row(c, row, &e);
 }
 
+/* How many of the pieces become one segment. Whoever reads a few bytes reads a segment whole; slices within
+ * chunks, as a film consists of, take more bytes each and lie closer: a page of them is enough. */
+static size_t segment_share(const struct piece *v, size_t n)
+{
+	size_t max = n < SEGMENT_PIECES ? n : SEGMENT_PIECES, slices = 0;
+	for (size_t i = 0; i < max; i++)
+		if (v[i].offset && ++slices == SLICES_MAX)
+			return i + 1;
+	return max;
+}
+
 int extent_range_fill(struct change *c, struct inode_row *row, uint64_t at,
 		      const struct piece_vec *l)
 {
@@ -77,7 +90,7 @@ int extent_range_fill(struct change *c, struct inode_row *row, uint64_t at,
 			at += piece_bytes(&l->v[i++]);
 			continue;
 		}
-		size_t n = l->n - i < SEGMENT_PIECES ? l->n - i : SEGMENT_PIECES;
+		size_t n = segment_share(l->v + i, l->n - i);
 		while (piece_is_zero(&l->v[i + n - 1]))
 			n--;
 		int r = put_segment(c, row, at, l->v + i, n);

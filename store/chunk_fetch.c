@@ -31,6 +31,7 @@
 #define MERGE_GAP 4096u
 #define MERGE_MAX (1u << 20)
 #define STORED_KEPT (2u << 20)
+#define CRUMBS 4u      /* pieces of a frame; fewer are asked for one by one */
 #define TRY_DECODES 2u /* more than this many frames are left to a worker */
 
 struct fetch *fetch_new(struct kv *kv, struct packs *packs, struct cache *cache,
@@ -185,6 +186,7 @@ static uint32_t list_frame(struct fetch *f, uint64_t id)
 		.id = id,
 		.id_at = f->rows[f->row].at,
 		.lo = UINT32_MAX,
+		.begin = UINT32_MAX,
 	};
 	return f->n_frames++;
 }
@@ -217,6 +219,10 @@ int fetch_add(struct fetch *f, uint64_t id, uint32_t offset, uint32_t len, uint8
 		}
 		uint32_t n = left < len ? left : len;
 		f->pieces[f->n_pieces++] = (struct fetch_piece){ i, at, n, out };
+		struct fetch_frame *fr = &f->frames[i];
+		fr->begin = at < fr->begin ? at : fr->begin;
+		fr->end = at + n > fr->end ? at + n : fr->end;
+		fr->n++;
 		out = out ? out + n : NULL;
 		offset += n;
 		len -= n;
@@ -224,9 +230,49 @@ int fetch_add(struct fetch *f, uint64_t id, uint32_t offset, uint32_t len, uint8
 	return 0;
 }
 
+static int read_cache(struct fetch *f, const struct fetch_frame *fr, uint32_t at, uint32_t len,
+		      void *out)
+{
+	if (f->mode == FETCH_AHEAD)
+		return cache_has(f->cache, fr->place);
+	if (f->mode != FETCH_TRY)
+		return cache_read(f->cache, fr->place, at, len, out);
+	int hit = cache_try_read(f->cache, fr->place, at, len, out);
+	/* kept over a remount: once a worker has verified it, it serves us, too */
+	f->unverified |= !hit && cache_has(f->cache, fr->place);
+	return hit;
+}
+
+static void copy_pieces(struct fetch *f, const struct fetch_frame *fr, const uint8_t *data,
+			uint32_t from)
+{
+	for (uint32_t i = 0; i < f->n_pieces; i++) {
+		struct fetch_piece *p = &f->pieces[i];
+		if (!p->len || &f->frames[p->frame] != fr)
+			continue;
+		memcpy(p->out, data + (p->at - from), p->len);
+		p->len = 0;
+	}
+}
+
+/* Many pieces of one frame are looked up once. */
+static void take_crumbs(struct fetch *f)
+{
+	if (f->mode != FETCH_READ && f->mode != FETCH_TRY)
+		return;
+	for (uint32_t i = 0; i < f->n_frames; i++) {
+		const struct fetch_frame *fr = &f->frames[i];
+		if (fr->codec != CODEC_RAW && fr->n >= CRUMBS &&
+		    read_cache(f, fr, fr->begin, fr->end - fr->begin, f->decoded))
+			copy_pieces(f, fr, f->decoded, fr->begin);
+	}
+}
+
 /* Copies out what the cache has; what is left makes up each frame's [lo, hi). */
 static void take_cached(struct fetch *f)
 {
+	f->unverified = false;
+	take_crumbs(f);
 	for (uint32_t i = 0; i < f->n_frames; i++) {
 		f->frames[i].lo = UINT32_MAX;
 		f->frames[i].hi = 0;
@@ -237,14 +283,8 @@ static void take_cached(struct fetch *f)
 		int hit = 0;
 		if (!p->len)
 			continue;
-		if (f->mode != FETCH_VERIFY && fr->codec != CODEC_RAW && !fr->hi) {
-			if (f->mode == FETCH_AHEAD)
-				hit = cache_has(f->cache, fr->place);
-			else if (f->mode == FETCH_TRY)
-				hit = cache_try_read(f->cache, fr->place, p->at, p->len, p->out);
-			else
-				hit = cache_read(f->cache, fr->place, p->at, p->len, p->out);
-		}
+		if (f->mode != FETCH_VERIFY && fr->codec != CODEC_RAW && !fr->hi)
+			hit = read_cache(f, fr, p->at, p->len, p->out);
 		if (hit) {
 			p->len = 0;
 			continue;
@@ -412,15 +452,6 @@ static int check_head(const struct fetch_frame *fr, const void *bytes, struct fr
 										      : -EUCLEAN;
 }
 
-/* Are so many small pieces wanted of a raw frame that its blocks are better verified once for all? */
-static bool has_crumbs(const struct fetch *f, const struct fetch_frame *fr)
-{
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < f->n_pieces; i++)
-		n += f->pieces[i].len && &f->frames[f->pieces[i].frame] == fr;
-	return n > 1 + (fr->hi - fr->lo) / (4 * RAW_BLOCK);
-}
-
 static int take_raw(struct fetch *f, struct fetch_frame *fr, const uint8_t *bytes)
 {
 	uint32_t first = fr->lo / RAW_BLOCK; /* of the blocks that were read */
@@ -431,20 +462,20 @@ static int take_raw(struct fetch *f, struct fetch_frame *fr, const uint8_t *byte
 			return r;
 		bytes += fr->payload_at;
 	}
-	bool crumbs = has_crumbs(f, fr);
+	/* so many small ones that each block is better verified once for all */
+	bool crumbs = fr->n > 1 + (fr->hi - fr->lo) / (4 * RAW_BLOCK);
 	int r = crumbs ? frame_raw_copy(fr->name, fr->decoded_len, bytes, fr->lo, fr->hi - fr->lo,
 					f->decoded)
 		       : 0;
+	if (crumbs && r == 0)
+		copy_pieces(f, fr, f->decoded, fr->lo);
 	for (uint32_t i = 0; i < f->n_pieces && r == 0; i++) {
 		struct fetch_piece *p = &f->pieces[i];
 		if (!p->len || &f->frames[p->frame] != fr)
 			continue;
-		if (crumbs)
-			memcpy(p->out, f->decoded + (p->at - fr->lo), p->len);
-		else
-			r = frame_raw_copy(fr->name, fr->decoded_len,
-					   bytes + (size_t)(p->at / RAW_BLOCK - first) * RAW_STRIDE,
-					   p->at, p->len, p->out);
+		r = frame_raw_copy(fr->name, fr->decoded_len,
+				   bytes + (size_t)(p->at / RAW_BLOCK - first) * RAW_STRIDE, p->at,
+				   p->len, p->out);
 		if (r == 0)
 			p->len = 0;
 	}
@@ -522,7 +553,7 @@ static int run_round(struct fetch *f, uint32_t *ret_others)
 	if (f->mode == FETCH_AHEAD)
 		hint_raw(f);
 	*ret_others = claim_frames(f);
-	if (*ret_others && f->mode == FETCH_TRY)
+	if ((*ret_others || f->unverified) && f->mode == FETCH_TRY)
 		r = -EAGAIN;
 	if (r == 0)
 		r = plan_reads(f);

@@ -34,7 +34,9 @@ struct fetch_frame {
 	uint64_t id;	 /* one of its chunks that is wanted, */
 	uint32_t id_at;	 /* which begins here in the decoded frame */
 	uint32_t lo, hi; /* of the decoded frame, what is wanted and was not in the cache */
-	uint64_t from;	 /* in the pack, what is read */
+	uint32_t begin, end,
+		n;     /* of it, what all its pieces together reach over; how many they are */
+	uint64_t from; /* in the pack, what is read */
 	uint32_t len;
 	uint32_t op; /* which read has it */
 };
@@ -67,6 +69,7 @@ struct fetch {
 	struct io_read_op ops[FETCH_FRAMES];
 	uint64_t op_packs[FETCH_FRAMES];
 	uint32_t n_ops;
+	bool unverified; /* the cache has something that has to be verified first */
 	uint8_t *stored; /* what is read, */
 	size_t stored_cap;
 	uint8_t *decoded;   /* and one frame of it */

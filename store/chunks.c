@@ -23,6 +23,7 @@
 #define AHEAD_THREADS 2u
 #define AHEAD_WAITING 16u
 #define AHEAD_PIECES 1024u
+#define AHEAD_CHUNKS 4u	       /* of which slices may come by turns */
 #define AHEAD_BYTES (1u << 20) /* of one job, so that several threads share a long stretch */
 
 struct chunks {
@@ -260,6 +261,20 @@ static void ahead_run(struct job *job)
 	free(a);
 }
 
+/* Slices that go on where an earlier one ended, others in between, are one to who reads ahead. */
+static void ahead_add(struct ahead *a, const struct piece *p)
+{
+	for (size_t back = 1; back <= AHEAD_CHUNKS && back <= a->n; back++) {
+		struct piece *last = &a->pieces[a->n - back];
+		if (last->chunk == p->chunk && last->offset + last->length == p->offset &&
+		    last->length + p->length <= CHUNK_LENGTH_MAX) {
+			last->length += p->length;
+			return;
+		}
+	}
+	a->pieces[a->n++] = *p;
+}
+
 /* One job for pieces [from, to). */
 static void ahead_queue(struct chunks *c, const struct map_vec *map, size_t from, size_t to)
 {
@@ -269,7 +284,7 @@ static void ahead_queue(struct chunks *c, const struct map_vec *map, size_t from
 	*a = (struct ahead){ .job.run = ahead_run, .c = c };
 	for (size_t i = from; i < to; i++)
 		if (map->v[i].piece.chunk && map->v[i].piece.length <= CHUNK_LENGTH_MAX)
-			a->pieces[a->n++] = map->v[i].piece;
+			ahead_add(a, &map->v[i].piece);
 	workers_queue(c->ahead, &a->job);
 }
 
