@@ -61,7 +61,7 @@ static int take_number(struct rest *rest, uint64_t *ret, unsigned *ret_len)
 static int take_ebml(struct rest *rest, unsigned i, uint64_t before, uint64_t *ret)
 {
 	uint64_t v;
-	unsigned used;
+	unsigned used = 0;
 	int r = take_number(rest, &v, &used);
 	if (r < 0)
 		return r;
@@ -101,7 +101,7 @@ int matroska_block_read(struct film_source *s, uint64_t at, uint64_t len,
 {
 	struct rest rest = { s, at, len };
 	const uint8_t *p;
-	unsigned used;
+	unsigned used = 0;
 	int r = take_number(&rest, &ret->track, &used);
 	if (r == 0)
 		r = take(&rest, 3, &p);
