@@ -249,6 +249,7 @@ static json_t *du_part(const struct du_entry *e)
 	put(o, "logical", e->mapped + e->inlined + e->staged);
 	put(o, "staged", e->staged);
 	put(o, "inline", e->inlined);
+	put(o, "chunks", e->chunks);
 	put(o, "stored", e->stored);
 	put(o, "exclusive", e->exclusive);
 	put(o, "shared", e->stored - e->exclusive);

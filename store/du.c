@@ -125,8 +125,10 @@ static void mark_chunk(struct du *d, uint64_t chunk, uint16_t who)
 		d->owner[chunk] = who;
 	else if (d->owner[chunk] != who)
 		d->owner[chunk] = SEVERAL;
-	if (who != OTHERS && !test_and_set(d->seen, chunk))
-		d->entries[who - 1].stored += d->cost[chunk];
+	if (who == OTHERS || test_and_set(d->seen, chunk))
+		return;
+	d->entries[who - 1].chunks++;
+	d->entries[who - 1].stored += d->cost[chunk];
 }
 
 struct marking {

@@ -23,7 +23,8 @@ struct du_entry {
 	uint64_t mapped;    /* bytes in packs as files show them */
 	uint64_t inlined;   /* bytes in the index */
 	uint64_t staged;    /* bytes allocated in staging files */
-	uint64_t stored;    /* bytes in packs of the chunks referred to */
+	uint64_t chunks;    /* referred to */
+	uint64_t stored;    /* bytes of these in packs */
 	uint64_t exclusive; /* of these: nothing else refers to the chunk */
 };
 

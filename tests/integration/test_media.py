@@ -221,3 +221,25 @@ def test_a_film_under_sanitizers(new_mount):
     mount.remount()
     for path in (film(), wrappings()["mkv"], wrappings()["fragmented"]):
         assert same(mount, path)
+
+
+def test_du_tells_what_is_in_a_film(new_mount):
+    mount = new_mount()
+    one, other = film(), wrappings()["mkv"]
+    put(mount, one, "a")
+    alone = mount.json("du", "--media", mount.dir / "a")[0]
+    assert alone["media"]["container"] == "MP4"
+    video, audio = alone["media"]["tracks"]
+    assert (video["kind"], video["codec"], video["samples"], video["groups"]) == ("video", "h264", 500, 20)
+    assert (audio["kind"], audio["codec"], audio["whole"]) == ("audio", "aac", True)
+    assert alone["shared"] == 0 and alone["chunks"] > 2
+    put(mount, other, "b")
+    both = mount.json("du", "--media", mount.dir / "a", mount.dir / "b")
+    assert both[1]["media"]["container"] == "Matroska"
+    for entry in both:
+        assert entry["shared"] > 0.98 * entry["stored"]
+    said = mount.foldfs("du", "--media", mount.dir / "b").stdout
+    assert "Matroska" in said and "500 pictures, 20 groups" in said
+    (mount.dir / "c").write_bytes(b"no film")
+    assert mount.json("du", "--media", mount.dir / "c")[0]["media"] == {"container": "none", "tracks": []}
+    assert "wants files" in mount.foldfs("du", "--media", mount.dir, code=1).stderr

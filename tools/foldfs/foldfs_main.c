@@ -2,6 +2,7 @@
 /* foldfs: asks the daemon that has the pool open, or opens a pool that nobody has, and shows the
  * answer. */
 #include "client.h"
+#include "media.h"
 #include "pool_path.h"
 #include "progress.h"
 #include "say.h"
@@ -17,7 +18,7 @@
 
 struct call {
 	const char *name; /* of the command */
-	bool json, destage;
+	bool json, destage, media;
 	const char *action; /* of scrub; NULL: begin and wait */
 	char **paths;
 	int n_paths;
@@ -28,7 +29,8 @@ static const char help[] =
 	"foldfs COMMAND [--json] PATH: PATH is a pool, or anything inside its mount\n"
 	"\n"
 	"  df       the room that files take: as they are, deduplicated, compressed, on disk\n"
-	"  du       what each PATH (a file or a tree) takes, alone and shared with others\n"
+	"  du       what each PATH (a file or a tree) takes, alone and shared with others;\n"
+	"           --media: of films also container, codecs and groups of pictures\n"
 	"  stats    what the filesystem is doing, and how\n"
 	"  sync     makes everything durable; --destage: and deduplicates what waits for it\n"
 	"  gc       gives back the space of deleted data now\n"
@@ -227,19 +229,30 @@ static json_t *inodes_of(struct call *c)
 
 static int run_du(struct call *c)
 {
-	json_t *result = NULL, *inodes = inodes_of(c);
-	if (!inodes)
+	json_t *result = NULL, *media = NULL;
+	if (c->media && !(media = media_of(c->paths, c->n_paths)))
 		return FAILED;
+	json_t *inodes = inodes_of(c);
+	if (!inodes) {
+		json_decref(media);
+		return FAILED;
+	}
 	enum client_end e =
 		ask(c, json_pack("{s:s, s:o}", "command", "du", "inodes", inodes), NULL, &result);
 	if (e == CLIENT_NOBODY)
 		complain("%s is not mounted: du wants paths inside the mount", c->pool);
-	if (e != CLIENT_OK)
+	if (e != CLIENT_OK) {
+		json_decref(media);
 		return FAILED;
-	for (int i = 0; i < c->n_paths; i++)
-		json_object_set_new(json_array_get(result, (size_t)i), "path",
-				    json_string(c->paths[i]));
-	return end(result, c, show_du);
+	}
+	for (int i = 0; i < c->n_paths; i++) {
+		json_t *entry = json_array_get(result, (size_t)i);
+		json_object_set_new(entry, "path", json_string(c->paths[i]));
+		if (media)
+			json_object_set(entry, "media", json_array_get(media, (size_t)i));
+	}
+	json_decref(media);
+	return end(result, c, c->media ? show_du_media : show_du);
 }
 
 static const struct command {
@@ -275,17 +288,19 @@ static void take_action(struct call *c)
 /* 0: go on; else the exit status plus one. */
 static int parse(struct call *c, int argc, char **argv)
 {
-	static const struct option longs[] = { { "json", no_argument, NULL, 'j' },
-					       { "destage", no_argument, NULL, 'd' },
-					       { "help", no_argument, NULL, 'h' },
-					       { "version", no_argument, NULL, 'V' },
-					       { 0 } };
+	static const struct option longs[] = {
+		{ "json", no_argument, NULL, 'j' },    { "destage", no_argument, NULL, 'd' },
+		{ "media", no_argument, NULL, 'm' },   { "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' }, { 0 }
+	};
 	int o;
 	while ((o = getopt_long(argc, argv, ":hV", longs, NULL)) != -1) {
 		if (o == 'j')
 			c->json = true;
 		else if (o == 'd')
 			c->destage = true;
+		else if (o == 'm')
+			c->media = true;
 		else if (o == 'h')
 			return fputs(help, stdout), end_output(0, FAILED) + 1;
 		else if (o == 'V')

@@ -139,6 +139,45 @@ void show_du(const json_t *list)
 	}
 }
 
+static void media_size(const json_t *entry, const char *name, const char *text)
+{
+	char size[SHOW_SIZE];
+	printf("  %-11s %s\n", text, show_size(show_number(entry, name), size));
+}
+
+static void show_track(const json_t *track)
+{
+	const char *kind = json_string_value(json_object_get(track, "kind"));
+	const char *codec = json_string_value(json_object_get(track, "codec"));
+	printf("  %-11s %s, %" PRIu64 " %s", kind, *codec ? codec : "unknown codec",
+	       show_number(track, "samples"),
+	       json_is_true(json_object_get(track, "runs")) ? "runs of pictures"
+	       : !strcmp(kind, "video")			    ? "pictures"
+							    : "packets");
+	if (!strcmp(kind, "video"))
+		printf(", %" PRIu64 " groups", show_number(track, "groups"));
+	puts(json_is_true(json_object_get(track, "whole")) ? ", as in other containers" : "");
+}
+
+void show_du_media(const json_t *list)
+{
+	size_t i, k;
+	json_t *entry, *track;
+	json_array_foreach((json_t *)(uintptr_t)list, i, entry)
+	{
+		const json_t *media = json_object_get(entry, "media");
+		puts(json_string_value(json_object_get(entry, "path")));
+		printf("  %-11s %s\n", "container",
+		       json_string_value(json_object_get(media, "container")));
+		json_array_foreach(json_object_get(media, "tracks"), k, track) show_track(track);
+		media_size(entry, "apparent", "size");
+		printf("  %-11s %" PRIu64 "\n", "chunks", show_number(entry, "chunks"));
+		media_size(entry, "stored", "stored");
+		media_size(entry, "shared", "  shared");
+		media_size(entry, "exclusive", "  private");
+	}
+}
+
 void show_gc(const json_t *result)
 {
 	char live[SHOW_SIZE], freed[SHOW_SIZE], rewritten[SHOW_SIZE];

@@ -10,7 +10,8 @@
 void show_json(const json_t *tree);
 void show_df(const json_t *df);
 void show_stats(const json_t *stats);
-void show_du(const json_t *list); /* objects that have "path", too */
+void show_du(const json_t *list);	/* objects that have "path", too */
+void show_du_media(const json_t *list); /* and "media" */
 void show_gc(const json_t *result);
 void show_scrub(const json_t *result);
 bool show_is_damaged(const json_t *scrub); /* found by the last pass, or there now */
