@@ -83,7 +83,8 @@ struct destage {
 	unsigned impatient; /* waiting windows of ordinary sources */
 	uint64_t sealed_ms;
 	uint64_t pending;
-	struct portion *portions; /* idle */
+	struct portion *portions;    /* idle */
+	_Atomic(struct loom *) loom; /* idle */
 	struct job nudge;
 	bool nudged;
 };
@@ -408,6 +409,7 @@ static void begin_weaving(struct destage_run *run, struct film_plan *plan)
 		.plan = plan,
 		.read = read_for_weaver,
 		.arg = s,
+		.spare = &run->d->loom,
 	};
 	if (s->at != 0 || s->len != plan->size)
 		film_plan_free(plan);
@@ -470,6 +472,7 @@ static void destage_free(struct destage *d)
 		next = b->next;
 		free(b);
 	}
+	loom_free(d->loom);
 	pthread_cond_destroy(&d->progress);
 	pthread_mutex_destroy(&d->lock);
 	free(d->finishing);

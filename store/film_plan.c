@@ -2,8 +2,11 @@
 /* Where a stream of pictures is cut must not depend on where it begins, or a trimmed film would share
  * nothing with the whole one. So between the least and the wanted length a key picture begins a
  * chunk or not by a hash of the lengths of the pictures of the group before it, which are the same in every
- * container; beyond the wanted length each does. The chance is the group's share of the way from the
- * least to the wanted length: chunks come out alike whether groups are short or long.
+ * container; beyond the wanted length each does, which is to be rare, as it depends on the chunk's begin. The chance is
+ * the group's share of half the way from the least to the wanted length: chunks come out alike whether
+ * groups are short or long.
+ *
+ * Where groups are all alike that says nothing, and the pool's chunker cuts the stream.
  *
  * A film that lists its samples in no order of the file, or two times, is cut at its key pictures only, and
  * where that makes no sense either there is no plan. Nothing here is believed but that samples lie
@@ -66,6 +69,8 @@ struct pictures {
 	uint64_t hash;	/* of the lengths in that group */
 	size_t key;	/* stretch of the last key picture, and bytes before it since the cut */
 	uint64_t before_key;
+	uint64_t last_hash; /* of the group before */
+	size_t groups, alike;
 };
 
 static uint64_t mix(uint64_t h, uint64_t v)
@@ -81,7 +86,7 @@ static bool cuts_before_key(const struct pictures *p)
 		return false;
 	if (p->chunk >= l->target)
 		return true;
-	uint64_t way = l->target - l->min;
+	uint64_t way = (l->target - l->min) / 2;
 	return p->group >= way || mix(p->hash, 1) < UINT64_MAX / way * p->group;
 }
 
@@ -98,6 +103,9 @@ static int put_pictures(struct pictures *p, uint64_t at, uint64_t len, bool key)
 	if (cut)
 		begin_chunk(p);
 	if (key) {
+		p->groups++;
+		p->alike += p->hash == p->last_hash;
+		p->last_hash = p->hash;
 		p->group = p->hash = 0;
 		p->key = p->s->n;
 		p->before_key = p->chunk;
@@ -127,6 +135,16 @@ static int put_pictures(struct pictures *p, uint64_t at, uint64_t len, bool key)
 		cut = key = false;
 	}
 	return 0;
+}
+
+/* Where pictures are all of one size (DV, DNxHD), their lengths tell nothing: the bytes have to. */
+static void end_pictures(struct pictures *p)
+{
+	if (p->groups < 8 || p->alike < p->groups / 2)
+		return;
+	p->s->by_content = true;
+	for (size_t i = 0; i < p->s->n; i++)
+		p->s->v[i].cut = false;
 }
 
 /* ---- cut at key pictures, ungathered ---- */
@@ -163,6 +181,7 @@ static int put_groups(const struct film *f, const struct plan_limits *limits, st
 	}
 	if (r == 0 && any && end > begin)
 		r = put_pictures(&p, begin, end - begin, true);
+	end_pictures(&p);
 	return r;
 }
 
@@ -205,6 +224,9 @@ static int gather_samples(struct gathering *g, const struct film *f)
 		else
 			r = put_pictures(p, m->at, m->len, m->key);
 	}
+	for (unsigned i = 0; i < f->n_tracks && r == 0; i++)
+		if (g->stream[i] >= 0)
+			end_pictures(&g->p[i]);
 	return r;
 }
 

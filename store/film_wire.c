@@ -117,7 +117,7 @@ static int take_film(film_wire_reader *read_fn, void *arg, uint64_t size, struct
 	if (r < 0)
 		return r;
 	if (head.magic != MAGIC || head.err > 0 || head.err < -4095 || head.container > FILM_HEVC ||
-	    head.tracks > FILM_TRACKS_MAX || head.samples > FILM_SAMPLES_MAX)
+	    head.tracks > FILM_TRACKS_MAX || head.samples > FILM_SAMPLES_MAX || head.samples > size)
 		return -EUCLEAN;
 	if (head.err < 0)
 		return head.err;

@@ -11,19 +11,31 @@
 #include "weaver.h"
 #include "cleanup.h"
 #include <errno.h>
+#include <stdatomic.h>
 
 #define BLOCK (256u * 1024)
 #define BLOCKS 64u	    /* kept; they are one after another, from the one being woven on */
 #define DIRECT (32u * 1024) /* a stretch as long as this is read where it goes */
 #define AHEAD (64u * 1024)  /* beyond what the chunker has to see */
 
+struct yarn {
+	uint8_t *buf;
+	size_t cap;
+};
+
+struct loom {
+	uint8_t *blocks; /* BLOCKS of them, when the first is wanted */
+	struct yarn yarns[PLAN_STREAMS];
+	uint8_t seen[BLOCK]; /* what the other reader has */
+};
+
 struct thread {
 	const struct plan_stream *s;
-	uint8_t *buf;
-	size_t cap, fill; /* buf[0, fill) are bytes from the chunk's begin on */
-	uint32_t len;	  /* of the chunk */
-	uint32_t used;	  /* of it, woven */
-	uint64_t id;	  /* 0: zeros */
+	struct yarn *yarn;
+	size_t fill;   /* yarn->buf[0, fill) are bytes from the chunk's begin on */
+	uint32_t len;  /* of the chunk */
+	uint32_t used; /* of it, woven */
+	uint64_t id;   /* 0: zeros */
 	/* the next byte to be gathered, and to be woven: stretch, bytes of it that are done */
 	size_t gather, weave;
 	uint32_t gather_skip, weave_skip;
@@ -35,9 +47,8 @@ struct weaver {
 	uint64_t pos;
 	struct thread threads[PLAN_STREAMS];
 	uint64_t tags[BLOCKS]; /* number of the block + 1 */
-	uint8_t *blocks[BLOCKS];
-	uint8_t *seen; /* what the other reader has: BLOCK bytes from seen_at on */
-	uint64_t seen_at, seen_end;
+	struct loom *loom;
+	uint64_t seen_at, seen_end; /* of what loom->seen has */
 };
 
 /* ---- reading ---- */
@@ -46,16 +57,18 @@ static int read_block(struct weaver *w, uint64_t number, const uint8_t **ret_blo
 {
 	unsigned slot = number % BLOCKS;
 	uint64_t at = number * BLOCK, left = w->opt.plan->size - at;
+	struct loom *loom = w->loom;
+	if (!loom->blocks && !(loom->blocks = malloc((size_t)BLOCKS * BLOCK)))
+		return -ENOMEM;
+	uint8_t *block = loom->blocks + (size_t)slot * BLOCK;
 	if (w->tags[slot] != number + 1) {
-		if (!w->blocks[slot] && !(w->blocks[slot] = malloc(BLOCK)))
-			return -ENOMEM;
 		w->tags[slot] = 0;
-		int r = w->opt.read(w->opt.arg, w->blocks[slot], left < BLOCK ? left : BLOCK, at);
+		int r = w->opt.read(w->opt.arg, block, left < BLOCK ? left : BLOCK, at);
 		if (r < 0)
 			return r;
 		w->tags[slot] = number + 1;
 	}
-	*ret_block = w->blocks[slot];
+	*ret_block = block;
 	return 0;
 }
 
@@ -88,13 +101,13 @@ static int compare(struct weaver *w, const uint8_t *data, size_t len)
 		if (at >= w->seen_end) {
 			uint64_t left = w->opt.plan->size - at, n = left < BLOCK ? left : BLOCK;
 			w->seen_at = w->seen_end = at;
-			int r = w->opt.read(w->opt.arg, w->seen, n, at);
+			int r = w->opt.read(w->opt.arg, w->loom->seen, n, at);
 			if (r < 0)
 				return r;
 			w->seen_end = at + n;
 		}
 		size_t n = w->seen_end - at < len ? w->seen_end - at : len;
-		if (memcmp(w->seen + (at - w->seen_at), data, n))
+		if (memcmp(w->loom->seen + (at - w->seen_at), data, n))
 			return -EBADMSG;
 		data += n;
 		at += n;
@@ -105,16 +118,16 @@ static int compare(struct weaver *w, const uint8_t *data, size_t len)
 
 /* ---- a stream's next chunk ---- */
 
-static int make_room(struct thread *t, size_t len)
+static int make_room(struct yarn *y, size_t len)
 {
-	if (len <= t->cap)
+	if (len <= y->cap)
 		return 0;
-	size_t cap = len > 2 * t->cap ? len : 2 * t->cap;
-	uint8_t *buf = realloc(t->buf, cap);
+	size_t cap = len > 2 * y->cap ? len : 2 * y->cap;
+	uint8_t *buf = realloc(y->buf, cap);
 	if (!buf)
 		return -ENOMEM;
-	t->buf = buf;
-	t->cap = cap;
+	y->buf = buf;
+	y->cap = cap;
 	return 0;
 }
 
@@ -132,9 +145,9 @@ static int gather(struct weaver *w, struct thread *t, size_t want, bool *ret_las
 			return 0;
 		}
 		n = n < want - t->fill ? n : want - t->fill;
-		int r = make_room(t, t->fill + n);
+		int r = make_room(t->yarn, t->fill + n);
 		if (r == 0)
-			r = gather_bytes(w, t->buf + t->fill, n, v->at + t->gather_skip);
+			r = gather_bytes(w, t->yarn->buf + t->fill, n, v->at + t->gather_skip);
 		if (r < 0)
 			return r;
 		t->fill += n;
@@ -151,8 +164,8 @@ static int store(struct weaver *w, struct thread *t, struct woven *woven)
 {
 	struct digest digest;
 	struct packed packed = { 0 };
-	digest_of(t->buf, t->len, &digest);
-	int r = packer_add(w->opt.packer, &digest, t->buf, t->len, &packed);
+	digest_of(t->yarn->buf, t->len, &digest);
+	int r = packer_add(w->opt.packer, &digest, t->yarn->buf, t->len, &packed);
 	if (r < 0)
 		return r;
 	t->id = packed.id;
@@ -179,13 +192,13 @@ static int next_by_content(struct weaver *w, struct thread *t, struct woven *wov
 	size_t n;
 	t->fill -= t->len;
 	if (t->fill)
-		memmove(t->buf, t->buf + t->len, t->fill);
+		memmove(t->yarn->buf, t->yarn->buf + t->len, t->fill);
 	t->len = 0;
 	t->id = 0;
 	int r = gather(w, t, cutter_lookahead(&t->cutter) + AHEAD, &last);
 	if (r < 0)
 		return r;
-	enum cut cut = cutter_next(&t->cutter, t->buf, t->fill, last, &n);
+	enum cut cut = cutter_next(&t->cutter, t->yarn->buf, t->fill, last, &n);
 	if (cut == CUT_MORE)
 		return -EBADMSG;
 	if (last && n == t->fill)
@@ -236,7 +249,7 @@ int weaver_next(struct weaver *w, uint64_t room, struct woven *ret_woven)
 	uint32_t n = t->s->v[t->weave].len - t->weave_skip;
 	n = n < t->len - t->used ? n : t->len - t->used;
 	n = n < room ? n : (uint32_t)room;
-	r = compare(w, t->buf + t->used, n);
+	r = compare(w, t->yarn->buf + t->used, n);
 	if (r < 0)
 		return r;
 	woven.piece = (struct piece){
@@ -252,6 +265,16 @@ int weaver_next(struct weaver *w, uint64_t room, struct woven *ret_woven)
 
 /* ---- the rest ---- */
 
+void loom_free(struct loom *loom)
+{
+	if (!loom)
+		return;
+	for (unsigned i = 0; i < PLAN_STREAMS; i++)
+		free(loom->yarns[i].buf);
+	free(loom->blocks);
+	free(loom);
+}
+
 int weaver_new(const struct weaver_options *opt, struct weaver **ret_w)
 {
 	struct weaver *w = calloc(1, sizeof *w);
@@ -260,14 +283,17 @@ int weaver_new(const struct weaver_options *opt, struct weaver **ret_w)
 		return -ENOMEM;
 	}
 	w->opt = *opt;
-	for (unsigned i = 0; i < opt->plan->n; i++) {
-		w->threads[i].s = &opt->plan->streams[i];
-		w->threads[i].cutter.chunker = opt->chunker;
-	}
-	w->seen = malloc(BLOCK);
-	if (!w->seen) {
+	w->loom = atomic_exchange(opt->spare, NULL);
+	if (!w->loom)
+		w->loom = calloc(1, sizeof *w->loom);
+	if (!w->loom) {
 		weaver_free(w);
 		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < opt->plan->n; i++) {
+		w->threads[i].s = &opt->plan->streams[i];
+		w->threads[i].yarn = &w->loom->yarns[i];
+		w->threads[i].cutter.chunker = opt->chunker;
 	}
 	*ret_w = w;
 	return 0;
@@ -277,11 +303,8 @@ void weaver_free(struct weaver *w)
 {
 	if (!w)
 		return;
-	for (unsigned i = 0; i < PLAN_STREAMS; i++)
-		free(w->threads[i].buf);
-	for (unsigned i = 0; i < BLOCKS; i++)
-		free(w->blocks[i]);
-	free(w->seen);
+	if (w->loom)
+		loom_free(atomic_exchange(w->opt.spare, w->loom));
 	film_plan_free(w->opt.plan);
 	free(w);
 }

@@ -13,6 +13,9 @@
 #include "packer.h"
 
 struct weaver;
+/* Its memory, up to 40 MiB: to get that anew costs a short film as much as all the rest. */
+struct loom;
+void loom_free(struct loom *loom); /* NULL is fine */
 
 struct weaver_options {
 	struct packer *packer;
@@ -21,6 +24,8 @@ struct weaver_options {
 	/* As destage_source's; called from weaver_next() alone. */
 	int (*read)(void *arg, void *buf, size_t len, uint64_t at);
 	void *arg;
+	/* Where one that nobody uses is taken from and left. */
+	_Atomic(struct loom *) *spare;
 };
 
 int weaver_new(const struct weaver_options *opt, struct weaver **ret_w);

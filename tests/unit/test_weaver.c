@@ -256,6 +256,36 @@ static void plans_tile_the_file(void **state)
 	}
 }
 
+/* Nothing can be told from lengths that are all the same: a stream that begins later would never fall into
+ * step, so its bytes decide. */
+static void pictures_of_one_size_are_cut_by_their_bytes(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 4; round++) {
+		struct film f = { .container = FILM_AVI };
+		struct film_plan *plan;
+		struct plan_limits l = limits;
+		l.gather = round < 2;
+		film_add_track(&f, FILM_VIDEO, "dv");
+		f.tracks[0].whole = true;
+		for (unsigned i = 0; i < 300; i++) {
+			struct film_sample s = { .at = i * 150000,
+						 .len = 144000 - (round % 2 ? i * 7 : 0),
+						 .key = true };
+			film_add_sample(&f, &s);
+		}
+		assert_int_equal(film_plan_make(&f, 300 * 150000, &l, &plan), 0);
+		assert_non_null(plan);
+		assert_int_equal(plan->gathered, l.gather);
+		/* ungathered, a group ends where the next begins */
+		assert_int_equal(plan->streams[0].by_content, round != 1);
+		for (size_t i = 0; i < plan->streams[0].n && round != 1; i++)
+			assert_false(plan->streams[0].v[i].cut);
+		film_plan_free(plan);
+		film_done(&f);
+	}
+}
+
 /* Small samples make many slices of few bytes: that track is left where it is, or all are. */
 static void slices_that_cost_too_much_are_not_made(void **state)
 {
@@ -298,6 +328,7 @@ int main(void)
 		cmocka_unit_test(a_slice_of_other_bytes_is_not_given_out),
 		cmocka_unit_test(a_plan_that_does_not_fit_is_given_up),
 		cmocka_unit_test(plans_tile_the_file),
+		cmocka_unit_test(pictures_of_one_size_are_cut_by_their_bytes),
 		cmocka_unit_test(slices_that_cost_too_much_are_not_made),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
