@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Rounds of measurements: in each, every filesystem is made anew on the same device, one after the other."""
+
+import os
+import traceback
+from pathlib import Path
+
+import filesystems
+from commands import Failed, say
+from rows import ROWS, Bench, rows_for
+
+
+class Rounds:
+    """SETTINGS are the options of bench/compare; KINDS, classes of filesystems; NAMES, of rows."""
+
+    def __init__(self, settings, kinds, names):
+        self.settings, self.kinds, self.names = settings, kinds, names
+        self.samples = {name: {} for name in self.names}
+        self.notes, self.failures = [], []
+
+    def measure(self, bench, row):
+        try:
+            value = row.measure(bench)
+        except (Failed, OSError, ValueError, KeyError) as reason:
+            self.failures.append(f"{row.name} on {bench.fs.name}: {reason}")
+            say(f"FAILED {self.failures[-1]}")
+            return
+        self.samples[row.name].setdefault(bench.fs.name, []).append(value)
+        say(f"{bench.fs.name}: {row.name}: {value:.3f} {row.unit} {bench.notes.get(row.name, '')}")
+
+    def one(self, kind, device, home):
+        """All rows on one filesystem, made anew."""
+        filesystem = kind(device, home, self.settings)
+        bench = Bench(filesystem, self.settings)
+        try:
+            filesystem.make()
+            filesystem.mount()
+            for row in rows_for(filesystem, self.names):
+                self.measure(bench, row)
+        except (Failed, OSError) as reason:
+            self.failures.append(f"{kind.name}: {reason}")
+            say(traceback.format_exc())
+        finally:
+            filesystem.destroy()
+        self.notes = [n for n in self.notes if not n.startswith(f"{kind.name}: ")] + [
+            f"{kind.name}: {row}: {note}" for row, note in bench.notes.items()]
+
+    def all(self):
+        home = Path(self.settings.work)
+        home.mkdir(parents=True, exist_ok=True)
+        device = filesystems.Device(home, self.settings.device << 30)
+        try:
+            for number in range(self.settings.rounds):
+                for kind in self.kinds:
+                    say(f"round {number + 1} of {self.settings.rounds}: {kind.name}")
+                    self.one(kind, device, home)
+        finally:
+            device.remove()
+
+    def results(self, load_before):
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+        rows = [{"name": row.name, "title": row.title, "unit": row.unit, "caches": row.caches,
+                 "goals": list(row.goals), "limit": row.limit,
+                 "lower_is_better": row.lower_is_better}
+                for row in ROWS if row.name in self.names]
+        return {"machine": {"kernel": os.uname().release, "cores": os.cpu_count(),
+                            "memory_gb": memory, "load_before": load_before,
+                            "load_after": os.getloadavg()[0]},
+                "rounds": self.settings.rounds,
+                "settings": {name: getattr(self.settings, name) for name in
+                             ("size", "files", "seconds", "options", "mkfs_options", "nice")},
+                "filesystems": [kind.name for kind in self.kinds],
+                "caches": {kind.name: kind.caches for kind in self.kinds},
+                "rows": rows, "samples": self.samples, "notes": self.notes,
+                "failures": self.failures}
