@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* foldfs: asks the daemon that has the pool open, or opens a pool that nobody has, and shows the
  * answer. */
+#include "bench.h"
 #include "client.h"
 #include "media.h"
 #include "pool_path.h"
@@ -36,6 +37,7 @@ static const char help[] =
 	"  gc       gives back the space of deleted data now\n"
 	"  scrub    reads and verifies everything stored, and names the files that are damaged;\n"
 	"           scrub start PATH: in the background; scrub status, scrub stop\n"
+	"  bench    measures for half a minute what this machine can do, and what the mount does\n"
 	"  version  the version of this program\n"
 	"  help     this text\n"
 	"\n"
@@ -255,13 +257,20 @@ static int run_du(struct call *c)
 	return end(result, c, c->media ? show_du_media : show_du);
 }
 
+static int run_bench(struct call *c)
+{
+	json_t *result = bench_pool(c->pool, c->paths[0]);
+	return result ? end(result, c, show_bench) : FAILED;
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(struct call *c);
 	bool many;
 } commands[] = {
-	{ "df", run_df, false },       { "du", run_du, true },	      { "gc", run_gc, false },
-	{ "scrub", run_scrub, false }, { "stats", run_stats, false }, { "sync", run_sync, false },
+	{ "bench", run_bench, false }, { "df", run_df, false },	      { "du", run_du, true },
+	{ "gc", run_gc, false },       { "scrub", run_scrub, false }, { "stats", run_stats, false },
+	{ "sync", run_sync, false },
 };
 
 static const struct command *find_command(const char *name)
@@ -309,8 +318,8 @@ static int parse(struct call *c, int argc, char **argv)
 			return complain_usage(USAGE + 1, "%s is no option", argv[optind - 1]);
 	}
 	if (optind == argc)
-		return complain_usage(USAGE + 1,
-				      "a command is wanted: df, du, stats, sync, gc or scrub");
+		return complain_usage(
+			USAGE + 1, "a command is wanted: df, du, stats, sync, gc, scrub or bench");
 	c->name = argv[optind];
 	c->paths = argv + optind + 1;
 	c->n_paths = argc - optind - 1;
