@@ -201,13 +201,15 @@ static void note_lengths(struct check *k, const struct frame_row *row)
 		uint64_t len = row->chunks[i].length;
 		bool next_part =
 			i == 0 && row->part && id == k->last_chunk && row->part == k->last_part + 1;
-		if (i == 0 && row->part && !next_part)
-			check_error(k, "part %u of chunk %lu does not follow the one before it",
-				    row->part, id);
+		bool gap = i == 0 && row->part && !next_part;
+		if (gap) /* told by file, if any has it */
+			check_note(k, "part %u of chunk %lu does not follow the one before it",
+				   row->part, id);
 		else if (id <= k->last_chunk && !next_part)
 			check_error(k, "chunk %lu is in two frames", id);
 		if (id < k->chunk_end)
-			k->chunk_len[id] += (uint32_t)len;
+			k->chunk_len[id] =
+				(k->chunk_len[id] + (uint32_t)len) | (gap ? CHUNK_UNREADABLE : 0);
 		k->res.chunks += !next_part;
 		k->last_chunk = id > k->last_chunk ? id : k->last_chunk;
 	}

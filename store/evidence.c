@@ -47,6 +47,24 @@ int evidence_frame(const struct evidence_source *src, uint64_t id, struct eviden
 	return 1;
 }
 
+bool evidence_whole(const struct evidence_source *src, uint64_t id, uint32_t len,
+		    int64_t *ret_until)
+{
+	*ret_until = INT64_MAX;
+	for (uint32_t part = 0; part < len; part += FRAME_DECODED_MAX) {
+		struct frame_row row;
+		uint32_t at, left, want = len - part;
+		if (chunk_find(src->kv, id, part, &row, &at, &left) < 0)
+			return false;
+		int64_t until = trust(src, row.pack);
+		frame_row_done(&row);
+		*ret_until = until < *ret_until ? until : *ret_until;
+		if (left != (want < FRAME_DECODED_MAX ? want : FRAME_DECODED_MAX))
+			return false;
+	}
+	return true;
+}
+
 int evidence_find(const struct evidence_source *src, const struct digest *digest, uint64_t but_not,
 		  struct evidence *ret_e)
 {

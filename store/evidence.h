@@ -31,6 +31,10 @@ void evidence_done(struct evidence *e);
  * ret_e->id by 16 bytes of the digest, and nothing else can be told, because that frame is damaged. */
 int evidence_find(const struct evidence_source *src, const struct digest *digest, uint64_t but_not,
 		  struct evidence *ret_e);
+/* Whether all parts of a chunk of this length are there. *ret_until: as trustworthy as the least of
+ * their packs. */
+bool evidence_whole(const struct evidence_source *src, uint64_t id, uint32_t len,
+		    int64_t *ret_until);
 /* The frame that holds this id. 1, 0, or -EUCLEAN when it is damaged. */
 int evidence_frame(const struct evidence_source *src, uint64_t id, struct evidence *ret_e);
 /* Reads the chunk's frame from its pack and compares the chunk with these bytes. 0 and the frame,

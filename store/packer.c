@@ -64,6 +64,7 @@ struct round {
 	bool searched;	   /* the index knows no more than the neighbours */
 	uint64_t epoch;	   /* as of that search */
 	uint64_t verified; /* id whose bytes were compared, 0: none */
+	uint64_t whole;	   /* id whose parts were looked at */
 	uint64_t rotten;   /* id that must not be relied upon */
 	struct packed *ret;
 };
@@ -405,6 +406,23 @@ static int store_new_locked(struct packer *p, struct round *round)
 	return 0;
 }
 
+/* A chunk in parts may have lost some, or lie in packs of different age. */
+static int look_at_parts(struct packer *p, struct round *round, uint64_t id)
+{
+	int64_t until;
+	round->whole = id;
+	if (!evidence_whole(&p->source, id, round->len, &until)) {
+		round->rotten = id;
+		round->searched = false;
+		return -EAGAIN;
+	}
+	SCOPED_LOCK(&p->lock);
+	struct neighbour *known = neighbours_find(p->near, round->digest);
+	if (known && known->id == id && until < known->trusted_until && round->verified != id)
+		known->trusted_until = until;
+	return -EAGAIN;
+}
+
 static int decide(struct packer *p, struct round *round)
 {
 	pthread_mutex_lock(&p->lock);
@@ -415,6 +433,10 @@ static int decide(struct packer *p, struct round *round)
 	}
 	if (e && round->rounds < ROUNDS_MAX) {
 		uint64_t id = e->id, frame = flight_find(p->flight, id);
+		if (!frame && round->len > FRAME_DECODED_MAX && round->whole != id) {
+			pthread_mutex_unlock(&p->lock);
+			return look_at_parts(p, round, id);
+		}
 		if (!frame && id != round->verified && now_s() >= e->trusted_until) {
 			pthread_mutex_unlock(&p->lock);
 			return compare_stored(p, round, id);

@@ -255,6 +255,27 @@ static bool is_damage(int r)
 	return r == -EUCLEAN || r == -EIO || r == -ENOENT;
 }
 
+/* A chunk in parts goes as a whole, wherever its other parts lie: one of which some are left would be found
+ * by its first, and be no chunk. */
+static int delete_dead(struct sweep *s, const struct sweep_frame *frame,
+		       const struct frame_row *row)
+{
+	chunk_delete_frame(s->batch, frame->first_id, frame->part);
+	bool in_parts = row->part || row->decoded_len == FRAME_DECODED_MAX;
+	for (uint16_t part = 0; in_parts && part < CHUNK_LENGTH_MAX / FRAME_DECODED_MAX; part++) {
+		struct frame_row other = { 0 };
+		int r = part == frame->part ? 0 : get_row(s, frame->first_id, part, &other);
+		frame_row_done(&other);
+		if (r == -ENOENT && part > frame->part)
+			break;
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (r == 0 && part != frame->part)
+			chunk_delete_frame(s->batch, frame->first_id, part);
+	}
+	return 0;
+}
+
 static int sweep_frame(struct sweep *s, struct sweep_frame *frame)
 {
 	struct frame_row row = { 0 };
@@ -278,8 +299,8 @@ static int sweep_frame(struct sweep *s, struct sweep_frame *frame)
 		int unread = chunks_frame_digests(s->opt.gc->chunks, frame->first_id, &entries, &n);
 		uint32_t live = keep_live(s, &row, entries, n);
 		if (!live) {
-			chunk_delete_frame(s->batch, frame->first_id, frame->part);
-			frame->fate = SWEEP_LEAVING;
+			r = delete_dead(s, frame, &row);
+			frame->fate = r == 0 ? SWEEP_LEAVING : frame->fate;
 		} else {
 			r = unread ? unread : move_live(s, &row, live, entries, n, frame);
 		}
@@ -398,12 +419,12 @@ static int drop_frame(struct sweep *s, struct sweep_frame *frame)
 	if (row.pack == s->pack && all_dead(s, &row)) {
 		chunks_frame_digests(s->opt.gc->chunks, frame->first_id, &entries, &n);
 		if (!keep_live(s, &row, entries, n)) { /* none was wanted meanwhile */
-			chunk_delete_frame(s->batch, frame->first_id, frame->part);
-			frame->fate = SWEEP_LEAVING;
+			r = delete_dead(s, frame, &row);
+			frame->fate = r == 0 ? SWEEP_LEAVING : frame->fate;
 		}
 	}
 	frame_row_done(&row);
-	return 0;
+	return r;
 }
 
 int sweep_drop(struct sweep *s, uint64_t pack, struct sweep_frame *frames, size_t n,
