@@ -52,7 +52,12 @@ struct film_plan *film_hint(struct fs *fs, struct inode *inode, bool (*over)(voi
 	if (n < 0 || !films_may_be(head, (size_t)n))
 		return NULL;
 	int r = films_find(fs->films, fd, size, over, arg, &film);
-	if (r < 0 && r != -ECANCELED)
+	static atomic_bool told;
+	if (r == -ESHUTDOWN && !atomic_exchange(&told, true))
+		log_warn("the process that looks at films (foldfs-films) is gone: until the next "
+			 "mount "
+			 "they are stored as other files are");
+	else if (r < 0 && r != -ECANCELED)
 		log_debug("inode %lu is stored without regard to what film it may be: %s",
 			  inode->ino, strerror(-r));
 	struct film_plan *plan = r < 0 ? NULL : make_plan(fs, &film, size);

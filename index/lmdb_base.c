@@ -144,20 +144,6 @@ static int open_tables(struct lmdb_base *b)
 	return from_mdb(mdb_txn_commit(txn));
 }
 
-/* Pages that the root refers to but the file lacks would be a SIGBUS at first touch. */
-static int check_length(MDB_env *env)
-{
-	MDB_envinfo info;
-	MDB_stat st;
-	mdb_filehandle_t fd;
-	struct stat file;
-	if (mdb_env_info(env, &info) || mdb_env_stat(env, &st) || mdb_env_get_fd(env, &fd) ||
-	    fstat(fd, &file))
-		return -EIO;
-	return (uint64_t)file.st_size < (info.me_last_pgno + 1) * (uint64_t)st.ms_psize ? -EUCLEAN
-											: 0;
-}
-
 static int env_open(struct lmdb_base *b, const char *path)
 {
 	int rc = mdb_env_create(&b->env);
@@ -224,8 +210,6 @@ static int open_guarded(void *arg)
 {
 	struct opening *o = arg;
 	int r = env_open(o->b, o->path);
-	if (r == 0)
-		r = check_length(o->b->env);
 	return r < 0 ? r : open_tables(o->b);
 }
 

@@ -26,7 +26,8 @@ struct walk {
 	struct wal_found *out;
 	uint64_t next;	  /* the LSN that must come */
 	uint64_t checked; /* end of the last segment's valid frames */
-	bool ended;	  /* and the last of them is an end, naming this one: */
+	bool cut;	  /* it has neither an end nor the length it was made with */
+	bool ended;	  /* the last of them is an end, naming this one: */
 	uint64_t next_seq;
 	struct buf scratch;
 };
@@ -172,11 +173,12 @@ static int walk_segment(struct walk *w, const struct wal_file *file, bool last)
 		at += f.size;
 	}
 	w->checked = at;
+	w->cut = !w->ended && file->header.blocks && len != (size_t)file->header.blocks * WAL_BLOCK;
 	if (r < 0 || !last || w->ended)
 		return r; /* the next segment's header says whether all were there */
 	w->out->torn_tail = anything_at(data, len, at);
-	if (file->header.blocks && len != (size_t)file->header.blocks * WAL_BLOCK)
-		return -EUCLEAN; /* cut off: only what is ended has another length than it was made with */
+	if (w->cut)
+		return -ENOENT;
 	return durable_proof(w, data, len, at, seed) >= w->next ? -EUCLEAN : 0;
 }
 
@@ -204,13 +206,13 @@ static int walk_log(struct walk *w, const struct wal_dir *d, size_t first, size_
 	for (size_t i = first; i < end; i++) {
 		const struct wal_segment_header *h = &d->files[i].header;
 		if (h->first_lsn != w->next)
-			return has_seq(d, h->prev_seq) ? -EUCLEAN : -ENOENT;
+			return has_seq(d, h->prev_seq) && !w->cut ? -EUCLEAN : -ENOENT;
 		int r = walk_segment(w, &d->files[i], i + 1 == end);
 		if (r < 0)
 			return r;
 	}
 	if (w->ended && w->next_seq)
-		return has_seq(d, w->next_seq) ? -EUCLEAN : -ENOENT;
+		return -ENOENT;
 	for (size_t i = end; i < d->n; i++) {
 		int r = check_headerless(w, &d->files[i]);
 		if (r < 0)
@@ -298,9 +300,9 @@ static int check_named(const struct walk *w, const struct wal_dir *d, size_t end
 {
 	if (!w->in->named)
 		return 0;
-	for (size_t i = 0; i < d->n; i++)
+	for (size_t i = 0; i < end; i++)
 		if (wal_seq_tag(d->files[i].seq) == w->in->named)
-			return i < end ? 0 : -EUCLEAN;
+			return 0;
 	return -ENOENT;
 }
 
@@ -327,7 +329,7 @@ static int find_and_walk(struct walk *w, const struct wal_dir *d, size_t end)
 	int r = find_start(w, d, end, &first);
 	w->out->last_lsn = w->in->checkpoint_lsn;
 	if (r < 0)
-		return r == -ENOENT && named == -EUCLEAN ? named : r;
+		return r == -EUCLEAN && named < 0 ? named : r;
 	w->next = d->files[first].header.first_lsn;
 	r = walk_log(w, d, first, end);
 	w->out->last_lsn = w->next - 1;

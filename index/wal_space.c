@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <sys/statvfs.h>
 
+#define SEGMENT_LEAST ((size_t)64 << 10)
 #define ROOM_SHORT ((uint64_t)128 << 20) /* bytes free; then one spare will do */
 
 static bool fits_tail(const struct wal *w, size_t size)
@@ -139,10 +140,16 @@ static void make_segment(struct wal *w)
 {
 	bool big = wants_big_locked(w);
 	size_t size = big ? w->wanted : w->opt.segment_bytes;
+	size_t least = w->wanted > SEGMENT_LEAST ? w->wanted : SEGMENT_LEAST;
 	uint64_t seq = ++w->last_seq;
 	struct wal_segment *s;
 	pthread_mutex_unlock(&w->lock);
+	/* A small one will do for deleting, and for opening a pool on a full disk. */
 	int r = wal_segment_create(w->opt.dirfd, seq, size, &s);
+	while (is_full(r) && size / 2 >= least) {
+		size = size / 2 & ~(size_t)(WAL_BLOCK - 1);
+		r = wal_segment_create(w->opt.dirfd, seq, size, &s);
+	}
 	if (r < 0 && !is_passing(r))
 		wal_fail(w, r, "log segment");
 	pthread_mutex_lock(&w->lock);

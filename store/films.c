@@ -237,7 +237,7 @@ static int send_request(struct films *f, const struct request *q, int in, int ou
 	c->cmsg_len = CMSG_LEN(sizeof fds);
 	memcpy(CMSG_DATA(c), fds, sizeof fds);
 	SCOPED_LOCK(&f->lock);
-	return sendmsg(f->socket, &m, MSG_NOSIGNAL) == sizeof *q ? 0 : -errno;
+	return sendmsg(f->socket, &m, MSG_NOSIGNAL) == sizeof *q ? 0 : -ESHUTDOWN;
 }
 
 struct answer {

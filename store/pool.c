@@ -248,8 +248,8 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 		pool_say_foreign(pool, err);
 	else if (r == -ENOENT)
 		pool_say(err,
-			 "%s: write-ahead log segments are missing that the index needs; put them "
-			 "back, or give the right wal_dir",
+			 "%s: write-ahead log segments that the index needs are missing or not "
+			 "whole; put them back, or give the right wal_dir",
 			 pool->path);
 	else if (r == -EUCLEAN)
 		pool_say(err, "%s: its %s damaged; run fsck.foldfs", pool->path,

@@ -324,7 +324,8 @@ static enum restore_need blame(struct restoring *rs, const struct base_state *st
 	bool gone = err == -ENOENT || older || !rs->has_log;
 	pool_say(rs->err, "%s: log entries that the index needs, after entry %lu, are %s",
 		 rs->pool->path, state->checkpoint_lsn,
-		 gone ? "missing: put the log's files back, or give the right wal_dir "
+		 gone ? "missing, or their files are not whole: put the log's files back, or give "
+			"the right wal_dir "
 			"(-y -f goes on without them)"
 		      : "damaged");
 	return gone ? RESTORE_LOG_GONE : RESTORE_LOG;

@@ -159,7 +159,8 @@ static int check_directory(struct arguments *a)
 	if (r == -ENOENT)
 		complain("the mount point %s does not exist", a->dir_given);
 	else if (r == -ENOTCONN || r == -EPERM)
-		complain("the mount point %s is a dead mount and cannot be detached: %s",
+		complain("the mount point %s is a dead mount and cannot be detached: %s; "
+			 "fusermount3 -uz does it for the one who mounted it",
 			 a->dir_given, strerror(-r));
 	else if (r < 0)
 		complain("the mount point %s cannot be used: %s", a->dir_given, strerror(-r));
