@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <sys/statvfs.h>
 
+#define ROOM_LEAST ((uint64_t)4 << 20)
 #define SEGMENT_LEAST ((size_t)64 << 10)
 #define ROOM_SHORT ((uint64_t)128 << 20) /* bytes free; then one spare will do */
 
@@ -87,17 +88,17 @@ static bool wants_big_locked(const struct wal *w)
 }
 
 /* What is left of a nearly full disk, be it the pool's reserve, is for checkpoints and gc as well. */
-static bool room_is_short(const struct wal *w)
+static bool room_below(const struct wal *w, uint64_t bytes)
 {
 	struct statvfs st;
 	if (fstatvfs(w->opt.dirfd, &st))
 		return false;
-	return (uint64_t)st.f_bavail * st.f_frsize < ROOM_SHORT;
+	return (uint64_t)st.f_bavail * st.f_frsize < bytes;
 }
 
 static bool wants_spare_locked(const struct wal *w)
 {
-	return w->spares < w->spares_wanted && (!w->spares || !room_is_short(w));
+	return w->spares < w->spares_wanted && (!w->spares || !room_below(w, ROOM_SHORT));
 }
 
 /* A full disk is asked again only when a commit needs it or something was trimmed. */
@@ -144,9 +145,10 @@ static void make_segment(struct wal *w)
 	uint64_t seq = ++w->last_seq;
 	struct wal_segment *s;
 	pthread_mutex_unlock(&w->lock);
-	/* A small one will do for deleting, and for opening a pool on a full disk. */
+	/* A small one will do for deleting, and for opening a pool on a nearly full disk; but if the disk has
+	 * nothing left for checkpoints either, nothing more is accepted. */
 	int r = wal_segment_create(w->opt.dirfd, seq, size, &s);
-	while (is_full(r) && size / 2 >= least) {
+	while (is_full(r) && size / 2 >= least && !room_below(w, ROOM_LEAST)) {
 		size = size / 2 & ~(size_t)(WAL_BLOCK - 1);
 		r = wal_segment_create(w->opt.dirfd, seq, size, &s);
 	}

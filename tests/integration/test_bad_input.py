@@ -467,14 +467,19 @@ def test_full_backing_refuses_or_serves(loop, home):
         one_sentence(done.stderr, pool.path)
         assert "space" in done.stderr.lower()
         unchanged(pool)
+        os.unlink(loop.dir / "filler")
+        still_mounts(pool)
     else:
         mount.pid = pool.owner()
         assert (mount.dir / "f").read_bytes() == noise(300_000)
         os.unlink(mount.dir / "big")
         assert os.listdir(mount.dir) == ["f"]
+        os.unlink(loop.dir / "filler")  # not even the reserve had room: what was deleted waits for some
         mount.stop()
-    os.unlink(loop.dir / "filler")
-    still_mounts(pool)
+        mount.start()
+        assert os.listdir(mount.dir) == ["f"]
+        assert (mount.dir / "f").read_bytes() == noise(300_000)
+        mount.stop()
 
 
 def test_filling_the_disk_gives_enospc_and_loses_nothing(loop, home):
