@@ -463,12 +463,12 @@ static int shorten_staged(struct fs *fs, struct inode *inode, uint64_t size)
 	return r;
 }
 
-/* Lengthens the staging file where its length is the file's. */
+/* The staging file gets the new length, over a map as well: the sector that it ended in could otherwise
+ * show half of a later overwrite after a power cut. */
 static int lengthen_staged(struct fs *fs, struct inode *inode, uint64_t size)
 {
-	bool whole = inode->staging_whole || !content_has_map(&inode->row);
 	int r = tail_cut(fs, inode);
-	if (r < 0 || inode->fd < 0 || !whole || size > FAR_OFFSET)
+	if (r < 0 || inode->fd < 0 || size > FAR_OFFSET)
 		return r;
 	return ftruncate(inode->fd, (off_t)size) ? -errno : 0;
 }

@@ -582,6 +582,23 @@ def only_staging_file(mount):
     return path
 
 
+def test_a_staging_file_over_a_map_grows_with_its_file(new_mount):
+    """Where it ended, a power cut could tear a later overwrite in the middle of a sector."""
+    mount = new_mount(mode="mediated", destage_delay=600)
+    file = mount.dir / "f"
+    file.write_bytes(noise(SIZE))
+    mount.destage()
+    with open(file, "r+b", buffering=0) as opened:
+        opened.write(b"beside")
+        os.fsync(opened.fileno())
+        os.ftruncate(opened.fileno(), SIZE + 1000)
+        os.fsync(opened.fileno())
+        assert only_staging_file(mount).stat().st_size == SIZE + 1000
+    mount.kill()
+    mount.start()
+    assert file.read_bytes() == b"beside" + noise(SIZE)[6:] + bytes(1000)
+
+
 def read_uncached(path):
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
