@@ -46,6 +46,7 @@ struct lmdb_base {
 	size_t page_size;
 	MDB_dbi engine, table[KV_TABLES];
 	bool missing[KV_TABLES]; /* read-only, and the pool is older than the table */
+	struct lmdb_base *next;	 /* of those given up */
 };
 
 struct write_table {
@@ -235,9 +236,19 @@ int lmdb_base_open(const char *path, bool read_only, struct lmdb_base **ret_base
 	return 0;
 }
 
+/* Their environments cannot be closed: they were left in the middle of something. Kept so that nobody
+ * takes that for a leak. */
+static _Atomic(struct lmdb_base *) given_up;
+
 void lmdb_base_close(struct lmdb_base *b)
 {
-	if (b && b->env && !atomic_load(&b->rotten))
+	if (b && b->env && atomic_load(&b->rotten)) {
+		b->next = atomic_load(&given_up);
+		while (!atomic_compare_exchange_weak(&given_up, &b->next, b))
+			;
+		return;
+	}
+	if (b && b->env)
 		mdb_env_close(b->env);
 	free(b);
 }
