@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* Where a stream of pictures is cut must not depend on where it begins, or a trimmed film would share
- * nothing with the whole one. So between the least and the wanted length a key picture begins a
- * chunk or not by a hash of the lengths of the pictures of the group before it, which are the same in every
- * container; beyond the wanted length each does, which is to be rare, as it depends on the chunk's begin. The chance is
- * the group's share of half the way from the least to the wanted length: chunks come out alike whether
- * groups are short or long.
+ * nothing with the whole one: film_cuts.h. What it judges by is a hash of the lengths of the pictures of the group
+ * before a key picture, which are the same in every container. Where groups are all alike that says
+ * nothing, and the pool's chunker cuts the stream. A group too long for a chunk is cut as counted from its key picture.
  *
- * Where groups are all alike that says nothing, and the pool's chunker cuts the stream.
+ * Parameter sets that are in a picture (keyframe/inband.h) are in no track: programs that join films put
+ * them there.
  *
  * A film that lists its samples in no order of the file, or two times, is cut at its key pictures only, and
  * where that makes no sense either there is no plan. Nothing here is believed but that samples lie
@@ -16,17 +15,20 @@
  * makes the most of them for the fewest bytes is left ungathered, and so on.
  */
 #include "film_plan.h"
+#include "film_cuts.h"
 #include <errno.h>
 #include <stdlib.h>
 
-#define SLICE_BYTES 8u	    /* of a stretch, in the index */
-#define SLICES_WORTH 50u    /* times their price */
-#define SECTION (16u << 20) /* bytes of the file from which one chunk outside of tracks is made */
+#define SLICE_BYTES 8u	 /* of a stretch, in the index */
+#define SLICES_WORTH 50u /* times their price */
+/* Bytes of the file from which one chunk outside of tracks is made: it ends where one of pictures does, or later */
+#define SECTION (4u << 20)
+#define SECTION_MAX (16u << 20)
 
-static int stream_push(struct plan_stream *s, struct plan_stretch stretch, bool apart)
+static int stream_push(struct plan_stream *s, struct plan_stretch stretch)
 {
 	struct plan_stretch *last = s->n ? &s->v[s->n - 1] : NULL;
-	if (last && !apart && !stretch.cut && last->at + last->len == stretch.at &&
+	if (last && !stretch.cut && last->at + last->len == stretch.at &&
 	    stretch.len <= UINT32_MAX - last->len) {
 		last->len += stretch.len;
 		return 0;
@@ -62,16 +64,20 @@ void film_plan_free(struct film_plan *plan)
 
 struct pictures {
 	struct plan_stream *s;
-	const struct plan_limits *limits;
+	struct cut_limits limits;
 	uint64_t end;	/* of the last sample, in the file */
-	uint64_t chunk; /* bytes since the last cut */
-	uint64_t group; /* since the last key picture */
-	uint64_t hash;	/* of the lengths in that group */
-	size_t key;	/* stretch of the last key picture, and bytes before it since the cut */
-	uint64_t before_key;
-	uint64_t last_hash; /* of the group before */
+	uint64_t bytes; /* of the stream */
+	uint64_t hash;	/* of the lengths since the last key picture */
+	uint64_t last_hash;
 	size_t groups, alike;
+	struct cut_place *places;
+	size_t n, cap;
 };
+
+static struct pictures pictures_of(struct plan_stream *s, const struct plan_limits *l)
+{
+	return (struct pictures){ .s = s, .limits = cut_limits_of(l->min, l->target, l->max) };
+}
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -79,72 +85,115 @@ static uint64_t mix(uint64_t h, uint64_t v)
 	return h ^ h >> 29;
 }
 
-static bool cuts_before_key(const struct pictures *p)
+static int add_place(struct pictures *p, uint64_t at, uint32_t hash, bool cut)
 {
-	const struct plan_limits *l = p->limits;
-	if (p->chunk < l->min)
-		return false;
-	if (p->chunk >= l->target)
-		return true;
-	uint64_t way = (l->target - l->min) / 2;
-	return p->group >= way || mix(p->hash, 1) < UINT64_MAX / way * p->group;
-}
-
-static void begin_chunk(struct pictures *p)
-{
-	p->chunk = 0;
-	p->before_key = 0;
-}
-
-static int put_pictures(struct pictures *p, uint64_t at, uint64_t len, bool key)
-{
-	uint64_t max = p->limits->max;
-	bool cut = !p->s->n || (key && cuts_before_key(p));
-	if (cut)
-		begin_chunk(p);
-	if (key) {
-		p->groups++;
-		p->alike += p->hash == p->last_hash;
-		p->last_hash = p->hash;
-		p->group = p->hash = 0;
-		p->key = p->s->n;
-		p->before_key = p->chunk;
+	if (p->n == p->cap) {
+		size_t cap = p->cap ? p->cap * 2 : 256;
+		struct cut_place *places = realloc(p->places, cap * sizeof *places);
+		if (!places)
+			return -ENOMEM;
+		p->places = places;
+		p->cap = cap;
 	}
-	p->group += len;
-	p->hash = mix(p->hash, len);
-	if (p->chunk + len > max && p->before_key) {
-		if (p->key < p->s->n)
-			p->s->v[p->key].cut = true;
-		else
-			cut = true;
-		p->chunk -= p->before_key;
-		p->before_key = 0;
-	}
-	while (len) {
-		if (p->chunk && p->chunk + len > max) {
-			cut = true;
-			begin_chunk(p);
-		}
-		uint64_t n = len < max ? len : max;
-		int r = stream_push(p->s, (struct plan_stretch){ at, (uint32_t)n, cut }, key);
-		if (r < 0)
-			return r;
-		p->chunk += n;
-		at += n;
-		len -= n;
-		cut = key = false;
-	}
+	p->places[p->n++] = (struct cut_place){ .at = at, .hash = hash, .cut = cut };
 	return 0;
 }
 
-/* Where pictures are all of one size (DV, DNxHD), their lengths tell nothing: the bytes have to. */
-static void end_pictures(struct pictures *p)
+/* The next `len` bytes of the stream are a picture. A key picture comes before all others as a place to
+ * cut at, and the first of the stream behind all: what its hash would be is not known. */
+static int begin_picture(struct pictures *p, uint64_t len, bool key)
 {
-	if (p->groups < 8 || p->alike < p->groups / 2)
-		return;
-	p->s->by_content = true;
-	for (size_t i = 0; i < p->s->n; i++)
-		p->s->v[i].cut = false;
+	uint32_t hash = (uint32_t)(mix(p->hash, 1) >> 33);
+	if (key && p->n) {
+		p->groups++;
+		p->alike += p->hash == p->last_hash;
+		p->last_hash = p->hash;
+	}
+	int r = add_place(p, p->bytes, !p->n ? UINT32_MAX : key ? hash : hash | 1u << 31, false);
+	for (uint64_t at = p->limits.max; r == 0 && at < len; at += p->limits.max)
+		r = add_place(p, p->bytes + at, UINT32_MAX, true);
+	p->hash = mix(key ? 0 : p->hash, len);
+	return r;
+}
+
+static int put_bytes(struct pictures *p, uint64_t at, uint64_t len)
+{
+	int r = 0;
+	while (r == 0 && len) {
+		uint64_t n = len < UINT32_MAX ? len : UINT32_MAX;
+		r = stream_push(p->s, (struct plan_stretch){ at, (uint32_t)n, false });
+		p->bytes += n;
+		at += n;
+		len -= n;
+	}
+	return r;
+}
+
+static int put_picture(struct pictures *p, uint64_t at, uint64_t len, bool key)
+{
+	int r = begin_picture(p, len, key);
+	return r ? r : put_bytes(p, at, len);
+}
+
+/* The same, without the parameter sets that are in it. */
+static int put_sample(struct pictures *p, const struct film_sample *m)
+{
+	uint64_t behind = m->sets_at + m->sets_len, rest = m->len - behind;
+	int r = m->sets_at + rest ? begin_picture(p, m->sets_at + rest, m->key) : 0;
+	if (r == 0)
+		r = put_bytes(p, m->at, m->sets_at);
+	return r ? r : put_bytes(p, m->at + behind, rest);
+}
+
+/* Bytes of the stream before the first chosen place at or after places[*k], UINT64_MAX: there is none. */
+static uint64_t next_cut(const struct pictures *p, size_t *k)
+{
+	while (*k < p->n && !p->places[*k].cut)
+		++*k;
+	return *k < p->n ? p->places[*k].at : UINT64_MAX;
+}
+
+/* Divides stretches where chunks begin. */
+static int cut_stretches(struct pictures *p)
+{
+	struct plan_stream cut = { 0 };
+	uint64_t pos = 0;
+	size_t k = 0;
+	int r = 0;
+	for (size_t i = 0; i < p->s->n && r == 0; i++) {
+		struct plan_stretch left = p->s->v[i];
+		while (left.len && r == 0) {
+			struct plan_stretch part = left;
+			part.cut = next_cut(p, &k) == pos;
+			k += part.cut;
+			uint64_t n = next_cut(p, &k) - pos;
+			part.len = n < left.len ? (uint32_t)n : left.len;
+			r = stream_push(&cut, part);
+			left.at += part.len;
+			left.len -= part.len;
+			pos += part.len;
+		}
+	}
+	stream_done(p->s);
+	*p->s = cut;
+	return r;
+}
+
+/* Where pictures are all of one size (DV, DNxHD), their lengths tell nothing: the bytes have to. */
+static int end_pictures(struct pictures *p)
+{
+	if (p->groups >= 8 && p->alike >= p->groups / 2) {
+		p->s->by_content = true;
+		return 0;
+	}
+	int r = film_cuts_choose(p->places, p->n, p->bytes, &p->limits);
+	return r ? r : cut_stretches(p);
+}
+
+static void pictures_done(struct pictures *p)
+{
+	free(p->places);
+	p->places = NULL;
 }
 
 /* ---- cut at key pictures, ungathered ---- */
@@ -159,7 +208,7 @@ static int first_video(const struct film *f)
 
 static int put_groups(const struct film *f, const struct plan_limits *limits, struct plan_stream *s)
 {
-	struct pictures p = { .s = s, .limits = limits };
+	struct pictures p = pictures_of(s, limits);
 	int track = first_video(f), r = 0;
 	uint64_t begin = 0, end = 0;
 	bool any = false;
@@ -169,19 +218,20 @@ static int put_groups(const struct film *f, const struct plan_limits *limits, st
 			continue;
 		if (m->key && (!any || m->at > begin)) {
 			if (any)
-				r = put_pictures(&p, begin, m->at - begin, true);
+				r = put_picture(&p, begin, m->at - begin, true);
 			any = true;
 			begin = m->at;
 		} else if (!any || m->at < begin) {
-			if (any)
-				return -EBADMSG;
+			r = any ? -EBADMSG : 0;
 			continue;
 		}
 		end = m->at + m->len > end ? m->at + m->len : end;
 	}
 	if (r == 0 && any && end > begin)
-		r = put_pictures(&p, begin, end - begin, true);
-	end_pictures(&p);
+		r = put_picture(&p, begin, end - begin, true);
+	if (r == 0)
+		r = end_pictures(&p);
+	pictures_done(&p);
 	return r;
 }
 
@@ -203,7 +253,7 @@ static void choose_tracks(struct gathering *g, const struct film *f,
 			continue;
 		struct plan_stream *s = &g->plan->streams[g->plan->n];
 		s->by_content = t->kind == FILM_AUDIO;
-		g->p[i] = (struct pictures){ .s = s, .limits = limits };
+		g->p[i] = pictures_of(s, limits);
 		g->stream[i] = (int)g->plan->n++;
 	}
 }
@@ -217,16 +267,18 @@ static int gather_samples(struct gathering *g, const struct film *f)
 		if (g->stream[m->track] < 0 || !m->len)
 			continue;
 		if (m->at < p->end)
-			return -EBADMSG;
-		p->end = m->at + m->len;
-		if (p->s->by_content)
-			r = stream_push(p->s, (struct plan_stretch){ m->at, m->len, false }, false);
+			r = -EBADMSG;
+		else if (p->s->by_content)
+			r = stream_push(p->s, (struct plan_stretch){ m->at, m->len, false });
 		else
-			r = put_pictures(p, m->at, m->len, m->key);
+			r = put_sample(p, m);
+		p->end = m->at + m->len;
 	}
-	for (unsigned i = 0; i < f->n_tracks && r == 0; i++)
-		if (g->stream[i] >= 0)
-			end_pictures(&g->p[i]);
+	for (unsigned i = 0; i < f->n_tracks; i++) {
+		if (r == 0 && g->stream[i] >= 0 && !g->p[i].s->by_content)
+			r = end_pictures(&g->p[i]);
+		pictures_done(&g->p[i]);
+	}
 	return r;
 }
 
@@ -253,7 +305,7 @@ static int put_rest(struct plan_stream *rest, uint64_t at, uint64_t end, bool cu
 {
 	while (at < end) {
 		uint64_t n = end - at < UINT32_MAX ? end - at : UINT32_MAX;
-		int r = stream_push(rest, (struct plan_stretch){ at, (uint32_t)n, cut }, false);
+		int r = stream_push(rest, (struct plan_stretch){ at, (uint32_t)n, cut });
 		if (r < 0)
 			return r;
 		at += n;
@@ -279,7 +331,7 @@ static int find_rest(struct film_plan *plan)
 		if (next->at < pos)
 			return -EBADMSG;
 		if (next->at > pos) {
-			cut = cut || pos - section > SECTION;
+			cut = (cut && pos - section >= SECTION) || pos - section > SECTION_MAX;
 			r = put_rest(rest, pos, next->at, cut);
 			section = cut ? pos : section;
 			cut = false;

@@ -26,8 +26,10 @@ struct wire_sample {
 	uint32_t len;
 	uint16_t track;
 	uint8_t key, reserved;
+	uint16_t sets_at, sets_len;
+	uint32_t reserved_too;
 };
-static_assert(sizeof(struct wire_sample) == 16, "sample on the wire");
+static_assert(sizeof(struct wire_sample) == 24, "sample on the wire");
 
 static int put_all(int fd, const void *data, size_t len)
 {
@@ -63,7 +65,12 @@ int film_wire_put(int fd, const struct film *f, int err)
 		size_t n = 0;
 		for (; n < BATCH && i < f->n; n++, i++) {
 			const struct film_sample *s = &f->samples[i];
-			batch[n] = (struct wire_sample){ s->at, s->len, s->track, s->key, 0 };
+			batch[n] = (struct wire_sample){ .at = s->at,
+							 .len = s->len,
+							 .track = s->track,
+							 .key = s->key,
+							 .sets_at = s->sets_at,
+							 .sets_len = s->sets_len };
 		}
 		r = put_all(fd, batch, n * sizeof *batch);
 	}
@@ -103,9 +110,10 @@ static int take_tracks(const struct wire_head *head, struct film *f)
 
 static int take_sample(const struct wire_sample *s, uint64_t size, struct film *f)
 {
-	if (s->track >= f->n_tracks || s->key > 1 || s->at > size || s->len > size - s->at)
+	if (s->track >= f->n_tracks || s->key > 1 || s->at > size || s->len > size - s->at ||
+	    (uint32_t)s->sets_at + s->sets_len > s->len)
 		return -EUCLEAN;
-	struct film_sample sample = { s->at, s->len, s->track, s->key };
+	struct film_sample sample = { s->at, s->len, s->track, s->key, s->sets_at, s->sets_len };
 	return film_add_sample(f, &sample);
 }
 

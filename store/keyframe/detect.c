@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "detect.h"
+#include "inband.h"
 #include <errno.h>
 
 /* Those with a magic number first: an elementary stream has none worth the name. */
@@ -23,6 +24,8 @@ int film_find(struct film_source *s, struct film *f)
 		if (!parsers[i]->looks(head, (size_t)len))
 			continue;
 		int r = parsers[i]->parse(s, f);
+		if (r == 0)
+			return inband_find(s, f);
 		if (r != -EBADMSG)
 			return r;
 		film_done(f);

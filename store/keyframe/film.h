@@ -43,6 +43,8 @@ struct film_sample {
 	uint32_t len;
 	uint16_t track;
 	bool key; /* decoding can begin here */
+	/* Parameter sets within it, bytes from `at` on (inband.h); 0, 0: none are known. */
+	uint16_t sets_at, sets_len;
 };
 
 struct film {

@@ -39,7 +39,8 @@ bool fuzz_one(struct slice in)
 	must(r <= 0 && (r == 0 || (!f.samples && !f.n)));
 	for (size_t i = 0; i < f.n; i++)
 		must(f.samples[i].track < f.n_tracks && f.samples[i].at <= SIZE &&
-		     f.samples[i].len <= SIZE - f.samples[i].at);
+		     f.samples[i].len <= SIZE - f.samples[i].at &&
+		     f.samples[i].sets_at + f.samples[i].sets_len <= f.samples[i].len);
 	for (int gather = 0; r == 0 && gather < 2; gather++) {
 		struct plan_limits limits = { 1000, 4000, 8000, gather };
 		struct film_plan *plan;
@@ -64,6 +65,10 @@ static void seed_film(const char *name, unsigned samples, unsigned tracks)
 					 .len = 890,
 					 .track = (uint16_t)(i % tracks),
 					 .key = i % 8 == 0 };
+		if (i % 16 == 0) {
+			s.sets_at = (uint16_t)(i % 32);
+			s.sets_len = 35;
+		}
 		film_add_sample(&f, &s);
 	}
 	CLEANUP_CLOSE int fd = memfd_create(name, MFD_CLOEXEC);

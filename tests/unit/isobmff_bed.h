@@ -57,8 +57,15 @@ static inline int parse(struct bed *t)
 	return parse_shrunk(t, UINT64_MAX);
 }
 
+struct expected_sample {
+	uint64_t at;
+	uint32_t len;
+	uint16_t track;
+	bool key;
+};
+
 /* All samples, in the order in which they were found. */
-static inline void expect(const struct bed *t, size_t n, const struct film_sample *v)
+static inline void expect(const struct bed *t, size_t n, const struct expected_sample *v)
 {
 	for (size_t i = 0; i < n && i < t->f.n; i++) {
 		assert_int_equal(t->f.samples[i].track, v[i].track);
@@ -69,8 +76,8 @@ static inline void expect(const struct bed *t, size_t n, const struct film_sampl
 	assert_int_equal(t->f.n, n);
 }
 #define EXPECT(t, ...)                                                                             \
-	expect(t, COUNT(((const struct film_sample[]){ __VA_ARGS__ })),                            \
-	       (const struct film_sample[]){ __VA_ARGS__ })
+	expect(t, COUNT(((const struct expected_sample[]){ __VA_ARGS__ })),                        \
+	       (const struct expected_sample[]){ __VA_ARGS__ })
 
 /* moov with one track, of which the caller writes the tables. */
 struct one {
