@@ -74,6 +74,8 @@ void extents_set_mark(struct extents *x, void (*mark)(void *arg, uint64_t chunk)
 /* Reports every chunk that any inode row or segment refers to, as they are while it runs. Ends with
  * -EUCLEAN at the first damaged row: then not all was reported. */
 int extents_scan(struct extents *x, void (*mark)(void *arg, uint64_t chunk), void *arg);
+/* The same of rows alone, while nothing changes them. */
+int extents_scan_rows(struct kv *kv, void (*mark)(void *arg, uint64_t chunk), void *arg);
 /* Calls fn for each (ino) whose map uses the chunk; for naming files in damage reports, so
  * damaged rows are skipped. Slow. */
 int extents_owners(struct extents *x, uint64_t chunk, void (*fn)(void *arg, uint64_t ino),

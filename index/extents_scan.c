@@ -88,11 +88,16 @@ static int scan_segment(void *arg, struct slice key, struct slice val)
 	return r ? r : segment_marks(&seg, scan->mark, scan->arg);
 }
 
-int extents_scan(struct extents *x, void (*mark)(void *arg, uint64_t chunk), void *arg)
+int extents_scan_rows(struct kv *kv, void (*mark)(void *arg, uint64_t chunk), void *arg)
 {
 	struct scan scan = { mark, arg };
-	int r = walk_table(x->kv, KV_INODE, false, scan_inode, &scan);
-	return r ? r : walk_table(x->kv, KV_SEGMENT, false, scan_segment, &scan);
+	int r = walk_table(kv, KV_INODE, false, scan_inode, &scan);
+	return r ? r : walk_table(kv, KV_SEGMENT, false, scan_segment, &scan);
+}
+
+int extents_scan(struct extents *x, void (*mark)(void *arg, uint64_t chunk), void *arg)
+{
+	return extents_scan_rows(x->kv, mark, arg);
 }
 
 struct owners {

@@ -40,11 +40,13 @@ enum check_area {
 
 struct check_result {
 	uint64_t errors, notes;
-	uint64_t rotten; /* rows that cannot be read, among the errors */
-	uint64_t safe;	 /* of the errors: counters and marks that follow from other rows */
-	uint64_t beside; /* of the errors: files are gone that no row can bring back */
-	uint64_t lost;	 /* stretches of files that cannot be read */
-	unsigned areas;	 /* enum check_area */
+	uint64_t rotten;  /* rows that cannot be read, among the errors */
+	uint64_t safe;	  /* of the errors: counters and marks that follow from other rows */
+	uint64_t beside;  /* of the errors: files are gone that no row can bring back */
+	uint64_t lost;	  /* stretches of files that cannot be read */
+	uint64_t strays;  /* packs that no row knows and nothing refers to: opening removes them */
+	uint64_t unknown; /* packs that no row knows and that may be needed */
+	unsigned areas;	  /* enum check_area */
 	uint64_t files, directories, others, names, orphans;
 	uint64_t extents, segments, chunks, frames, packs, digests;
 };

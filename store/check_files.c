@@ -4,6 +4,7 @@
 #include "check_impl.h"
 #include "cleanup.h"
 #include "owners.h"
+#include "pack_stray.h"
 #include "packer.h"
 #include "rows_format.h"
 #include <errno.h>
@@ -99,6 +100,36 @@ static void each_name(struct check *k, const char *dir,
 			fn(k, e->d_name);
 }
 
+static void look_at_stray(struct check *k, const char *name, uint64_t pack)
+{
+	struct stray_index index;
+	const char *why;
+	if (stray_index_init(&index, k->pool->packs) < 0)
+		return;
+	switch (pack_stray_fate(&index, pack, &why)) {
+	case STRAY_FOREIGN:
+		check_note(k, "packs/%s is not of this pool: it is left alone", name);
+		break;
+	case STRAY_KNOWN:
+		check_note(k, "packs/%s is known to no row: the next mount takes it in", name);
+		break;
+	case STRAY_GOES:
+		k->res.strays++;
+		check_note(
+			k,
+			"packs/%s was written before a crash, and nothing refers to it: the next "
+			"mount removes it",
+			name);
+		break;
+	case STRAY_STAYS:
+		k->res.unknown++;
+		check_note(k,
+			   "packs/%s is known to no row of the index, and left alone, as %s: put "
+			   "that right, or have fsck.foldfs -y take it in",
+			   name, why);
+	}
+}
+
 static void look_at_pack_name(struct check *k, const char *name)
 {
 	struct pack_row row;
@@ -109,7 +140,7 @@ static void look_at_pack_name(struct check *k, const char *name)
 	if (sscanf(name, "%16" SCNx64 ".pack%n", &id, &len) != 1 || len != 21 || name[len])
 		check_note(k, "packs/%.80s is no file of foldfs", name);
 	else if (pack_get(k->pool->kv, id, &row) == -ENOENT)
-		check_note(k, "packs/%s is known to no row: the next mount looks at it", name);
+		look_at_stray(k, name, id);
 }
 
 int check_staging(struct check *k)

@@ -27,13 +27,6 @@ struct writer {
 	ZSTD_CCtx *zstd;
 };
 
-uint64_t dump_frame_sum(const struct dump_frame *f, const void *payload, uint64_t generation,
-			uint64_t offset)
-{
-	uint64_t seed = checksum64_seeded(f, offsetof(struct dump_frame, sum), generation ^ offset);
-	return checksum64_seeded(payload, f->stored_len, seed);
-}
-
 static int write_header(struct writer *w, const struct dump_place *place, struct dump_info *info)
 {
 	struct dump_header h = {

@@ -9,6 +9,13 @@
 #include <sys/stat.h>
 #include <zstd.h>
 
+uint64_t dump_frame_sum(const struct dump_frame *f, const void *payload, uint64_t generation,
+			uint64_t offset)
+{
+	uint64_t seed = checksum64_seeded(f, offsetof(struct dump_frame, sum), generation ^ offset);
+	return checksum64_seeded(payload, f->stored_len, seed);
+}
+
 struct dump_file {
 	int fd;
 	uint64_t size; /* without the footer */

@@ -8,7 +8,7 @@
  *                            there is none; shorter than an indexed frame: -EUCLEAN
  *   open     missing         removed when no row of a frame names it, else -EUCLEAN
  *   doomed   any             both removed
- *   none     there           as open
+ *   none     there           as open; removed only when the index lacks nothing (pack_stray.h)
  *
  * Chunk ids are given out in the order their rows are committed, so a frame with ids beyond
  * the last one that the index knows of (a row's, or below PACKER_NEXT_KEY) lost its row to the crash
@@ -24,8 +24,8 @@
 #include "pack_set.h"
 #include "clock.h"
 #include "log.h"
+#include "pack_stray.h"
 #include "pack_version.h"
-#include "packer.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -46,10 +46,12 @@ struct recovery {
 	struct packs *p;
 	struct found *v;
 	size_t n, cap;
-	uint64_t last_chunk;
+	struct stray_index index;
 	struct kv_batch *batch;
 	uint64_t *unlink; /* once the batch is durable */
 	size_t unlinks;
+	uint64_t *stray; /* files without a row, to be unlinked */
+	size_t strays;
 };
 
 static struct found *found_add(struct recovery *rec, const struct pack_row *row)
@@ -185,22 +187,13 @@ static int write_footer(struct found *f, int fd, struct kept *k)
 
 static void drop(struct recovery *rec, struct found *f)
 {
-	if (f->row.state)
-		pack_delete(rec->batch, f->row.id);
-	rec->unlink[rec->unlinks++] = f->row.id;
 	f->file = false;
-}
-
-/* A crash leaves such a file only if a pack was filled before its first row was durable. Anything else
- * is an index that has lost its rows, and the file may be all that is left. */
-static bool has_footer(int fd, uint64_t pack)
-{
-	struct footer_entry *entries = NULL;
-	size_t n;
-	uint64_t at;
-	int r = pack_footer_read(fd, pack, &entries, &n, &at);
-	free(entries);
-	return r == 0 && n > 0;
+	if (!f->row.state) {
+		rec->stray[rec->strays++] = f->row.id;
+		return;
+	}
+	pack_delete(rec->batch, f->row.id);
+	rec->unlink[rec->unlinks++] = f->row.id;
 }
 
 static int damaged(struct recovery *rec, const struct found *f, const char *what)
@@ -214,7 +207,8 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 {
 	struct packs *p = rec->p;
 	char name[PACK_NAME_MAX];
-	struct kept k = { .limit = rec->last_chunk };
+	struct kept k = { .limit = rec->index.last_chunk };
+	const char *needed = NULL;
 	uint64_t end;
 	pack_name(f->row.id, name);
 	CLEANUP_CLOSE int fd = openat(p->opt.dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -231,12 +225,16 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 		k.end = f->indexed_end; /* damaged, but not ours to cut */
 	bool foreign = !f->row.state && end > sizeof(struct pack_header) &&
 		       pack_header_check(fd, f->row.id, p->opt.pool_uuid) < 0;
+	if (r == 0 && !foreign && !k.end && !f->row.state)
+		needed = pack_stray_needed(&rec->index, fd, f->row.id);
 	if (r == 0 && foreign) {
 		log_warn("packs/%s is not of this pool: left alone", name);
-	} else if (r == 0 && !k.end && !f->row.state && has_footer(fd, f->row.id)) {
-		log_warn("packs/%s is whole, and the index knows nothing of it: left alone, "
-			 "fsck.foldfs -y looks into it",
-			 name);
+	} else if (r == 0 && needed && rec->index.damaged) {
+		r = damaged(rec, f, needed);
+	} else if (r == 0 && needed) {
+		log_warn("packs/%s is known to no row of the index, and left alone, as %s: "
+			 "put that right, or have fsck.foldfs -y take it in",
+			 name, needed);
 	} else if (r == 0 && !k.end) {
 		drop(rec, f);
 	} else if (r == 0) {
@@ -303,34 +301,36 @@ static int settle_all(struct recovery *rec)
 	return first_error;
 }
 
+/* Nothing on the disk says a word about these, so no batch needs to be durable before. */
+static void unlink_strays(struct recovery *rec)
+{
+	for (size_t i = 0; i < rec->strays; i++) {
+		int r = pack_unlink(rec->p, rec->stray[i]);
+		if (r < 0)
+			log_warn("pack %016" PRIx64 ", of which the index knows nothing, could not "
+				 "be removed: %s",
+				 rec->stray[i], strerror(-r));
+	}
+}
+
 static int finish(struct recovery *rec)
 {
 	struct packs *p = rec->p;
-	if (p->opt.read_only || kv_batch_empty(rec->batch))
+	uint64_t lsn = 0;
+	int r = 0;
+	if (p->opt.read_only)
+		return 0;
+	unlink_strays(rec); /* first: on a full disk it makes room for the rest */
+	if (kv_batch_empty(rec->batch))
 		return 0;
 	p->names_dirty = true;
-	int r = pack_sync(p); /* files that had no row, and names that are gone */
-	uint64_t lsn = 0;
+	r = pack_sync(p); /* files that had no row, and names that are gone */
 	if (r == 0)
 		r = kv_commit(p->opt.kv, TAKE_PTR(rec->batch), &lsn);
 	if (r == 0 && rec->unlinks)
 		r = kv_sync(p->opt.kv, lsn);
 	for (size_t i = 0; r == 0 && i < rec->unlinks; i++)
 		r = pack_unlink(p, rec->unlink[i]);
-	return r;
-}
-
-/* The last chunk id that is never given out again. */
-static int last_chunk(struct packs *p, uint64_t *ret_id)
-{
-	CLEANUP_BUF struct buf val = { 0 };
-	int r = chunk_last_id(p->opt.kv, ret_id);
-	if (r == -EUCLEAN && p->opt.read_only)
-		return 0; /* it says how much of an unsealed pack is kept, and none is sealed now */
-	if (r == 0 &&
-	    kv_get(p->opt.kv, KV_META, PACKER_NEXT_KEY, strlen(PACKER_NEXT_KEY), &val) == 0 &&
-	    val.len == 8 && get_le64(val.data) > *ret_id)
-		*ret_id = get_le64(val.data) - 1;
 	return r;
 }
 
@@ -343,7 +343,7 @@ int packs_recover(struct packs *p)
 		r = p->opt.read_only ? 0 : r;
 	}
 	if (r == 0)
-		r = last_chunk(p, &rec.last_chunk);
+		r = stray_index_init(&rec.index, p);
 	if (r == 0) /* rows come in key order: sorted */
 		r = add_files(&rec);
 	if (rec.n)
@@ -351,7 +351,8 @@ int packs_recover(struct packs *p)
 	if (r == 0)
 		r = find_indexed_ends(&rec);
 	rec.unlink = calloc(rec.n + 1, sizeof *rec.unlink);
-	if (!rec.unlink)
+	rec.stray = calloc(rec.n + 1, sizeof *rec.stray);
+	if (!rec.unlink || !rec.stray)
 		r = -ENOMEM;
 	if (r == 0)
 		r = settle_all(&rec);
@@ -359,6 +360,7 @@ int packs_recover(struct packs *p)
 		r = finish(&rec);
 	kv_batch_free(rec.batch);
 	free(rec.unlink);
+	free(rec.stray);
 	free(rec.v);
 	return r;
 }

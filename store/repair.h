@@ -33,4 +33,8 @@ struct repair_result {
  * (a check tells whether that was enough), -EINTR, -errno. */
 int repair_pool(struct pool *pool, const struct repair_options *opt,
 		struct repair_result *ret_result);
+
+/* Opens the packs for writing, in a pool that pool_open_bare() opened for writing: packs without a
+ * footer get one, and packs that a crash left, and nothing refers to, are removed. */
+int repair_packs_open(struct pool *pool);
 #endif

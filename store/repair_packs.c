@@ -491,9 +491,9 @@ static int settle_file(struct packs_repair *pr, struct file *f)
 	if (was.state == PACK_SEALED && !f->frames && !whole)
 		return put_aside(pr, f);
 	if (!was.state) {
+		/* created, verified: long ago. A crash may have kept its payload from the disk, and no
+		 * copy shall go before its bytes have been compared. */
 		f->row = (struct pack_row){ .id = f->id, .first_chunk = f->first_chunk };
-		f->row.created = f->created ? f->created : clock_wall_ns() / 1000000000;
-		f->row.verified = f->row.created;
 		repair_say(pr->r, "pack %lu is known again", f->id);
 	}
 	if (!was.state || (was.state == PACK_SEALED && !whole)) {
@@ -606,16 +606,20 @@ int repair_packs(struct repair *r)
 	return e;
 }
 
-int repair_seal(struct repair *r)
+int repair_packs_open(struct pool *pool)
 {
-	struct pool *pool = r->pool;
 	struct packs_options opt = { .kv = pool->kv };
-	if (!(r->opt->areas & CHECK_AREA_CHUNKS))
-		return 0;
 	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
 	CLEANUP_CLOSE int fd = openat(pool->dirfd, "packs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	opt.dirfd = fd;
 	packs_close(TAKE_PTR(pool->packs));
-	int e = fd < 0 ? -errno : packs_open(&opt, &pool->packs);
+	return fd < 0 ? -errno : packs_open(&opt, &pool->packs);
+}
+
+int repair_seal(struct repair *r)
+{
+	if (!(r->opt->areas & CHECK_AREA_CHUNKS))
+		return 0;
+	int e = repair_packs_open(r->pool);
 	return e == -EUCLEAN ? 0 : e; /* the check that follows says what is left */
 }

@@ -151,9 +151,12 @@ static int repair(struct run *run)
 	struct pool *pool = NULL;
 	struct repair_result result;
 	unsigned all = CHECK_AREA_POOL | CHECK_AREA_CHUNKS | CHECK_AREA_FILES;
+	bool unknown = run->report->result.unknown && !run->call->safe_only;
 	struct repair_options opt = {
 		.safe_only = run->call->safe_only,
-		.areas = run->anew || run->call->full ? all : run->report->result.areas,
+		.areas = run->anew || run->call->full
+				 ? all
+				 : run->report->result.areas | (unknown ? CHECK_AREA_CHUNKS : 0),
 		.done = on_done,
 		.progress = on_progress,
 		.stopped = is_stopped,
@@ -291,11 +294,39 @@ static int restore_rows(struct run *run)
 	return r;
 }
 
+/* Packs that a crash left are no error, and so nothing to ask about. */
+static int give_back_strays(struct run *run)
+{
+	const struct check_result *found = &run->report->result;
+	struct pool *pool = NULL;
+	if (!found->strays || found->errors || !run->call->corrects)
+		return 0;
+	int r = open_to_write(run, &pool);
+	if (r < 0)
+		return r;
+	char sentence[128];
+	snprintf(sentence, sizeof sentence,
+		 "%lu pack%s that a crash left, and nothing refers to, %s removed", found->strays,
+		 found->strays == 1 ? "" : "s", found->strays == 1 ? "is" : "are");
+	r = repair_packs_open(pool);
+	int closed = pool_close(pool);
+	r = r < 0 ? r : closed;
+	if (r < 0)
+		snprintf(run->err->text, sizeof run->err->text,
+			 "%s: packs that nothing refers to could not be removed: %s", run->path,
+			 strerror(-r));
+	else
+		say(run, REPAIR_DONE, sentence);
+	return r;
+}
+
 static bool shall_repair(struct run *run)
 {
 	const struct check_result *found = &run->report->result;
 	if (run->anew)
 		return true;
+	if (!found->errors && found->unknown && !run->call->safe_only)
+		return ask(run, "Take in the packs that no row names?");
 	if (!found->errors && !run->call->full)
 		return false;
 	if (run->call->safe_only)
@@ -313,10 +344,11 @@ static int check_and_repair(struct run *run)
 		return r;
 	run->report->errors += run->report->result.errors;
 	if (!shall_repair(run))
-		return 0;
+		return give_back_strays(run);
 	if (!run->call->safe_only)
 		r = restore_rows(run);
-	if (r == 0 && (run->report->left || run->anew || run->call->full))
+	if (r == 0 &&
+	    (run->report->left || run->anew || run->call->full || run->report->result.unknown))
 		r = repair(run);
 	return r < 0 ? r : check(run);
 }

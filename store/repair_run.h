@@ -17,6 +17,7 @@ enum repair_sentence { REPAIR_ERROR, REPAIR_NOTE, REPAIR_LOST, REPAIR_DONE };
 
 struct repair_call {
 	bool full;	/* check_options.full; and packs are looked into whatever is found */
+	bool corrects;	/* packs that a crash left may be removed, which loses nothing */
 	bool safe_only; /* correct only if all errors are check_result.safe */
 	/* Shall what was found be corrected? Asked before anything is changed. */
 	bool (*ask)(void *arg, const char *question);

@@ -228,9 +228,12 @@ class Served:
 
 
 def fsck(pool):
-    """Checks the pool, where there is a checker; it must be clean."""
+    """Checks the pool after a clean unmount, where there is a checker; it must be clean, and hold no
+    pack that the index does not know."""
     if (env.BUILD / "fsck.foldfs").exists():
-        env.run(env.binary("fsck.foldfs"), "-n", pool)
+        notes = env.run(env.binary("fsck.foldfs"), "-n", "-v", pool).stdout
+        strays = [line for line in notes.splitlines() if "note: packs/" in line]
+        assert not strays, "\n".join(strays)
 
 
 def copy_sparse(source, target):

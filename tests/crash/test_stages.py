@@ -98,7 +98,8 @@ class NeedlessRepair(Repair):
         pass
 
     def run(self, recording, pool, home):
-        env.run(env.binary("fsck.foldfs"), "-y", pool)
+        done = env.run(env.binary("fsck.foldfs"), "-y", pool, code=None)
+        assert done.returncode in (0, CORRECTED), f"fsck.foldfs -y: {done.stdout}{done.stderr}"
 
 
 class Healing(power.Stage):

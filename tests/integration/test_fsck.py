@@ -181,6 +181,47 @@ def test_a_pack_of_another_pool_that_looks_alike(home):
                                                                 digest_size=16).hexdigest()}
 
 
+@pytest.fixture
+def stray(pool):
+    """Packs that were filled before anything about them was durable, and the names of them."""
+    pool.mount = pools.Mount(pool, wal_sync_interval="60s", destage_delay="0s", pack_size="4M").start()
+    (pool.mount.dir / "known").write_bytes(noise(600_000, 1))
+    pool.mount.destage()
+    pool.mount.sync()
+    pool.before = trees.snapshot(pool.mount.dir, times=False)
+    known = set(packs(pool))
+    for number in range(8):
+        (pool.mount.dir / f"f{number}").write_bytes(noise(3_000_000, 2 + number))
+    env.until(lambda: len(packs(pool)) > 5, "packs are filled")
+    pool.mount.kill()
+    pool.mount.options["destage_delay"] = "600s"  # names of packs are not given again meanwhile
+    return pool, set(packs(pool)) - known
+
+
+def test_packs_that_a_crash_left_are_given_back_by_a_mount(stray):
+    pool, left = stray
+    told = pool.fsck("-n", "-v").stdout
+    assert all(f"packs/{pack.name} was written before a crash" in told for pack in left), told
+    assert left <= set(packs(pool))
+    pool.mount.start(ro=True)
+    pool.mount.stop()
+    pool.mount.options["ro"] = None
+    assert left <= set(packs(pool))
+    now = contents(pool)
+    assert not left & set(packs(pool))
+    assert data_of(now).items() >= data_of(pool.before).items()
+    assert "note: packs/" not in pool.fsck("-n", "-v").stdout
+
+
+@pytest.mark.parametrize("how", ["-p", "-y"])
+def test_packs_that_a_crash_left_are_given_back_by_fsck(stray, how):
+    pool, left = stray
+    done = pool.fsck(how, code=CORRECTED)
+    assert "that a crash left, and nothing refers to, are removed" in done.stdout
+    assert not left & set(packs(pool))
+    assert data_of(contents(pool)).items() >= data_of(pool.before).items()
+
+
 def test_damaged_headers_and_footers(filled):
     for pack in packs(filled):
         overwrite(pack, 0, b"?" * 16)

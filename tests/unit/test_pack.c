@@ -3,6 +3,8 @@
  * byte, after failed writes; what was lost is named, and nothing else goes with it.
  */
 #include "chunk_pool.h"
+#include "dump.h"
+#include "inode_row.h"
 
 struct seen {
 	uint64_t n, last_offset, ids[4096];
@@ -292,6 +294,88 @@ static void files_without_rows(void **state)
 	chunk_pool_close(&cp);
 }
 
+/* Packs that were filled, and in the end sealed, before anything about them was durable. */
+static void make_strays(struct chunk_pool *cp, unsigned packs, bool sealed)
+{
+	chunk_pool_open(cp, 32 << 10);
+	cp->no_rows = true;
+	for (unsigned i = 1; i <= packs; i++)
+		assert_int_equal(chunk_pool_add(cp, i, 30 << 10, 0), 0);
+	if (sealed) {
+		chunk_pool_stop(cp);
+	} else {
+		assert_int_equal(kv_sync(cp->kv, UINT64_MAX), 0);
+		chunk_pool_crash(cp);
+	}
+	for (unsigned i = 1; i <= packs; i++)
+		chunk_pool_drop_row(cp, i);
+	assert_int_equal(chunk_pool_files(cp), packs);
+}
+
+static void what_nothing_refers_to_is_given_back(void **state)
+{
+	(void)state;
+	struct chunk_pool cp;
+	for (int sealed = 0; sealed < 2; sealed++) {
+		make_strays(&cp, 3, sealed);
+		assert_int_equal(chunk_pool_try_recover(&cp, true), 0);
+		chunk_pool_stop(&cp);
+		assert_int_equal(chunk_pool_files(&cp), 3); /* reading only */
+		chunk_pool_recover(&cp);
+		assert_int_equal(chunk_pool_files(&cp), 0);
+		cp.no_rows = false;
+		add_frames(&cp, 1, 3, 9000, 3);
+		chunk_pool_reopen(&cp);
+		chunk_pool_check_all(&cp, 3);
+		chunk_pool_close(&cp);
+	}
+}
+
+/* Rows of packs and frames are gone, but not those of files: their ids must not be given again. */
+static void what_a_file_refers_to_is_kept(void **state)
+{
+	(void)state;
+	struct chunk_pool cp;
+	struct inode_row row = { .ino = 100, .mode = S_IFREG | 0600, .nlink = 1, .pieces = 1 };
+	row.recipe[0] = (struct piece){ .chunk = 2, .length = 30 << 10, .repeat = 1 };
+	row.size = row.mapped_bytes = 30 << 10;
+	for (int sealed = 0; sealed < 2; sealed++) {
+		make_strays(&cp, 3, sealed);
+		struct kv *kv = pool_open(&cp.pool);
+		struct kv_batch *b = kv_batch_new();
+		inode_row_put(b, &row);
+		assert_int_equal(kv_commit(kv, b, NULL), 0);
+		assert_int_equal(kv_close(kv), 0);
+		assert_int_equal(chunk_pool_try_recover(&cp, false), -EUCLEAN);
+		assert_int_equal(chunk_pool_files(&cp), 3);
+		chunk_pool_close(&cp);
+	}
+}
+
+/* Somebody has put back an older index, and may yet put back the right one. */
+static void what_a_newer_dump_may_refer_to_is_kept(void **state)
+{
+	(void)state;
+	struct chunk_pool cp;
+	struct dump_info info;
+	char command[256];
+	make_strays(&cp, 3, true);
+	snprintf(command, sizeof command, "cd %s && mkdir old && cp -a index wal old", cp.pool.dir);
+	assert_int_equal(system(command), 0);
+	chunk_pool_drop_row(&cp, 9); /* some change */
+	struct kv *kv = pool_open(&cp.pool);
+	struct dump_place place = { .dirfd = cp.packs_fd };
+	memcpy(place.pool_uuid, cp.pool.opt.pool_uuid, sizeof place.pool_uuid);
+	assert_int_equal(dump_write(kv, &place, NULL, &info), 0);
+	assert_int_equal(kv_close(kv), 0);
+	snprintf(command, sizeof command,
+		 "cd %s && rm -f index/* wal/* && cp -a old/index old/wal .", cp.pool.dir);
+	assert_int_equal(system(command), 0);
+	chunk_pool_recover(&cp);
+	assert_int_equal(chunk_pool_files(&cp), 3);
+	chunk_pool_close(&cp);
+}
+
 /* A crash took the reservation of a number, and left the pack: gc's, say, with chunks long known. */
 static void a_number_in_use_is_not_the_next(void **state)
 {
@@ -463,6 +547,9 @@ int main(void)
 		cmocka_unit_test(a_crash_keeps_what_the_index_knows),
 		cmocka_unit_test(a_pack_without_anything_known_goes),
 		cmocka_unit_test(files_without_rows),
+		cmocka_unit_test(what_nothing_refers_to_is_given_back),
+		cmocka_unit_test(what_a_file_refers_to_is_kept),
+		cmocka_unit_test(what_a_newer_dump_may_refer_to_is_kept),
 		cmocka_unit_test(a_number_in_use_is_not_the_next),
 		cmocka_unit_test(damage_is_refused_and_named),
 		cmocka_unit_test(a_doomed_pack_goes_when_that_is_durable),

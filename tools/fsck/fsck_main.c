@@ -107,6 +107,7 @@ static int run(struct fsck *f)
 	struct repair_report report = { 0 };
 	struct repair_call call = {
 		.full = f->full,
+		.corrects = f->mode == MODE_SAFE || f->mode == MODE_ALL,
 		.safe_only = f->mode == MODE_SAFE,
 		.ask = on_question,
 		.say = on_sentence,
