@@ -83,10 +83,11 @@ static int make_durable(struct fs *fs)
 {
 	if (fs->read_only)
 		return 0;
-	ticker_commit_dirty(fs, true);
+	int left = ticker_commit_dirty(fs, true); /* of what can be made durable, that is */
 	if (syncfs(fs->pool->dirfd))
 		return -errno;
-	return kv_sync(fs_kv(fs), UINT64_MAX);
+	int r = kv_sync(fs_kv(fs), UINT64_MAX);
+	return r < 0 ? r : left;
 }
 
 static void do_sync(struct connection *c, const json_t *request)

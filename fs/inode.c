@@ -358,8 +358,9 @@ void inode_each_live(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inod
 	}
 }
 
-void inode_each_dirty(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inode))
+int inode_each_dirty(struct fs *fs, int (*fn)(struct fs *fs, struct inode *inode))
 {
+	int first_error = 0;
 	SCOPED_LOCK(&fs->inodes->dirty_pass);
 	pthread_mutex_lock(&fs->inodes->dirty_lock);
 	struct inode *list = fs->inodes->dirty;
@@ -370,10 +371,12 @@ void inode_each_dirty(struct fs *fs, void (*fn)(struct fs *fs, struct inode *ino
 		pthread_rwlock_wrlock(&in->lock);
 		list = in->dirty_next;
 		in->on_dirty = false;
-		fn(fs, in);
+		int r = fn(fs, in);
+		first_error = first_error ? first_error : r;
 		pthread_rwlock_unlock(&in->lock);
 		inode_put(fs, in);
 	}
+	return first_error;
 }
 
 void inode_hold(struct inode *inode, bool rewrite)

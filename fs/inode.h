@@ -130,8 +130,8 @@ void inode_absorb_native(struct inode *inode);
 /* Brings staged_blocks, and the pool's sum of them, up to date. Caller holds the lock. */
 void inode_account_staged(struct fs *fs, struct inode *inode);
 
-/* Takes every inode off the dirty list and calls fn for each with its lock held. */
-void inode_each_dirty(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inode));
+/* Takes every inode off the dirty list and calls fn for each with its lock held. The first error. */
+int inode_each_dirty(struct fs *fs, int (*fn)(struct fs *fs, struct inode *inode));
 
 /* Calls fn for every live inode with its lock held; for the way out. */
 void inode_each_live(struct fs *fs, void (*fn)(struct fs *fs, struct inode *inode));

@@ -3,6 +3,7 @@
 #include "cleanup.h"
 #include "cond.h"
 #include "content.h"
+#include "fault.h"
 #include "log.h"
 #include "settle.h"
 #include "space.h"
@@ -21,17 +22,19 @@ static int commit_held(struct fs *fs, struct inode *in, bool all)
 {
 	bool destaged_soon = in->mem && in->writers == 0 && in->settle;
 	if (!all && (destaged_soon || in->held_until_ms > clock_mono_ms())) {
-		inode_mark_dirty(fs, in);
+		if (fault_hit("keep_dirty") != FAULT_SKIP)
+			inode_mark_dirty(fs, in);
 		return 0;
 	}
-	return inode_release_hold(fs, in, false);
+	int r = fault_hit("release_hold");
+	return r < 0 ? r : inode_release_hold(fs, in, false);
 }
 
-static void commit_inode(struct fs *fs, struct inode *in, bool all)
+static int commit_inode(struct fs *fs, struct inode *in, bool all)
 {
 	int r = 0;
 	if (in->gone)
-		return;
+		return 0;
 	if (in->held)
 		r = commit_held(fs, in, all);
 	else if (in->row_dirty)
@@ -46,21 +49,22 @@ static void commit_inode(struct fs *fs, struct inode *in, bool all)
 			 strerror(-r));
 		inode_mark_dirty(fs, in);
 	}
+	return r;
 }
 
-static void commit_some(struct fs *fs, struct inode *in)
+static int commit_some(struct fs *fs, struct inode *in)
 {
-	commit_inode(fs, in, false);
+	return commit_inode(fs, in, false);
 }
 
-static void commit_all(struct fs *fs, struct inode *in)
+static int commit_all(struct fs *fs, struct inode *in)
 {
-	commit_inode(fs, in, true);
+	return commit_inode(fs, in, true);
 }
 
-void ticker_commit_dirty(struct fs *fs, bool all)
+int ticker_commit_dirty(struct fs *fs, bool all)
 {
-	inode_each_dirty(fs, all ? commit_all : commit_some);
+	return inode_each_dirty(fs, all ? commit_all : commit_some);
 }
 
 static void *ticker_main(void *arg)

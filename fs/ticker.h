@@ -7,6 +7,7 @@
 
 int ticker_start(struct fs *fs);
 void ticker_stop(struct fs *fs);
-/* One tick now. `all`: also what would be held back for a while (on the way out, or for a sync). */
-void ticker_commit_dirty(struct fs *fs, bool all);
+/* One tick now. `all`: also what would be held back for a while (on the way out, or for a sync). The
+ * first error: what it hit stays on the list. */
+int ticker_commit_dirty(struct fs *fs, bool all);
 #endif

@@ -58,6 +58,16 @@ class Life:
     def current(self):
         return len(self.versions) - 1
 
+    def sync(self, op, worked=True):
+        """An fsync, or a sync of everything. In the midst of a rewrite it asks for the new content as far
+        as it goes, which nobody can hold back any longer, even if it fails; what is written later is not
+        whole at once."""
+        if worked:
+            self.synced.append((op, self.current()))
+        epoch = self.versions[-1].epoch if self.versions else 0
+        if epoch in self.anew and self.anew[epoch] is None:
+            self.anew[epoch] = self.current()
+
 
 class History:
     def __init__(self, name):
@@ -86,9 +96,9 @@ class History:
         return self._lives
 
     def _note(self, number, op):
-        if op.kind == "sync":
+        if op.kind in ("sync", "failed sync"):
             for life in self._lives.values():
-                life.synced.append((number, life.current()))
+                life.sync(number, op.kind == "sync")
             return
         if op.file < 0:
             return
@@ -109,9 +119,7 @@ class History:
         elif op.kind == "close" and last.epoch in life.anew and life.anew[last.epoch] is None:
             life.anew[last.epoch] = life.current()
         elif op.kind == "fsync":
-            life.synced.append((number, life.current()))
-            if last.epoch in life.anew and life.anew[last.epoch] is None:
-                life.anew[last.epoch] = life.current()
+            life.sync(number)
         elif op.kind == "rename" and op.files or op.kind == "link" and not op.paths[0]:
             life.ordered.append((number, life.current()))
 

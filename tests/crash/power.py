@@ -44,7 +44,7 @@ class Workload:
     pause_s: float = 0.0    # idle time before each unmount, in which everything becomes durable
     environ: dict = field(default_factory=dict)
     tolerant: bool = False  # an actor ends with its first error
-    syncs: float = 0.0      # chance of a `foldfs sync` after a step
+    syncs: float = 0.03     # chance of a `foldfs sync` after a step
     room: int = 0           # bytes that the backing filesystem has free; 0: as it is
 
 
@@ -98,9 +98,9 @@ def sync_all(actors, mount):
     content = [actor for actor in actors if actor.root and not actor.refusal]
     for actor in content:
         actor.sync_begins()
-    if env.run(env.binary("foldfs"), "sync", mount, code=None).returncode == 0:
-        for actor in content:
-            actor.sync_ends()
+    worked = env.run(env.binary("foldfs"), "sync", mount, code=None).returncode == 0
+    for actor in content:
+        actor.sync_ends(worked)
 
 
 def make_actors(workload, mark):

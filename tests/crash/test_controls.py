@@ -11,7 +11,10 @@ CONTROLS = {
     "wal_sync:1+=skip": ("smallfiles", "namer"),
     "fsync_dir:1+=skip": ("large_unsynced_beside_small_synced",),
     "lmdb_sync:1+=skip": ("smallfiles", "renamestorm", "namer"),
+    "keep_dirty:1+=skip": ("smallfiles", "rewriter"),  # what a tick has left to destage, no sync finds
 }
+SYNCS = {"keep_dirty:1+=skip": 0.3}
+OPTIONS = {"keep_dirty:1+=skip": "wal_sync_interval=100ms,destage_delay=600s"}
 
 
 @pytest.mark.parametrize("fault", CONTROLS)
@@ -19,7 +22,8 @@ def test_a_missing_sync_is_noticed(images, ram, fault):
     """Without syncs of their own, other writes' flushes hide much: several seeds are allowed."""
     for seed in range(1, 7):
         workload = power.Workload(CONTROLS[fault], steps=8, rounds=2, seed=seed,
-                                  environ={"FOLDFS_FAULT": fault})
+                                  environ={"FOLDFS_FAULT": fault}, syncs=SYNCS.get(fault, 0.0),
+                                  options=OPTIONS.get(fault, power.MOUNT_OPTIONS))
         home = ram / f"{fault.split(':')[0]}{seed}"
         recording = power.record(images("ext4"), home, workload)
         states = power.plan(recording, 200, seed, marked=True).states

@@ -203,6 +203,23 @@ def test_a_sync_finds_small_files_of_every_age(new_mount):
                 assert (mount.dir / names[earlier]).read_bytes() == noise(3000, earlier), name
 
 
+def test_a_sync_fails_when_a_file_cannot_be_made_durable(new_mount):
+    mount = new_mount(wal_sync_interval=3600, destage_delay=600)
+    mount.stop()
+    mount.pool.environ["FOLDFS_FAULT"] = "release_hold:1=ENOSPC"
+    mount.start()
+    with open(mount.dir / "held", "wb") as file:
+        file.write(noise(9000, 1))
+        file.flush()
+        done = mount.foldfs("sync", mount.dir, code=1)
+        assert "No space left on device" in done.stderr
+        mount.sync()
+    mount.kill()
+    del mount.pool.environ["FOLDFS_FAULT"]
+    mount.start()
+    assert (mount.dir / "held").read_bytes() == noise(9000, 1)
+
+
 def test_a_sync_fails_when_the_daemon_has_died(mount):
     """It cannot know what was written, so it must not say that all is durable."""
     (mount.dir / "f").write_bytes(b"perhaps")
