@@ -14,6 +14,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "far.h"
+#include "hot.h"
 #include "log.h"
 #include "settle.h"
 #include "tail.h"
@@ -60,6 +61,12 @@ int content_ready(struct fs *fs, struct inode *inode)
 		content_set_whole(inode, !content_has_map(&inode->row));
 	}
 	return 0;
+}
+
+void content_disturb(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
+{
+	hot_forget(fs, inode);
+	settle_disturb(inode, at, end);
 }
 
 void content_rest(struct fs *fs, struct inode *inode)
@@ -263,7 +270,7 @@ int content_spill(struct fs *fs, struct inode *inode)
 {
 	if (!inode->mem)
 		return 0;
-	settle_disturb(inode, 0, UINT64_MAX);
+	content_disturb(fs, inode, 0, UINT64_MAX);
 	inode_hold(inode, inode->row.size > 0 && !inode->held);
 	int r = begin_staging(fs, inode);
 	if (r < 0)
@@ -389,7 +396,7 @@ int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t le
 		return 0;
 	if (at > (uint64_t)INT64_MAX - len)
 		return -EFBIG;
-	settle_disturb(inode, at / BLOCK * BLOCK, at + len);
+	content_disturb(fs, inode, at / BLOCK * BLOCK, at + len);
 	int r = into_memory(fs, inode, at + len);
 	if (r > 0)
 		r = write_memory(fs, inode, buf, len, at);
@@ -419,7 +426,7 @@ static int truncate_memory(struct fs *fs, struct inode *inode, uint64_t size)
 
 int content_replace(struct fs *fs, struct inode *inode)
 {
-	settle_disturb(inode, 0, UINT64_MAX);
+	content_disturb(fs, inode, 0, UINT64_MAX);
 	/* written natively, but by nobody any more: the old content can be kept until the new is whole */
 	if (inode->native_written && !inode->native_opens && staging_idle(inode->fd, false) == 1)
 		inode_end_native(inode);
@@ -480,7 +487,7 @@ int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 	if (size == 0 && !inode->native_opens && !inode->native_written && inode->row.size)
 		return content_replace(fs, inode);
 	uint64_t old = inode->row.size;
-	settle_disturb(inode, size < old ? size : old, UINT64_MAX);
+	content_disturb(fs, inode, size < old ? size : old, UINT64_MAX);
 	int r = 0;
 	if (inode->mem && size > fs->pool->config.small_file)
 		r = content_spill(fs, inode);

@@ -14,6 +14,8 @@ int content_ready(struct fs *fs, struct inode *inode);
 void content_set_whole(struct inode *inode, bool whole);
 /* Gives back what is allocated and unwritten in a staging file over a map: a crash may leave that. */
 void content_clear_holes(struct inode *inode);
+/* [at, end) of the content is about to change: what was made or is being made of it does not count. */
+void content_disturb(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end);
 /* Frees memory and descriptor that nobody needs any more (no opens, nothing held). */
 void content_rest(struct fs *fs, struct inode *inode);
 

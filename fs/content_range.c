@@ -46,7 +46,7 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
 {
 	if (at >= end)
 		return 0;
-	settle_disturb(inode, at, end);
+	content_disturb(fs, inode, at, end);
 	if (inode->mem)
 		return zero_memory(fs, inode, at, end);
 	bool mapped = content_has_map(&inode->row) || inode->map_ended;
@@ -75,7 +75,7 @@ int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, 
 	uint64_t end = at + len;
 	int r = 0;
 	if (inode->native_written && inode->fd >= 0) {
-		settle_disturb(inode, 0, UINT64_MAX);
+		content_disturb(fs, inode, 0, UINT64_MAX);
 		r = allocate_native(inode, mode, at, len);
 		if (r == 0)
 			inode_absorb_native(inode);
@@ -183,7 +183,7 @@ static int share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode
 		return -ENOMEM;
 	if (holes)
 		kv_batch_barrier(change_batch(c), holes);
-	settle_disturb(dst, dst_at, dst_at + len);
+	content_disturb(fs, dst, dst_at, dst_at + len);
 	struct inode_row before = dst->row;
 	int r = extents_clone(c, &src->row, src_at, &dst->row, dst_at, len);
 	if (dst_at + len > dst->row.size)

@@ -28,7 +28,7 @@ static int read_cb(struct destage_source *s, void *buf, size_t len, uint64_t at)
 /* The content below has to be committed, as maps are: nothing held, nothing in memory. */
 static int make_mapped_locked(struct fs *fs, struct inode *in)
 {
-	settle_disturb(in, 0, UINT64_MAX);
+	content_disturb(fs, in, 0, UINT64_MAX);
 	int r = in->gone ? -ESTALE : in->mem && in->mem->len ? content_spill(fs, in) : 0;
 	if (r == 0 && in->mem) {
 		membuf_unref(fs, in->mem);

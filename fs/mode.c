@@ -9,7 +9,8 @@
  *      capabilities are set, or space is short      mediated (the daemon must see the writes)
  *   5  all content in the staging file              native
  *   6  empty, read and write                        native   (databases, images, linkers)
- *   7  otherwise                                    mediated
+ *   7  in packs, with a copy, and read only         native   (the copy is what the kernel reads)
+ *   8  otherwise                                    mediated
  *
  * Mediated means direct for write-only opens (the daemon gets the bytes at once, and no mode is
  * pinned), cached otherwise; with the writeback cache, always cached.
@@ -28,6 +29,8 @@ static bool want_native(const struct open_facts *f)
 		return false;
 	if (f->content == CONTENT_STAGED)
 		return true;
+	if (f->content == CONTENT_COPIED)
+		return !f->writes && !f->space_short;
 	if (f->content == CONTENT_NONE)
 		return f->writes && (f->reads || f->prefer_native);
 	return false;

@@ -21,6 +21,7 @@ enum content_where {
 	CONTENT_MEMORY, /* small, held in memory or inline */
 	CONTENT_STAGED, /* all of it in the staging file */
 	CONTENT_MAPPED, /* in packs, perhaps with a staging file laid over */
+	CONTENT_COPIED, /* in packs, and in a native file of its own; nobody may write it */
 };
 
 struct open_facts {

@@ -9,6 +9,7 @@
 #include "collector.h"
 #include "control.h"
 #include "films.h"
+#include "hot.h"
 #include "inode.h"
 #include "log.h"
 #include "lookups.h"
@@ -128,6 +129,8 @@ static int fs_start(struct fs *fs)
 		r = settle_leftovers(fs);
 	if (r == 0 && !fs->read_only)
 		r = reaper_start(fs);
+	if (r == 0 && !fs->read_only)
+		r = hotter_start(fs);
 	if (r == 0 && !fs->read_only) {
 		space_init(fs);
 		r = ticker_start(fs);
@@ -153,6 +156,7 @@ static void fs_stop(struct fs *fs)
 		workers_drain(fs->callers);
 	if (fs->inodes && !fs->read_only)
 		ticker_commit_dirty(fs, true);
+	hotter_stop(fs);
 	settler_stop(fs);
 	films_stop(fs->films);
 	reaper_stop(fs);

@@ -3,6 +3,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "content.h"
+#include "hot.h"
 #include "ops.h"
 #include "passthrough.h"
 #include "settle.h"
@@ -62,6 +63,8 @@ int inode_drop_privileges(fuse_req_t req, struct inode *inode)
 static int set_size(struct fs *fs, struct inode *in, uint64_t size)
 {
 	int r = content_ready(fs, in);
+	if (r == 0)
+		r = hot_give_way(fs, in);
 	if (r < 0)
 		return r;
 	if (in->native_written && !in->native_opens && staging_idle(in->fd, false) == 1)
@@ -203,7 +206,8 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino)
 		reply_result(req, r);
 		return;
 	}
-	uint64_t own = space.packs + space.index + space.wal + space.staging + space.cache;
+	uint64_t own =
+		space.packs + space.index + space.wal + space.staging + space.cache + hot_bytes(fs);
 	uint64_t avail = space_level(fs) == SPACE_FULL || space.backing_avail < POOL_ROOM_FULL
 				 ? 0
 				 : space.backing_avail - POOL_ROOM_FULL;

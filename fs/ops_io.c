@@ -72,6 +72,14 @@ static void reply_read(fuse_req_t req, const uint8_t *buf, ssize_t n)
 		fuse_reply_buf(req, (const char *)buf, (size_t)n);
 }
 
+static void note_read(struct fs *fs, struct inode *in, ssize_t n)
+{
+	uint64_t bytes = n > 0 ? (uint64_t)n : 0;
+	atomic_fetch_add(&fs->count.read_bytes, bytes);
+	atomic_fetch_add_explicit(&in->heat_bytes, bytes, memory_order_relaxed);
+	inode_accessed(fs, in);
+}
+
 static void read_waiting(struct job *job)
 {
 	struct io_job *j = (struct io_job *)job;
@@ -83,8 +91,7 @@ static void read_waiting(struct job *job)
 		n = content_read(fs, j->inode, buf, j->size, (uint64_t)j->at, true);
 		pthread_rwlock_unlock(&j->inode->lock);
 	}
-	atomic_fetch_add(&fs->count.read_bytes, n > 0 ? (uint64_t)n : 0);
-	inode_accessed(fs, j->inode);
+	note_read(fs, j->inode, n);
 	reply_read(j->req, buf, n);
 	io_job_done(fs, j);
 }
@@ -116,8 +123,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		workers_queue(fs->waiters, &j->job);
 		return;
 	}
-	atomic_fetch_add(&fs->count.read_bytes, n > 0 ? (uint64_t)n : 0);
-	inode_accessed(fs, in);
+	note_read(fs, in, n);
 	reply_read(req, buf, n);
 }
 

@@ -5,6 +5,7 @@
 #include "content.h"
 #include "far.h"
 #include "fault.h"
+#include "hot.h"
 #include "log.h"
 #include "lookups.h"
 #include "ops.h"
@@ -22,6 +23,8 @@ static enum content_where where_is(const struct inode *in)
 		return CONTENT_STAGED;
 	if (in->mem && in->mem->len)
 		return CONTENT_MEMORY;
+	if (hot_ready(in) && !in->writers)
+		return CONTENT_COPIED;
 	if (content_has_map(&in->row) || in->row.staging_gen)
 		return CONTENT_MAPPED;
 	return CONTENT_NONE;
@@ -54,12 +57,12 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 	};
 }
 
-/* Registers the staging file with the kernel, once per inode. */
-static bool register_backing(fuse_req_t req, struct inode *in)
+/* Registers the file that the kernel is to read and write in this one's place, once per inode. */
+static bool register_backing(fuse_req_t req, struct inode *in, int fd)
 {
 	if (in->native_opens)
 		return true;
-	int id = passthrough_register(req, in->fd);
+	int id = passthrough_register(req, fd);
 	if (id > 0)
 		in->backing_id = id;
 	return id > 0;
@@ -82,7 +85,7 @@ static int begin_native(fuse_req_t req, struct inode *in, bool writes, bool crea
 	if (writes && !in->native_written)
 		in->row.flags |= INODE_NATIVE;
 	int r = content_stage_all(fs, in);
-	if (r == 0 && !register_backing(req, in))
+	if (r == 0 && !register_backing(req, in, in->fd))
 		r = -ENOTSUP;
 	settle_disturb(in, 0,
 		       UINT64_MAX); /* what the kernel writes or keeps open is not seen here */
@@ -96,8 +99,25 @@ static int begin_native(fuse_req_t req, struct inode *in, bool writes, bool crea
 			in->row.flags &= ~(uint32_t)INODE_NATIVE;
 		return r;
 	}
-	if (in->native_opens++ == 0)
-		atomic_fetch_add(&fs->native_files, 1);
+	return 0;
+}
+
+/* To read the copy of a file. How it is read is not seen, so to open it counts as that. */
+static int begin_hot(fuse_req_t req, struct inode *in)
+{
+	struct fs *fs = fs_of(req);
+	int64_t now = clock_wall_ns();
+	int fd = hot_fd(fs, in);
+	if (fd == -ENOENT && !in->native_opens)
+		hot_forget(fs, in);
+	if (fd < 0 || !register_backing(req, in, fd)) {
+		hot_rest(in);
+		return fd < 0 ? fd : -ENOTSUP;
+	}
+	if (inode_wants_atime(fs, in, now)) {
+		in->row.atime = now;
+		inode_mark_dirty(fs, in);
+	}
 	return 0;
 }
 
@@ -109,7 +129,11 @@ static int decide_and_begin(fuse_req_t req, struct inode *in, int flags, bool cr
 	*ret_answer = mode_decide(&facts);
 	if (ret_answer->mode == OPEN_NATIVE) {
 		bool must = in->native_opens || in->native_written;
-		int r = begin_native(req, in, facts.writes, created);
+		int r = hot_ready(in) && !facts.writes
+				? begin_hot(req, in)
+				: begin_native(req, in, facts.writes, created);
+		if (r == 0 && in->native_opens++ == 0)
+			atomic_fetch_add(&fs->native_files, 1);
 		if (r == 0 || (must && r != -ENOTSUP))
 			return r;
 		/* No staging file could be made, say. To fail now would be too late: O_TRUNC has emptied
@@ -176,6 +200,8 @@ int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool
 		r = fault_hit("open_file");
 	if (r == 0)
 		r = content_ready(fs, in);
+	if (r == 0 && (writes || (fi->flags & O_TRUNC)))
+		r = hot_give_way(fs, in);
 	if (r == 0 && (fi->flags & O_TRUNC) && !created)
 		r = empty_for_open(req, in, wants_kill(req, fi));
 	if (r == 0)
@@ -187,6 +213,8 @@ int open_inode(fuse_req_t req, struct inode *in, struct fuse_file_info *fi, bool
 	}
 	in->opens++;
 	in->writers += writes;
+	if (!writes)
+		hot_note_open(fs, in);
 	fi->fh =
 		handle_pack(&(struct handle){ .inode = in, .mode = answer.mode, .writes = writes });
 	fill_open(fs, &answer, in, fi);
@@ -384,6 +412,7 @@ static void last_native_close(struct fs *fs, fuse_req_t req, struct inode *in)
 	if (req)
 		fuse_passthrough_close(req, in->backing_id);
 	in->backing_id = 0;
+	hot_rest(in);
 	if (in->native_written) {
 		inode_absorb_native(in);
 		in->row_dirty = true;

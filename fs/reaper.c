@@ -5,6 +5,7 @@
  */
 #include "reaper.h"
 #include "cleanup.h"
+#include "hot.h"
 #include "log.h"
 #include "lookups.h"
 #include "xattr_row.h"
@@ -101,6 +102,7 @@ static int reap_locked(struct fs *fs, struct inode *in)
 	if (in->gone || in->row.nlink || in->opens || lookups_count(fs->lookups, in->ino))
 		return 0;
 	forget_held(fs, in);
+	hot_forget(fs, in);
 	if (in->fd >= 0)
 		close(take_fd(&in->fd));
 	staging_account(fs->pool->staging, -(int64_t)in->staged_blocks * 512);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "space.h"
 #include "collector.h"
+#include "hot.h"
 #include "log.h"
 #include "settle.h"
 #include <sys/statvfs.h>
@@ -56,6 +57,7 @@ void space_tick(struct fs *fs)
 	enum space_level level = level_of(fs, avail);
 	atomic_store(&fs->space_low, avail < ROOM_TIGHT);
 	keep_reserve(fs, level);
+	hot_press(fs, avail, (uint64_t)vfs.f_blocks * vfs.f_frsize);
 	pthread_mutex_unlock(&fs->space_lock);
 	enum space_level before = (enum space_level)atomic_exchange(&fs->space, (int)level);
 	if (level >= SPACE_TIGHT && (before < SPACE_TIGHT || level >= SPACE_SHORT))
@@ -67,6 +69,12 @@ bool space_is_full(struct fs *fs)
 	if (space_level(fs) != SPACE_FULL)
 		return false;
 	space_tick(fs);
+	if (space_level(fs) != SPACE_FULL)
+		return false;
+	if (hot_drop_all(fs)) { /* copies are the first to go */
+		staging_drain(fs->pool->staging);
+		space_tick(fs);
+	}
 	return space_level(fs) == SPACE_FULL;
 }
 

@@ -3,6 +3,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "du.h"
+#include "hot.h"
 #include "kv.h"
 #include "log.h"
 #include "settle.h"
@@ -122,6 +123,25 @@ static json_t *settle_part(struct fs *fs)
 	return o;
 }
 
+static json_t *hot_part(struct fs *fs)
+{
+	struct hot_stats s;
+	json_t *o = json_object();
+	hot_get_stats(fs, &s);
+	put(o, "limit_bytes", s.limit);
+	put(o, "files", s.files);
+	put(o, "bytes", s.bytes);
+	put(o, "opens", s.opens);
+	put(o, "waiting", s.waiting);
+	put(o, "made", s.made);
+	put(o, "made_bytes", s.made_bytes);
+	put(o, "called_off", s.called_off);
+	put(o, "failed", s.failed);
+	put(o, "dropped", s.dropped);
+	put(o, "taken_over", s.taken_over);
+	return o;
+}
+
 static json_t *modes_part(const struct fs *fs)
 {
 	json_t *o = json_object();
@@ -176,6 +196,7 @@ json_t *status_stats(struct pool *pool, struct fs *fs)
 		json_object_set_new(o, "counters", counters_part(fs));
 		json_object_set_new(o, "requests", requests_part(fs));
 		json_object_set_new(o, "destage", settle_part(fs));
+		json_object_set_new(o, "hot", hot_part(fs));
 		put(o, "memory_bytes", fs->memory_bytes);
 	}
 	put(o, "staging_bytes", pool->staging ? staging_bytes(pool->staging) : 0);
@@ -187,15 +208,17 @@ json_t *status_stats(struct pool *pool, struct fs *fs)
 	return o;
 }
 
-static void put_space(json_t *o, const struct pool_space *s)
+static void put_space(json_t *o, const struct pool_space *s, uint64_t materialised)
 {
 	json_t *b = json_object();
 	put(o, "index", s->index);
 	put(o, "log", s->wal);
 	put(o, "staging", s->staging);
+	put(o, "materialised", materialised);
 	put(o, "cache", s->cache);
 	put(o, "reserve", s->reserve);
-	put(o, "used", s->packs + s->index + s->wal + s->staging + s->cache + s->reserve);
+	put(o, "used",
+	    s->packs + s->index + s->wal + s->staging + materialised + s->cache + s->reserve);
 	put(b, "total", s->backing_total);
 	put(b, "free", s->backing_free);
 	put(b, "available", s->backing_avail);
@@ -228,7 +251,7 @@ int status_df(struct pool *pool, struct fs *fs, json_t **ret_df)
 	put(o, "pack_files", u.packs);
 	put(o, "chunks", u.chunks);
 	put(o, "frames", u.frames);
-	put_space(o, &space);
+	put_space(o, &space, fs ? hot_bytes(fs) : 0);
 	put(o, "damaged_rows", u.damaged);
 	json_t *ratios = json_object();
 	put_ratio(ratios, "dedup", u.mapped, u.unique);

@@ -41,6 +41,17 @@ static const struct option table[] = {
 	{ { "staging_limit", "size", "0..16384T", "0",
 	    "staged bytes past which writers wait for destage; 0 takes a quarter of the backing filesystem",
 	    ALL }, FIELD(staging_limit), NULL, 1 },
+	{ { "materialise_limit", "size", "0..16384T", "4G",
+	    "bytes of copies for the kernel of files that are read again and again; 0 makes none; if "
+	    "not given, at most 5 % of the backing filesystem", ALL }, FIELD(materialise_limit), NULL, 1 },
+	{ { "materialise_min", "size", "1..16384T", "256K",
+	    "files that are smaller get no such copy", ALL }, FIELD(materialise_min), NULL, 1 },
+	{ { "materialise_after", "number", "1..1000", "3",
+	    "times a file is opened to be read before it gets such a copy", ALL },
+	  FIELD(materialise_after), NULL, 1 },
+	{ { "materialise_rate", "size", "0..1T", "128M",
+	    "bytes per second that are copied at most; 0 is no limit", ALL },
+	  FIELD(materialise_rate), NULL, 1 },
 	{ { "memory_limit", "size", "1M..64G", "64M",
 	    "bytes of small files that may be held in memory before they are written down", ALL },
 	  FIELD(memory_limit), NULL, 1 },
@@ -352,6 +363,11 @@ static const struct option *find(const char *name, size_t len)
 static bool is_given(const struct config *c, const struct option *o)
 {
 	return c->given >> (o - table) & 1;
+}
+
+bool config_is_given(const struct config *c, const char *name)
+{
+	return is_given(c, find(name, strlen(name)));
 }
 
 static void set_default(struct config *c, const struct option *o)

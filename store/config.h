@@ -19,11 +19,15 @@ enum media_choice { MEDIA_ON, MEDIA_KEYFRAMES, MEDIA_OFF };
 
 struct config {
 	/* how writes land */
-	int mode;		   /* enum io_mode_choice */
-	uint64_t destage_delay_ms; /* after the last close */
-	uint64_t staging_limit;	   /* bytes; 0: 25 % of the backing filesystem */
-	uint64_t memory_limit;	   /* bytes of small files held in memory */
-	uint64_t small_file;	   /* held in memory up to this */
+	int mode;		    /* enum io_mode_choice */
+	uint64_t destage_delay_ms;  /* after the last close */
+	uint64_t staging_limit;	    /* bytes; 0: 25 % of the backing filesystem */
+	uint64_t materialise_limit; /* bytes of copies; 0: none */
+	uint64_t materialise_min;   /* bytes of a file */
+	unsigned materialise_after; /* opens */
+	uint64_t materialise_rate;  /* bytes per second, 0 = unlimited */
+	uint64_t memory_limit;	    /* bytes of small files held in memory */
+	uint64_t small_file;	    /* held in memory up to this */
 	uint64_t wal_sync_interval_ms;
 	int wal_backend;    /* enum kv_wal_backend */
 	char wal_dir[4096]; /* empty: POOL/wal */
@@ -85,6 +89,8 @@ struct config_option {
 	unsigned scopes;
 };
 const struct config_option *config_option(size_t i);
+/* The option of this name was set by file or command line. */
+bool config_is_given(const struct config *c, const char *name);
 /* What a profile sets, as `key=value,...`; NULL after the last. */
 const char *config_profile(size_t i, const char **ret_name);
 #endif

@@ -206,6 +206,11 @@ void staging_drop_after(struct staging *s, uint64_t ino, uint64_t gen, uint64_t 
 	kv_when_durable(s->kv, lsn, remove_later, rm);
 }
 
+void staging_drain(struct staging *s)
+{
+	workers_drain(s->removers);
+}
+
 int staging_idle(int fd, bool writers_only)
 {
 	if (fcntl(fd, F_SETLEASE, writers_only ? F_RDLCK : F_WRLCK)) {

@@ -28,6 +28,8 @@ struct kv_barrier *staging_barrier(struct staging *s, int fd);
 int staging_drop(struct staging *s, uint64_t ino, uint64_t gen);
 /* The same, when `lsn` is durable. */
 void staging_drop_after(struct staging *s, uint64_t ino, uint64_t gen, uint64_t lsn);
+/* Waits for removals whose batch is durable. */
+void staging_drain(struct staging *s);
 /* 1 when no other open file description or mapping holds the file behind fd (the caller's only
  * one): F_SETLEASE F_WRLCK is granted, and given back. 0 when busy. `writers_only`: F_RDLCK. */
 int staging_idle(int fd, bool writers_only);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One promise at a time, each as short as it can be said, cut at every flush and some other places."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import actors
+import env
 import power
 
 STATES = 12
@@ -189,6 +191,45 @@ def punch_over_a_map(a):
     file.close()
 
 
+def read_until_hot(a, name):
+    """Until there is a copy that the kernel reads itself."""
+    def is_hot():
+        with open(a.path(name), "rb", buffering=0) as file:
+            file.read()
+        shown = env.run(env.binary("foldfs"), "stats", "--json", a.root).stdout
+        return json.loads(shown)["hot"]["files"] > 0
+
+    env.until(is_hot, f"{name} has a copy")
+
+
+def writer_takes_a_hot_copy(a):
+    """What was stored becomes a file of the kernel's because it is read while it is opened for writing."""
+    file = a.create("f")
+    file.write(a.bytes(600000))
+    file.fsync()
+    file.close()
+    read_until_hot(a, "f")
+    yield
+    with open(a.path("f"), "rb", buffering=0):
+        file = a.open("f", os.O_RDWR)
+        a.wait(0.3)  # the row that names the copy is durable, and nobody has asked for the copy's bytes
+        yield
+        for at in (4096, 100352, 300032):
+            file.write(a.bytes(20480), at)
+            yield
+            file.fsync()
+            yield
+        file.write(a.bytes(20480), 400384)
+        file.truncate(500000)
+        yield
+        file.fsync()
+        file.truncate(520000)
+        file.punch(204800, 65536)
+        file.write(a.bytes(2048), 599000)
+        yield
+        file.close()
+
+
 def shrink_and_grow_native(a):
     file = a.create("f", os.O_RDWR)
     file.write(a.bytes(100000))
@@ -217,6 +258,7 @@ SCENARIOS = {
     "mapped_overwrite": mapped_overwrite,
     "shrink_over_a_map": shrink_over_a_map,
     "punch_over_a_map": punch_over_a_map,
+    "writer_takes_a_hot_copy": writer_takes_a_hot_copy,
     "shrink_and_grow_native": shrink_and_grow_native,
 }
 
@@ -227,6 +269,8 @@ class Scripted(actors.Actor):
 
 
 OVER_A_MAP = ("mapped_overwrite", "shrink_over_a_map", "punch_over_a_map")
+DESTAGED = OVER_A_MAP + ("writer_takes_a_hot_copy",)
+WHOLE = DESTAGED[1:]
 
 actors.KINDS.update((name, Scripted) for name in SCENARIOS)
 
@@ -245,8 +289,8 @@ def test_over_a_map_on_others(images, ram, name, kind):
     pytest.param(power.MOUNT_OPTIONS, id="destaged", marks=pytest.mark.full),
 ])
 def test_promise(images, ram, name, options):
-    if name in OVER_A_MAP:
+    if name in DESTAGED:
         options = power.MOUNT_OPTIONS
     workload = power.Workload((name,), rounds=1, options=options)
     power.survive(images("ext4"), Path(tempfile.mkdtemp(dir=ram)), workload, STATES,
-                  whole=name in OVER_A_MAP[1:], marked=True)
+                  whole=name in WHOLE, marked=True)

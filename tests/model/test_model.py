@@ -142,6 +142,15 @@ def test_little_staging_small_chunks(place, seed):
           mkfs={"chunk_min": "2K", "chunk_avg": "8K", "chunk_max": "32K"})
 
 
+@pytest.mark.asan
+@pytest.mark.parametrize("seed", seeds(10, 11, 12))
+def test_every_file_hot(place, seed):
+    """Whatever is stored and opened to be read gets a copy; the comparison between phases reads all."""
+    drive(place, seed, "--between", f"{env.BUILD}/foldfs sync --destage {place}/mnt", mode="auto",
+          destage_delay=0.5, materialise_min=1, materialise_after=1, materialise_rate=0, phases=6,
+          steps=STEPS // 2, procs=3)
+
+
 @pytest.mark.parametrize("seed", seeds(9))
 def test_four_workers_with_gc_all_the_while(place, seed):
     gc = subprocess.Popen(["bash", "-c", f"while sleep 0.3; do {env.BUILD}/foldfs gc {place}/mnt; "

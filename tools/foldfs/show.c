@@ -69,6 +69,7 @@ void show_df(const json_t *df)
 	size_line(df, "index", "  index", "");
 	size_line(df, "log", "  log", "");
 	size_line(df, "staging", "  staging", "not deduplicated yet");
+	size_line(df, "materialised", "  hot copies", "given back when space is short");
 	size_line(df, "cache", "  cache", "");
 	size_line(df, "reserve", "  reserve", "");
 	size_line(backing, "available", "Available", "");
