@@ -61,6 +61,8 @@ struct film_plan *film_hint(struct fs *fs, struct inode *inode, bool (*over)(voi
 		log_debug("inode %lu is stored without regard to what film it may be: %s",
 			  inode->ino, strerror(-r));
 	struct film_plan *plan = r < 0 ? NULL : make_plan(fs, &film, size);
+	if (plan && plan->gathered && pool_use_strands(fs->pool) < 0)
+		log_debug("the superblock cannot be written: maps of films take more room");
 	if (plan)
 		log_debug("inode %lu: %s, %zu samples, %s", inode->ino,
 			  film_container_name(film.container), film.n,

@@ -117,7 +117,7 @@ int change_make_segment(struct change *c, const struct piece *v, size_t n, uint6
 		r = extents_new_segment_id(c->x, &made.id);
 	if (r)
 		return r;
-	segment_encode(v, n, &made.val);
+	segment_encode(v, n, atomic_load(&c->x->strands), &made.val);
 	if (made.val.failed) {
 		buf_done(&made.val);
 		return -ENOMEM;

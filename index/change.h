@@ -13,10 +13,12 @@
 #include "piece.h"
 #include "segment.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct extents {
 	struct kv *kv;
 	struct ids *segment_ids;
+	atomic_bool strands; /* may be used */
 	pthread_mutex_t
 		ref_lock; /* from reading reference counts to the commit that changes them */
 	/* Held for reading from the look at `mark` to the commit, so that a batch is either reported

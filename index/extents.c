@@ -48,6 +48,11 @@ int extents_open(struct kv *kv, struct extents **ret_x)
 	return 0;
 }
 
+void extents_use_strands(struct extents *x)
+{
+	atomic_store(&x->strands, true);
+}
+
 void extents_close(struct extents *x)
 {
 	if (!x)

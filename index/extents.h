@@ -31,6 +31,8 @@ void map_vec_done(struct map_vec *m);
 int extents_open(struct kv *kv, struct extents **ret_x);
 void extents_close(struct extents *x);
 struct kv *extents_kv(struct extents *x);
+/* From now on rows are written that programs without SUPER_STRANDS can't read: the superblock has it, durably. */
+void extents_use_strands(struct extents *x);
 
 struct change;
 /* Operations on one change see those before them; extents_map() and extents_seek() see only what is

@@ -39,6 +39,16 @@
  *     (v size, v bytes, v zeros)   for each group but the last: its encoded size, the file bytes
  *                       it describes, how many of them are zeros
  *     piece...          groups of SEGMENT_GROUP pieces, the last one shorter
+ *   or, in pools with SUPER_STRANDS, the same after a v 0, with pieces in strands:
+ *
+ *     v head            length << 3 | code; of a length of 0 with STRAND_ZEROS alone
+ *     [v length]        with STRAND_ZEROS: bytes of zeros
+ *     [z id, v offset, v repeat]   with STRAND_AT: chunk id - expected; repeat >= 1
+ *
+ *   Codes 0 to 4: the piece goes on in a chunk where the last piece of that chunk ended. 0 is the chunk that was
+ *   used last, 1 the one used last before that, and so on. STRAND_NEXT: all from the begin of the chunk
+ *   `expected`. A reader remembers five chunks; one that STRAND_NEXT or STRAND_AT bring takes the place of itself, or of
+ *   the one not used for longest, and makes `expected` 1 + itself. Groups begin without any.
  *
  * KV_SEGREF  key be64 segment id;  v count >= 2
  *
@@ -59,6 +69,9 @@
 #define FOLDFS_ROWS_FORMAT_H
 
 enum piece_flags { PIECE_JUMP = 1, PIECE_OFFSET = 2, PIECE_REPEAT = 4, PIECE_FLAG_BITS = 3 };
+
+#define STRANDS_MAX 5u
+enum strand_code { STRAND_NEXT = 5, STRAND_AT = 6, STRAND_ZEROS = 7, STRAND_BITS = 3 };
 
 enum inode_present {
 	INODE_HAS_NLINK = 1,

@@ -19,21 +19,26 @@ static uint64_t group_zeros(const struct piece *v, size_t n, uint64_t *ret_bytes
 	return zeros;
 }
 
-void segment_encode(const struct piece *v, size_t n, struct buf *out)
+static void encode_as(const struct piece *v, size_t n, bool in_strands, struct buf *out)
 {
-	assert(n >= 1 && n <= SEGMENT_PIECES);
 	CLEANUP_BUF struct buf pieces = { 0 };
 	uint64_t base = 0;
 	for (size_t i = 0; i < n && base == 0; i++)
 		base = v[i].chunk;
 
+	if (in_strands)
+		buf_put_varint(out, 0);
 	buf_put_varint(out, n);
 	buf_put_varint(out, base);
 	for (size_t i = 0; i < n; i += SEGMENT_GROUP) {
-		uint64_t expected = base, bytes;
+		struct strands s = strands_begin(base);
+		uint64_t bytes;
 		size_t start = pieces.len, count = n - i < SEGMENT_GROUP ? n - i : SEGMENT_GROUP;
 		for (size_t k = i; k < i + count; k++)
-			piece_encode(&pieces, &v[k], &expected);
+			if (in_strands)
+				strands_encode(&s, &pieces, &v[k]);
+			else
+				piece_encode(&pieces, &v[k], &s.expected);
 		if (i + count == n)
 			break;
 		uint64_t zeros = group_zeros(v + i, count, &bytes);
@@ -45,12 +50,43 @@ void segment_encode(const struct piece *v, size_t n, struct buf *out)
 	out->failed |= pieces.failed;
 }
 
+/* Other maps seldom have slices that begin within a chunk: it is in vain to try strands there. */
+static bool may_be_strands(const struct piece *v, size_t n)
+{
+	size_t slices = 0;
+	for (size_t i = 0; i < n; i++)
+		slices += v[i].offset > 0;
+	return slices > n / 4;
+}
+
+void segment_encode(const struct piece *v, size_t n, bool strands, struct buf *out)
+{
+	CLEANUP_BUF struct buf plain = { 0 };
+	assert(n >= 1 && n <= SEGMENT_PIECES);
+	if (!strands || !may_be_strands(v, n)) {
+		encode_as(v, n, false, out);
+		return;
+	}
+	size_t start = out->len;
+	encode_as(v, n, true, out);
+	encode_as(v, n, false, &plain);
+	if (!out->failed && !plain.failed && plain.len < out->len - start) {
+		out->len = start;
+		buf_put(out, plain.data, plain.len);
+	}
+}
+
 int segment_open(struct slice val, struct segment *ret_seg)
 {
 	struct slice s = val;
-	uint64_t n = take_varint(&s), base = take_varint(&s);
+	uint64_t n = take_varint(&s);
+	bool in_strands = n == 0;
+	if (in_strands)
+		n = take_varint(&s);
+	uint64_t base = take_varint(&s);
 	if (s.bad || n < 1 || n > SEGMENT_PIECES || base > INT64_MAX)
 		return -EUCLEAN;
+	ret_seg->in_strands = in_strands;
 	ret_seg->n = (uint32_t)n;
 	ret_seg->base = base;
 	ret_seg->groups = (uint32_t)((n + SEGMENT_GROUP - 1) / SEGMENT_GROUP);
@@ -79,7 +115,7 @@ static void iter_at_group(const struct segment *seg, uint32_t k, struct segment_
 		.seg = seg,
 		.s = slice_of(seg->coded.at + from, seg->coded.len - from),
 		.at = seg->group[k].at,
-		.expected = seg->base,
+		.strands = strands_begin(seg->base),
 		.index = k * SEGMENT_GROUP,
 	};
 }
@@ -107,10 +143,12 @@ int segment_next(struct segment_iter *it, struct piece *ret_piece, uint64_t *ret
 		const struct segment_group *g = &seg->group[it->index / SEGMENT_GROUP];
 		if (g->at != it->at || g->coded != seg->coded.len - it->s.len)
 			return -EUCLEAN;
-		it->expected = seg->base;
+		it->strands = strands_begin(seg->base);
 	}
 	struct piece p;
-	if (!piece_decode(&it->s, &p, &it->expected) || piece_bytes(&p) > MAP_END_MAX - it->at)
+	bool good = seg->in_strands ? strands_decode(&it->strands, &it->s, &p)
+				    : piece_decode(&it->s, &p, &it->strands.expected);
+	if (!good || piece_bytes(&p) > MAP_END_MAX - it->at)
 		return -EUCLEAN;
 	*ret_piece = p;
 	*ret_at = it->at;

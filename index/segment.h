@@ -9,6 +9,7 @@
 #include "extents.h"
 #include "piece.h"
 #include "rows_format.h"
+#include "strands.h"
 
 #define SEGMENT_GROUPS ((SEGMENT_PIECES + SEGMENT_GROUP - 1) / SEGMENT_GROUP)
 
@@ -22,6 +23,7 @@ struct segment_group {
 struct segment {
 	struct slice coded; /* the groups */
 	uint64_t base;
+	bool in_strands;
 	uint32_t n, groups;
 	struct segment_group group[SEGMENT_GROUPS];
 };
@@ -29,12 +31,13 @@ struct segment {
 struct segment_iter {
 	const struct segment *seg;
 	struct slice s;
-	uint64_t at, expected;
+	uint64_t at;
+	struct strands strands; /* of pieces that are in none, `expected` alone */
 	uint32_t index;
 };
 
-/* 1 <= n <= SEGMENT_PIECES valid pieces of at most MAP_END_MAX bytes. */
-void segment_encode(const struct piece *v, size_t n, struct buf *out);
+/* 1 <= n <= SEGMENT_PIECES valid pieces of at most MAP_END_MAX bytes. `strands`: where that is shorter. */
+void segment_encode(const struct piece *v, size_t n, bool strands, struct buf *out);
 int segment_open(struct slice val, struct segment *ret_seg); /* 0 or -EUCLEAN */
 
 /* Makes segment_next() give the piece that holds byte `at` next. */

@@ -288,6 +288,8 @@ static int open_data(struct pool *pool, bool ro)
 				       .read_only = ro };
 	memcpy(cache.pool_uuid, pool->super.uuid, 16);
 	int r = extents_open(pool->kv, &pool->extents);
+	if (r == 0 && pool->super.incompat & SUPER_STRANDS)
+		extents_use_strands(pool->extents);
 	if (r == 0)
 		r = open_digests(pool, ro);
 	if (r == 0)

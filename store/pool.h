@@ -55,6 +55,9 @@ int pool_create(const char *path, const struct config *config, struct pool_error
  * -ENOENT no pool, -EBUSY in use, -EUCLEAN damaged, -EPROTONOSUPPORT newer format, -EINVAL option. */
 int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
 	      struct pool **ret_pool, struct pool_error *err);
+/* Lets films be written down in strands from now on, which older programs can't read. -errno: the superblock can't be
+ * written, and all goes on without. */
+int pool_use_strands(struct pool *pool);
 /* For who checks or repairs: superblock, lock, index and digests as above, packs for reading only, and
  * no more; nothing is swept, sealed or reserved, and damage in packs is passed over. */
 int pool_open_bare(const char *path, bool read_only, struct pool **ret_pool,

@@ -77,7 +77,7 @@ static int put_lost_segment(struct repair *r, uint64_t id, uint64_t bytes)
 	if (n < 0)
 		return n;
 	put_be64(key, id);
-	segment_encode(v, (size_t)n, &val);
+	segment_encode(v, (size_t)n, false, &val);
 	if (val.failed)
 		return -ENOMEM;
 	repair_put(r, KV_SEGMENT, slice_of(key, sizeof key), slice_of(val.data, val.len));

@@ -36,7 +36,7 @@ static int mend_segment(struct repair *r, struct slice key, struct slice val)
 	CLEANUP_BUF struct buf out = { 0 };
 	if (e < 0 || more < 0 || !changed)
 		return e;
-	segment_encode(l.v, l.n, &out);
+	segment_encode(l.v, l.n, false, &out);
 	if (out.failed)
 		return -ENOMEM;
 	repair_put(r, KV_SEGMENT, key, slice_of(out.data, out.len));

@@ -35,8 +35,8 @@ static int decode(const struct super_disk *d, struct super *ret_super)
 	memcpy(s.label, d->label, sizeof s.label);
 	s.label[sizeof s.label - 1] = 0;
 	int r = chunker_check(&s.chunker);
-	if (s.version > SUPER_VERSION || s.incompat || le32toh(d->digest) != SUPER_DIGEST_BLAKE3 ||
-	    r == -ENOTSUP)
+	if (s.version > SUPER_VERSION || s.incompat & ~(uint64_t)SUPER_INCOMPAT ||
+	    le32toh(d->digest) != SUPER_DIGEST_BLAKE3 || r == -ENOTSUP)
 		return -EPROTONOSUPPORT;
 	if (s.version == 0 || r < 0)
 		return -EUCLEAN;

@@ -9,6 +9,10 @@
 #define SUPER_VERSION 1u
 #define SUPER_COPY_SIZE 4096u /* copies at 0 and at SUPER_COPY_SIZE */
 
+/* Incompatible features. */
+#define SUPER_STRANDS 1u /* segments may be in strands (rows_format.h) */
+#define SUPER_INCOMPAT SUPER_STRANDS
+
 struct super {
 	uint8_t uuid[16];
 	uint32_t version;

@@ -90,7 +90,7 @@ static void seed(const char *name, const struct piece *v, size_t n)
 	struct buf b = { 0 };
 	buf_put_le64(&b, 70);
 	buf_put_le64(&b, 5000);
-	segment_encode(v, n, &b);
+	segment_encode(v, n, true, &b);
 	fuzz_seed_buf(name, &b);
 }
 
@@ -108,4 +108,13 @@ void fuzz_seeds(void)
 		many[i] = i % 50 ? (struct piece){ .chunk = 100 + i, .length = 60, .repeat = 1 }
 				 : piece_zeros(100);
 	seed("groups", many, 300);
+	for (unsigned i = 0; i < 300; i++)
+		many[i] = (struct piece){ .chunk = 100 + i % 3 + i / 90 * 3,
+					  .length = 60 + i,
+					  .offset = i % 90 / 3 * 1000 + i / 3,
+					  .repeat = 1 };
+	for (unsigned i = 1; i < 300; i++)
+		if (i >= 3 && many[i - 3].chunk == many[i].chunk)
+			many[i].offset = many[i - 3].offset + (uint32_t)many[i - 3].length;
+	seed("strands", many, 300);
 }

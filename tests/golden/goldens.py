@@ -14,7 +14,7 @@ import trees
 
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
-CURRENT = ("empty", "files", "killed", "packs", "fine")
+CURRENT = ("empty", "files", "killed", "packs", "fine", "films")
 FORMER = ("killed_1",)  # of a format that is read, and no longer written
 NAMES = CURRENT + FORMER
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A film is stored once, however often it is wrapped again; and whatever it claims, it reads back."""
 
+import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -114,6 +116,40 @@ def test_films_one_after_another_share_all_of_both(new_mount, home):
     assert put(mount, both[1]) < 0.01
     mount.remount()
     assert same(mount, both[0]) and same(mount, both[1])
+
+
+def features(mount):
+    """Incompatible ones, of the superblock."""
+    return struct.unpack_from("<Q", (mount.pool.path / "super").read_bytes(), 48)[0]
+
+
+
+
+def index_bytes(mount):
+    return json.loads(mount.pool.run("foldfs", "stats", "--json", mount.pool.path).stdout)["kv"]["base_bytes_used"]
+
+
+def test_slices_cost_little_of_the_index(new_mount):
+    """Less than 8 bytes for each picture and packet of sound, pages that are not full included. Programs that
+    don't know how they are written down are told so by the superblock, once there is a film."""
+    mount = new_mount()
+    (mount.dir / "no film").write_bytes(os.urandom(2 * MIB))
+    mount.destage()
+    assert features(mount) == 0
+    one = films.make("mp4", "-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25,noise=alls=24:allf=t", *SOUND, "-t", "100",
+                     *CODECS)
+    put(mount, one)
+    assert features(mount) == 1
+    mount.stop()
+    before = index_bytes(mount)
+    mount.start()
+    other = films.rewrap(one, "mkv")
+    put(mount, other)
+    mount.stop()
+    samples = len(films.packets(other, "v:0")) + len(films.packets(other, "a:0"))
+    assert samples > 5000 and 4096 < index_bytes(mount) - before < 8 * samples, index_bytes(mount) - before
+    mount.start()
+    assert same(mount, one) and same(mount, other)
 
 
 @pytest.mark.parametrize("suffix", ["ts", "m2ts"])

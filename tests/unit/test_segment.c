@@ -91,6 +91,29 @@ static size_t random_segment(uint64_t *seed, struct piece *v, size_t n)
 	return n;
 }
 
+/* The map of a film: its own bytes, a picture of some KB, its own bytes, a packet of sound, and so on. */
+static size_t film_segment(uint64_t *seed, struct piece *v, size_t n)
+{
+	struct piece at[3] = { { .chunk = 700 }, { .chunk = 701 }, { .chunk = 3 } };
+	uint64_t newest = 702;
+	for (size_t i = 0; i < n; i++) {
+		unsigned t = i % 2 ? 0 : prng_below(seed, 3) ? 1 : 2;
+		struct piece *p = &at[t];
+		p->length = t == 0 ? 7 + prng_below(seed, 3)
+				   : 200 + prng_below(seed, t == 1 ? 3000 : 200);
+		p->repeat = 1;
+		if (p->offset + p->length > 200000) {
+			p->chunk = newest++;
+			p->offset = 0;
+		}
+		v[i] = *p;
+		p->offset += (uint32_t)p->length;
+		if (prng_below(seed, 100) == 0)
+			v[i] = piece_zeros(100);
+	}
+	return n;
+}
+
 static void check_slice(const struct segment *seg, const struct piece *v, size_t n, uint64_t at,
 			uint64_t len)
 {
@@ -126,16 +149,18 @@ static void test_encoding_and_lookup(void **state)
 	static struct piece v[SEGMENT_PIECES];
 	static const size_t sizes[] = { 1, 2, 127, 128, 129, 256, 257, 1000, 4095, 4096 };
 	uint64_t seed = 1;
-	for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+	for (size_t s = 0; s < 2 * sizeof sizes / sizeof *sizes; s++) {
 		CLEANUP_BUF struct buf val = { 0 };
 		CLEANUP_PIECES struct piece_vec none = { 0 };
 		struct segment seg;
 		uint64_t total = 0;
-		size_t n = random_segment(&seed, v, sizes[s]);
+		bool film = s % 2;
+		size_t n = (film ? film_segment : random_segment)(&seed, v, sizes[s / 2]);
 		for (size_t i = 0; i < n; i++)
 			total += piece_bytes(&v[i]);
-		segment_encode(v, n, &val);
+		segment_encode(v, n, film, &val);
 		assert_int_equal(segment_open(slice_of(val.data, val.len), &seg), 0);
+		assert_int_equal(seg.in_strands, film && n > 2);
 		assert_int_equal(segment_check(&seg), 0);
 		check_slice(&seg, v, n, 0, total);
 		for (unsigned i = 0; i < 200; i++) {
@@ -157,18 +182,69 @@ static void test_usual_pieces_are_short(void **state)
 	CLEANUP_BUF struct buf val = { 0 };
 	for (unsigned i = 0; i < SEGMENT_PIECES; i++)
 		v[i] = (struct piece){ .chunk = 1000000 + i, .length = 60000 + i, .repeat = 1 };
-	segment_encode(v, SEGMENT_PIECES, &val);
+	segment_encode(v, SEGMENT_PIECES, false, &val);
 	print_message("segment of 4096 sequential pieces: %zu bytes\n", val.len);
 	assert_true(val.len < 3.2 * SEGMENT_PIECES);
 	buf_reset(&val);
 	for (unsigned i = 0; i < SEGMENT_PIECES; i += 2) /* every other one a duplicate */
 		v[i].chunk = 1000 + 7 * i;
-	segment_encode(v, SEGMENT_PIECES, &val);
+	segment_encode(v, SEGMENT_PIECES, false, &val);
 	print_message("every second one a duplicate elsewhere: %zu bytes\n", val.len);
 	assert_true(val.len < 7 * SEGMENT_PIECES);
 	struct segment seg;
 	assert_int_equal(segment_open(slice_of(val.data, val.len), &seg), 0);
 	assert_int_equal(segment_check(&seg), 0);
+}
+
+static void test_films_are_short(void **state)
+{
+	(void)state;
+	static struct piece v[SEGMENT_PIECES];
+	uint64_t seed = 5;
+	CLEANUP_BUF struct buf val = { 0 };
+	CLEANUP_BUF struct buf plain = { 0 };
+	film_segment(&seed, v, SEGMENT_PIECES);
+	segment_encode(v, SEGMENT_PIECES, true, &val);
+	segment_encode(v, SEGMENT_PIECES, false, &plain);
+	print_message("4096 slices of a film: %zu bytes, plain %zu\n", val.len, plain.len);
+	assert_true(val.len < 2 * SEGMENT_PIECES && plain.len > 2 * val.len);
+}
+
+/* Each code, where it says something else than it may. */
+static void test_strands_that_lead_nowhere(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *bytes;
+		size_t len;
+		int result;
+	} rows[] = {
+#define ROW(s, r) { s, sizeof s - 1, r }
+		ROW("\0\1\12\15", 0),		    /* one byte of chunk 10 */
+		ROW("\0\2\12\15\10", 0),	    /* and the next */
+		ROW("\0\1\12\10", -EUCLEAN),	    /* goes on with what was not begun */
+		ROW("\0\2\12\15\11", -EUCLEAN),	    /* only one was */
+		ROW("\0\1\12\5", -EUCLEAN),	    /* no length */
+		ROW("\0\1\0\15", -EUCLEAN),	    /* chunk 0 */
+		ROW("\0\1\12\7\144", 0),	    /* 100 zeros */
+		ROW("\0\1\12\17\144", -EUCLEAN),    /* with a length before it, too */
+		ROW("\0\1\12\7\0", -EUCLEAN),	    /* no zeros */
+		ROW("\0\1\12\16\0\0\1", 0),	    /* as the first */
+		ROW("\0\1\12\16\0\0\0", -EUCLEAN),  /* no times */
+		ROW("\0\1\12\16\23\0\1", -EUCLEAN), /* chunk 0: ten before 10 */
+		ROW("\0\1\12\16\0\377\377\377\17\1", -EUCLEAN),	    /* beyond any chunk */
+		ROW("\0\1\12\16\0\0\200\200\200\200\20", -EUCLEAN), /* too many times */
+		ROW("\0\0\12\15", -EUCLEAN),			    /* no pieces */
+		ROW("\0\1\12\15\10", -EUCLEAN),			    /* more of them than said */
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct segment seg;
+		int r = segment_open(slice_of(rows[i].bytes, rows[i].len), &seg);
+		r = r ? r : segment_check(&seg);
+		if (r != rows[i].result)
+			print_message("row %zu\n", i);
+		assert_int_equal(r, rows[i].result);
+	}
 }
 
 static void test_the_longest_segment(void **state)
@@ -180,14 +256,14 @@ static void test_the_longest_segment(void **state)
 	struct piece v[] = { { .chunk = 1, .length = 1, .repeat = 1 },
 			     piece_zeros(INT64_MAX - 2),
 			     { .chunk = INT64_MAX, .length = 1, .repeat = 1 } };
-	segment_encode(v, 3, &val);
+	segment_encode(v, 3, false, &val);
 	assert_int_equal(segment_open(slice_of(val.data, val.len), &seg), 0);
 	assert_int_equal(segment_check(&seg), 0);
 	assert_int_equal(segment_slice(&seg, INT64_MAX - 1, 1, SIZE_MAX, &l), 0);
 	assert_int_equal(l.v[0].chunk, INT64_MAX);
 	buf_reset(&val);
 	v[1].length++;
-	segment_encode(v, 3, &val);
+	segment_encode(v, 3, false, &val);
 	assert_int_equal(segment_open(slice_of(val.data, val.len), &seg), 0);
 	assert_int_equal(segment_check(&seg), -EUCLEAN);
 	assert_int_equal(segment_seek(&seg, INT64_MAX, &(struct segment_iter){ 0 }), -EUCLEAN);
@@ -232,11 +308,15 @@ static void test_damaged_segments(void **state)
 	uint64_t seed = 8;
 	CLEANUP_BUF struct buf val = { 0 };
 	random_segment(&seed, v, 6);
-	segment_encode(v, 6, &val);
+	segment_encode(v, 6, false, &val);
 	damage_each(val.data, val.len, decode_damaged);
 	buf_reset(&val);
 	random_segment(&seed, v, 140);
-	segment_encode(v, 140, &val);
+	segment_encode(v, 140, false, &val);
+	damage_each(val.data, val.len, decode_damaged);
+	buf_reset(&val);
+	film_segment(&seed, v, 140);
+	segment_encode(v, 140, true, &val);
 	damage_each(val.data, val.len, decode_damaged);
 }
 
@@ -247,6 +327,8 @@ int main(void)
 		cmocka_unit_test(test_lists_merge_what_continues),
 		cmocka_unit_test(test_encoding_and_lookup),
 		cmocka_unit_test(test_usual_pieces_are_short),
+		cmocka_unit_test(test_films_are_short),
+		cmocka_unit_test(test_strands_that_lead_nowhere),
 		cmocka_unit_test(test_the_longest_segment),
 		cmocka_unit_test(test_damaged_segments),
 	};
