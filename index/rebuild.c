@@ -2,6 +2,7 @@
 /* Rows go in by transactions of bounded size. Nobody sees the file before it is whole, so a cut
  * leaves a directory that the next attempt removes. */
 #include "rebuild.h"
+#include "aside.h"
 #include "cleanup.h"
 #include "digests_format.h"
 #include "fault.h"
@@ -123,20 +124,14 @@ int rebuild_delete(struct rebuild *b, enum kv_table t, struct slice key)
 /* The old file stays, under another name too, until the new one is in its place and durable. */
 static int take_place(struct rebuild *b)
 {
-	static const char next[] = REBUILD_OLD ".tmp";
 	int fd = b->index_fd;
-	if (unlinkat(fd, next, 0) && errno != ENOENT)
-		return -errno;
-	if (linkat(fd, "data.mdb", fd, next, 0) == 0) {
-		if (renameat(fd, next, fd, REBUILD_OLD))
-			return -errno;
-	} else if (errno != ENOENT) {
-		return -errno;
-	}
+	int r = aside_link(fd, "data.mdb", NULL);
+	if (r < 0 && r != -ENOENT)
+		return r;
 	/* The filter of digests belongs to the old file, and lock.mdb too. */
 	if (unlinkat(fd, FILTER_FILE, 0) && errno != ENOENT)
 		return -errno;
-	int r = fault_hit("rebuild");
+	r = fault_hit("rebuild");
 	if (r == 0)
 		r = io_fsync_dir(fd);
 	if (r == 0 && renameat(b->dirfd, "data.mdb", fd, "data.mdb"))

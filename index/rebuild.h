@@ -4,8 +4,7 @@
 #define FOLDFS_REBUILD_H
 #include "lmdb_base.h"
 
-#define REBUILD_DIR "restore"	       /* in the index directory, while it grows */
-#define REBUILD_OLD "data.mdb.damaged" /* what the old file is called afterwards */
+#define REBUILD_DIR "restore" /* in the index directory, while it grows */
 
 struct rebuild;
 
@@ -16,6 +15,7 @@ int rebuild_begin(int index_fd, const char *index_path, bool copy, struct rebuil
 int rebuild_put(struct rebuild *b, enum kv_table t, struct slice key, struct slice val);
 int rebuild_delete(struct rebuild *b, enum kv_table t, struct slice key);
 /* Makes everything durable and puts the file in its place, by one rename; frees, whatever the result.
+ * The old file stays under another name (aside.h).
  * On failure the index is what it was, or (when only the last sync failed) may be either. */
 int rebuild_finish(struct rebuild *b, const struct base_state *state);
 void rebuild_abort(struct rebuild *b); /* removes what there is of it; NULL is fine */

@@ -349,6 +349,7 @@ int wal_replay(const struct wal_replay *in, struct wal_found *ret_found)
 		end = valid_headers(&d);
 		r = find_and_walk(&w, &d, end);
 		ret_found->damaged = r == -EUCLEAN;
+		ret_found->foreign = r == -EUCLEAN && d.files[d.n - 1].kind == WAL_HEADER_INVALID;
 	}
 	if (r == 0 && !in->read_only)
 		r = seal_tail(&w, &d.files[end - 1]);

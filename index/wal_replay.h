@@ -19,6 +19,7 @@ struct wal_found {
 	uint64_t frames, bytes;	     /* applied */
 	bool torn_tail;
 	bool damaged;		      /* with -EUCLEAN: what precedes was applied */
+	bool foreign;		      /* and there is a file whose header is not its own */
 	struct wal_segment *segments; /* of the log, in its order; the caller's */
 };
 

@@ -15,13 +15,10 @@
 #include <stdio.h>
 #include <sys/file.h>
 
-#define ASIDE ".damaged"
-
-static int put_aside(int dirfd, const char *name)
+static int put_aside(int dirfd, const char *name, char ret_aside[ASIDE_NAME_MAX])
 {
-	char aside[64];
-	snprintf(aside, sizeof aside, "%.40s" ASIDE, name);
-	return renameat(dirfd, name, dirfd, aside) && errno != ENOENT ? -errno : 0;
+	int r = aside_move(dirfd, name, ret_aside);
+	return r == -ENOENT ? 0 : r;
 }
 
 static int put_log_aside(int dirfd)
@@ -33,7 +30,7 @@ static int put_log_aside(int dirfd)
 	for (struct dirent *e; r == 0 && (e = readdir(d));) {
 		uint64_t seq;
 		if (wal_segment_parse_name(e->d_name, &seq))
-			r = put_aside(dirfd, e->d_name);
+			r = put_aside(dirfd, e->d_name, NULL);
 	}
 	return r < 0 ? r : io_fsync_dir(dirfd);
 }
@@ -68,7 +65,7 @@ static int lock(int dirfd)
 	return fd < 0 ? -errno : fd;
 }
 
-int repair_begin_index(const char *path, struct pool_error *err)
+int repair_begin_index(const char *path, char ret_aside[ASIDE_NAME_MAX], struct pool_error *err)
 {
 	struct super super;
 	CLEANUP_CLOSE int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -81,7 +78,7 @@ int repair_begin_index(const char *path, struct pool_error *err)
 	if (r == 0)
 		r = put_log_aside(log);
 	if (r == 0)
-		r = put_aside(index, "data.mdb");
+		r = put_aside(index, "data.mdb", ret_aside);
 	if (r == 0 && unlinkat(index, "lock.mdb", 0) && errno != ENOENT)
 		r = -errno;
 	if (r == 0)

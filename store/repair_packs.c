@@ -24,6 +24,7 @@
  * id be given twice.
  */
 #include "repair_impl.h"
+#include "aside.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "frame.h"
@@ -471,11 +472,11 @@ static int mend_header(struct packs_repair *pr, const struct file *f)
 /* Nothing in it can be used: it is put aside, and is no pack any more. */
 static int put_aside(struct packs_repair *pr, const struct file *f)
 {
-	char name[PACK_NAME_MAX], aside[PACK_NAME_MAX + 16];
+	char name[PACK_NAME_MAX], aside[ASIDE_NAME_MAX];
 	pack_name(f->id, name);
-	snprintf(aside, sizeof aside, "%s.damaged", name);
-	if (renameat(pr->dirfd, name, pr->dirfd, aside))
-		return -errno;
+	int e = aside_move(pr->dirfd, name, aside);
+	if (e < 0)
+		return e;
 	pack_delete(pr->r->batch, f->id);
 	pr->r->ops++;
 	repair_say(pr->r, "nothing in pack %lu can be used: it is packs/%s now", f->id, aside);

@@ -21,6 +21,7 @@ struct run {
 	struct pool_error *err;
 	bool quiet;  /* checking again before repairing: nothing new is said */
 	bool anew;   /* the index was begun anew: everything has to be looked for */
+	bool less;   /* it was restored: packs may hold what it had later */
 	char **lost; /* sentences of the last check: what they say may be mended yet */
 	size_t n_lost, cap_lost;
 };
@@ -129,6 +130,13 @@ static int check(struct run *run)
 	return r;
 }
 
+static void restored(struct run *run, const struct restore_result *res)
+{
+	run->less =
+		true; /* also when nothing is known to be lost: the index named the log's files */
+	say(run, REPAIR_DONE, res->text);
+}
+
 /* Beside rotten rows the log may be damaged, too: what precedes the damage is kept. */
 static int open_to_write(struct run *run, struct pool **ret_pool)
 {
@@ -142,8 +150,15 @@ static int open_to_write(struct run *run, struct pool **ret_pool)
 	r = restore_log(run->path, &opt, &res, run->err);
 	if (r < 0)
 		return r;
-	say(run, REPAIR_DONE, res.text);
+	restored(run, &res);
 	return pool_open_bare(run->path, false, ret_pool, run->err);
+}
+
+/* Packs that no row names become known: their chunks are there when the same bytes come again. */
+static bool takes_in(const struct run *run)
+{
+	const struct check_result *found = &run->report->result;
+	return found->unknown || (run->less && found->strays);
 }
 
 static int repair(struct run *run)
@@ -151,7 +166,7 @@ static int repair(struct run *run)
 	struct pool *pool = NULL;
 	struct repair_result result;
 	unsigned all = CHECK_AREA_POOL | CHECK_AREA_CHUNKS | CHECK_AREA_FILES;
-	bool unknown = run->report->result.unknown && !run->call->safe_only;
+	bool unknown = !run->call->safe_only && takes_in(run);
 	struct repair_options opt = {
 		.safe_only = run->call->safe_only,
 		.areas = run->anew || run->call->full
@@ -194,11 +209,6 @@ static void say_reason(struct run *run)
 	say(run, REPAIR_ERROR, reason);
 }
 
-static void restored(struct run *run, const struct restore_result *res)
-{
-	say(run, REPAIR_DONE, res->text);
-}
-
 /* Opening for writing makes it. */
 static int begin_empty(struct run *run)
 {
@@ -211,22 +221,25 @@ static int begin_empty(struct run *run)
 static int restore_or_begin(struct run *run, const struct restore_options *opt)
 {
 	struct restore_result res;
+	char aside[ASIDE_NAME_MAX] = "gone", text[512];
 	int r = restore_index(run->path, opt, &res, run->err);
 	if (r == 0)
 		restored(run, &res);
 	if (r != -ENOENT)
 		return r;
 	say_reason(run);
-	r = repair_begin_index(run->path, run->err);
+	r = repair_begin_index(run->path, aside, run->err);
 	if (r == 0)
 		r = begin_empty(run);
 	if (r < 0)
 		return r;
 	run->anew = true;
-	say(run, REPAIR_DONE,
-	    "the index was begun anew: ALL NAMES AND FILES ARE LOST, only stored chunks are known "
-	    "again, so that the same files take no new room when they are copied in from a backup "
-	    "(the old index is index/data.mdb.damaged)");
+	snprintf(text, sizeof text,
+		 "the index was begun anew: ALL NAMES AND FILES ARE LOST, only stored chunks are "
+		 "known again, so that the same files take no new room when they are copied in "
+		 "from a backup (the old index is index/%s)",
+		 aside);
+	say(run, REPAIR_DONE, text);
 	return 0;
 }
 
@@ -316,14 +329,15 @@ static int give_back_strays(struct run *run)
 			 "%s: packs that nothing refers to could not be removed: %s", run->path,
 			 strerror(-r));
 	else
-		say(run, REPAIR_DONE, sentence);
+		say(run, REPAIR_NOTE, sentence); /* nothing was wrong */
+	pool_give_to_owner(run->path);
 	return r;
 }
 
 static bool shall_repair(struct run *run)
 {
 	const struct check_result *found = &run->report->result;
-	if (run->anew)
+	if (run->anew || (run->less && (found->unknown || found->strays)))
 		return true;
 	if (!found->errors && found->unknown && !run->call->safe_only)
 		return ask(run, "Take in the packs that no row names?");
@@ -347,8 +361,7 @@ static int check_and_repair(struct run *run)
 		return give_back_strays(run);
 	if (!run->call->safe_only)
 		r = restore_rows(run);
-	if (r == 0 &&
-	    (run->report->left || run->anew || run->call->full || run->report->result.unknown))
+	if (r == 0 && (run->report->left || run->anew || run->call->full || takes_in(run)))
 		r = repair(run);
 	return r < 0 ? r : check(run);
 }

@@ -12,16 +12,19 @@
  * finds a log that holds nothing newer, removes it and begins another.
  */
 #include "restore.h"
+#include "aside.h"
 #include "cleanup.h"
 #include "digests_format.h"
 #include "base_verify.h"
 #include "dump.h"
+#include "io.h"
 #include "kv_batch.h"
 #include "lmdb_base.h"
 #include "pool_impl.h"
 #include "rebuild.h"
 #include "wal_home.h"
 #include "wal_replay.h"
+#include "wal_segment.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -110,6 +113,35 @@ static uint64_t missing_entries(const struct restoring *rs, uint64_t end_lsn)
 	return known > rs->res->last_lsn ? known - rs->res->last_lsn : 0;
 }
 
+/* Spare ones hold nothing. */
+static bool holds_something(int dirfd, const char *name)
+{
+	void *data;
+	size_t len, at = 0;
+	if (io_slurp(dirfd, name, WAL_SEGMENT_MAX, &data, &len) < 0)
+		return true;
+	while (at < len && !((const uint8_t *)data)[at])
+		at++;
+	free(data);
+	return at < len;
+}
+
+/* The next opening removes the log, of which some is given up: who finds the lost part elsewhere, or
+ * wants to look into it, shall have the rest. Begun before the index is replaced. */
+static int keep_log_files(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d)
+		return -errno;
+	for (struct dirent *e; r == 0 && (e = readdir(d));) {
+		uint64_t seq;
+		if (wal_segment_parse_name(e->d_name, &seq) && holds_something(dirfd, e->d_name))
+			r = aside_link(dirfd, e->d_name, NULL);
+	}
+	return r < 0 ? r : io_fsync_dir(dirfd);
+}
+
 /* The engine's state in the index as it is. */
 static int read_state(struct restoring *rs, struct base_state *ret_state)
 {
@@ -129,34 +161,49 @@ static bool dump_is_old(struct restoring *rs)
 	return read_state(rs, &had) < 0 || had.checkpoint_lsn > rs->res->last_lsn;
 }
 
+static void say_how_many(const struct restore_result *res, char ret_text[64])
+{
+	if (res->lost_entries)
+		snprintf(ret_text, 64, ", at least %lu entr%s,", res->lost_entries,
+			 res->lost_entries == 1 ? "y" : "ies");
+	else
+		*ret_text = 0; /* nothing that is left tells of a later entry */
+}
+
 static int finish(struct restoring *rs, uint64_t end_lsn)
 {
 	struct restore_result *res = rs->res;
 	struct base_state state = { .checkpoint_lsn = res->last_lsn };
 	res->lost_entries = missing_entries(rs, end_lsn);
-	if (rs->has_log && !rs->log_whole && !res->lost_entries)
-		res->lost_entries = 1; /* a segment is gone, nobody knows what it held */
-	if (!rs->has_log && !rs->opt->give_up_entries && dump_is_old(rs)) {
+	bool old = !rs->has_log && (!res->generation || dump_is_old(rs));
+	/* or a file is gone, and nobody knows what it held */
+	res->lost = res->lost_entries || (rs->has_log && !rs->log_whole) || old;
+	if (old && !rs->opt->give_up_entries) {
 		pool_say(rs->err,
 			 "%s: there is no log, and restoring the index from its dump would give up "
 			 "what was changed since",
 			 rs->pool->path);
 		return -EUCLEAN;
 	}
-	if (res->lost_entries && !rs->opt->give_up_entries) {
+	if (res->lost && !rs->opt->give_up_entries) {
+		char how_many[64];
+		say_how_many(res, how_many);
 		pool_say(rs->err,
-			 "%s: the log is damaged after entry %lu: at least %lu entries cannot be "
-			 "read, and restoring the index would give them up",
-			 rs->pool->path, res->last_lsn, res->lost_entries);
+			 "%s: the log is damaged after entry %lu: what follows%s cannot be read, "
+			 "and restoring the index would give it up",
+			 rs->pool->path, res->last_lsn, how_many);
 		return -EUCLEAN;
 	}
 	memcpy(state.pool_uuid, rs->pool->super.uuid, sizeof state.pool_uuid);
-	if (rs->log_whole && !res->lost_entries) {
+	if (rs->log_whole && !res->lost) {
 		memcpy(state.wal_id, rs->log.wal_id, sizeof state.wal_id);
 	} else {
 		state.checkpoint_lsn += res->lost_entries;
 		state.clean = true;
 	}
+	int r = res->lost && rs->has_log ? keep_log_files(rs->pool->wal_fd) : 0;
+	if (r < 0)
+		return r;
 	return rebuild_finish(TAKE_PTR(rs->rebuild), &state);
 }
 
@@ -185,17 +232,17 @@ static int from_dump(struct restoring *rs, const struct dump_info *dump)
 static void say_result(struct restoring *rs)
 {
 	struct restore_result *res = rs->res;
-	char when[64] = "", lost[160];
+	char when[64] = "", how_many[64], lost[192];
 	struct tm tm;
 	time_t t = (time_t)res->dumped;
 	if (res->generation && gmtime_r(&t, &tm))
 		strftime(when, sizeof when, " of %Y-%m-%d %H:%M:%S UTC", &tm);
-	if (res->lost_entries)
-		snprintf(
-			lost, sizeof lost,
-			"entries of the log, at least %lu, could not be read: what they changed is "
-			"lost",
-			res->lost_entries);
+	say_how_many(res, how_many);
+	if (res->lost && rs->has_log)
+		snprintf(lost, sizeof lost,
+			 "what the log has after entry %lu%s could not be read, and is lost (the "
+			 "log's files are kept as wal-*.damaged)",
+			 res->last_lsn, how_many);
 	else if (!rs->has_log)
 		snprintf(lost, sizeof lost, "there is no log: what was changed later is lost");
 	else
@@ -312,7 +359,8 @@ static int ignore_entry(void *arg, uint64_t lsn, struct slice payload)
 }
 
 /* An index older than the log that is left, which a dump reaches, is what is wrong; else the log. */
-static enum restore_need blame(struct restoring *rs, const struct base_state *state, int err)
+static enum restore_need blame(struct restoring *rs, const struct base_state *state, int err,
+			       const struct wal_found *found)
 {
 	struct dump_place place = pool_dump_place(rs->pool);
 	struct dump_info dump;
@@ -321,7 +369,7 @@ static enum restore_need blame(struct restoring *rs, const struct base_state *st
 		pool_say(rs->err, "%s: the index is older than its log", rs->pool->path);
 		return RESTORE_INDEX;
 	}
-	bool gone = err == -ENOENT || older || !rs->has_log;
+	bool gone = err == -ENOENT || older || !rs->has_log || found->foreign;
 	pool_say(rs->err, "%s: log entries that the index needs, after entry %lu, are %s",
 		 rs->pool->path, state->checkpoint_lsn,
 		 gone ? "missing, or their files are not whole: put the log's files back, or give "
@@ -389,7 +437,7 @@ static int diagnose(struct restoring *rs, enum restore_need *ret_need)
 		pool_say_foreign(rs->pool, rs->err);
 	if (r != -EUCLEAN && r != -ENOENT)
 		return r;
-	*ret_need = blame(rs, &state, r);
+	*ret_need = blame(rs, &state, r, &found);
 	return 0;
 }
 

@@ -24,7 +24,7 @@
 enum restore_need {
 	RESTORE_NOTHING, /* index and log can be opened; rows are not checked, nor bytes in packs */
 	RESTORE_LOG,	 /* the index is sound, but log entries that it needs are damaged */
-	RESTORE_LOG_GONE,    /* or in no file that is there: they may be elsewhere */
+	RESTORE_LOG_GONE,    /* or in no file that is there, or not one of the log: elsewhere? */
 	RESTORE_INDEX,	     /* the index cannot be relied on: restore_index() */
 	RESTORE_INDEX_ALONE, /* nor is there a log, which may be elsewhere: a dump alone is old */
 };
@@ -45,7 +45,8 @@ struct restore_result {
 	unsigned bad_dumps;	      /* newer ones that did not verify, or whose log is gone */
 	uint64_t start_lsn, last_lsn; /* the log was applied after the first, to the last */
 	uint64_t rows, entries;	      /* taken from the dump / entries applied */
-	uint64_t lost_entries;	      /* given up, at least this many */
+	uint64_t lost_entries;	      /* given up, at least this many; 0: it is not known */
+	bool lost;		      /* some were given up */
 	char text[512]; /* one sentence for the user: what was used and what is lost */
 };
 

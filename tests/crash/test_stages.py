@@ -98,8 +98,7 @@ class NeedlessRepair(Repair):
         pass
 
     def run(self, recording, pool, home):
-        done = env.run(env.binary("fsck.foldfs"), "-y", pool, code=None)
-        assert done.returncode in (0, CORRECTED), f"fsck.foldfs -y: {done.stdout}{done.stderr}"
+        env.run(env.binary("fsck.foldfs"), "-y", pool)
 
 
 class Healing(power.Stage):

@@ -219,6 +219,7 @@ DAMAGES = {
     "log-segment-of-another-pool": ("killed", [take(LOG % 2, "packs")]),
     "log-old-segment-missing": ("killed", [remove(LOG % 1)]),
     "log-header-altered": ("killed", flip(LOG % 2, at(20))),
+    "log-segments-swapped": ("killed", swap(LOG % 1, LOG % 2)),
     "log-newer-version": ("killed", [reseal(LOG % 2, 8, struct.pack("<I", 3), 72)]),
     "log-first-frame": ("killed", flip(LOG % 2, in_log(0))),
     "log-middle-frame": ("killed", flip(LOG % 2, in_log(6))),

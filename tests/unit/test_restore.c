@@ -284,10 +284,18 @@ static void a_damaged_log_is_given_up_only_when_told(void **state)
 	assert_int_equal(restore(&copy, true, &res, &err), 0);
 	assert_true(res.lost_entries > 0);
 	assert_non_null(strstr(res.text, "could not be read"));
+	shell(&copy,
+	      "for f in wal/wal-*; do case $f in *.damaged) ;; "
+	      "*) cmp $f $f.damaged || ! tr -d '\\0' <$f | grep -q .;; esac || exit 1; done");
+	shell(&copy, "ls wal/*.damaged >/dev/null && ls -l index/data.mdb.damaged >/dev/null");
 	assert_int_equal(need_of(&copy), RESTORE_NOTHING);
 	holdings_of(&copy, &have);
 	assert_int_equal(have.errors, 0);
 	assert_goes_on(&copy);
+	shell(&copy, "ls wal/*.damaged >/dev/null"); /* whoever goes on leaves them alone */
+	ruin_index(&copy); /* the second time: the first one's is kept, too */
+	assert_int_equal(restore(&copy, true, &res, &err), 0);
+	shell(&copy, "! cmp -s index/data.mdb.damaged index/data.mdb.damaged.2");
 	bed_remove(&copy);
 }
 
