@@ -251,7 +251,7 @@ static void fill_answer(struct s3_call *c)
 	const struct s3_headers *h = &c->head;
 	a->err = 0;
 	a->size = c->into ? h->of : !strcmp(c->method, "HEAD") ? h->length : c->got;
-	a->count = c->got;
+	a->count = c->into ? c->got : 0;
 	a->mtime_s = h->mtime_s;
 	strcpy(a->etag, h->etag);
 	memcpy(a->meta, h->meta, sizeof a->meta);

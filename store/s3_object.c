@@ -24,11 +24,22 @@ bool s3_object_headers(struct s3_call *c, const struct s3_request *rq)
 	return good;
 }
 
+/* Without its quotes when writing: radosgw 16 compares them, too, and Amazon takes it either way. */
+static bool add_if_match(struct s3_call *c, const struct s3_request *rq)
+{
+	char etag[S3_ETAG_MAX];
+	size_t len = strlen(rq->if_match);
+	if (rq->op != S3_PUT || len < 2 || rq->if_match[0] != '"' || len >= sizeof etag)
+		return s3_call_header(c, "If-Match", rq->if_match);
+	snprintf(etag, sizeof etag, "%.*s", (int)len - 2, rq->if_match + 1);
+	return s3_call_header(c, "If-Match", etag);
+}
+
 bool s3_object_conditions(struct s3_call *c, const struct s3_request *rq)
 {
 	c->if_none_match = rq->if_none_match;
 	return (!rq->if_none_match || s3_call_header(c, "If-None-Match", "*")) &&
-	       (!rq->if_match || s3_call_header(c, "If-Match", rq->if_match));
+	       (!rq->if_match || add_if_match(c, rq));
 }
 
 static void plain_done(struct s3_call *c)

@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 import hashlib
 import hmac
 import re
+import time
 from urllib.parse import quote, unquote
 
 HEADER = re.compile(r"AWS4-HMAC-SHA256 Credential=(?P<id>[^/]+)/(?P<date>\d{8})/(?P<region>[^/]+)/"
@@ -37,6 +38,27 @@ def signing_key(secret, date, region, service):
     return key
 
 
+def signature(request, stamp, region, secret):
+    """Of a canonical request made at STAMP (20261121T202807Z)."""
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(request.encode()).hexdigest()])
+    key = signing_key(secret, stamp[:8], region, "s3")
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def sign(method, host, path, keys, region="us-east-1"):
+    """Headers of a request without a body."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    headers = {"host": host, "x-amz-content-sha256": hashlib.sha256(b"").hexdigest(),
+               "x-amz-date": stamp}
+    request = canonical_request(method, path, "", headers, sorted(headers))
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={keys[0]}/{stamp[:8]}/{region}/s3/aws4_request, "
+        f"SignedHeaders={';'.join(sorted(headers))}, "
+        f"Signature={signature(request, stamp, region, keys[1])}")
+    return headers
+
+
 def complaint(method, path, query, headers, secrets):
     """What is wrong with a request's signature: an S3 error code, or None. SECRETS: {key id: secret}."""
     match = HEADER.fullmatch(headers.get("authorization", ""))
@@ -49,9 +71,7 @@ def complaint(method, path, query, headers, secrets):
     if signed != sorted(signed) or not needed <= set(signed) or match["service"] != "s3":
         return "SignatureDoesNotMatch"
     request = canonical_request(method, path, query, headers, signed)
-    scope = f"{match['date']}/{match['region']}/s3/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope,
-                      hashlib.sha256(request.encode()).hexdigest()])
-    key = signing_key(secrets[match["id"]], match["date"], match["region"], "s3")
-    good = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    if not headers["x-amz-date"].startswith(match["date"]):
+        return "SignatureDoesNotMatch"
+    good = signature(request, headers["x-amz-date"], match["region"], secrets[match["id"]])
     return None if hmac.compare_digest(good, match["signature"]) else "SignatureDoesNotMatch"

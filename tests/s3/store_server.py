@@ -261,7 +261,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("If-None-Match") == "*" and found:
             raise error(412, "PreconditionFailed")
         wanted = self.headers.get("If-Match")
-        if wanted and (not found or found.etag != wanted):
+        if wanted and (not found or found.etag.strip('"') != wanted.strip('"')):
             raise error(412, "PreconditionFailed")
 
     def meta(self):
