@@ -52,19 +52,19 @@ static int lost_order(const void *a, const void *b)
 	return (x->at > y->at) - (x->at < y->at);
 }
 
-struct place {
+struct lost_file {
 	uint64_t ino, parent; /* parent 0: no name was found */
 	char *name;
 };
 
 static int place_order(const void *a, const void *b)
 {
-	uint64_t x = ((const struct place *)a)->ino, y = ((const struct place *)b)->ino;
+	uint64_t x = ((const struct lost_file *)a)->ino, y = ((const struct lost_file *)b)->ino;
 	return (x > y) - (x < y);
 }
 
 /* Finds a name of each place. */
-static int find_names(struct check *k, struct place *places, size_t n)
+static int find_names(struct check *k, struct lost_file *places, size_t n)
 {
 	struct slice key, val;
 	struct dirent_row row;
@@ -75,8 +75,8 @@ static int find_names(struct check *k, struct place *places, size_t n)
 	while ((r = kv_iter_next(it, &key, &val)) > 0 || r == -EUCLEAN) {
 		if (r < 0 || key.len != 16 || dirent_decode(key, val, &row) < 0)
 			continue;
-		struct place want = { .ino = row.ino };
-		struct place *p = bsearch(&want, places, n, sizeof want, place_order);
+		struct lost_file want = { .ino = row.ino };
+		struct lost_file *p = bsearch(&want, places, n, sizeof want, place_order);
 		if (p && !p->name) {
 			p->name = strdup(row.name);
 			p->parent = get_be64(key.at);
@@ -114,7 +114,7 @@ static bool prepend(char *text, size_t *at, const char *name)
 	return true;
 }
 
-static const char *path_of(struct check *k, const struct place *p, char *text, size_t size)
+static const char *path_of(struct check *k, const struct lost_file *p, char *text, size_t size)
 {
 	struct dirent_row row;
 	struct inode_row dir;
@@ -148,7 +148,7 @@ int check_tell_lost(struct check *k)
 	size_t n = 0;
 	if (!k->n_lost)
 		return 0;
-	CLEANUP_FREE struct place *places = calloc(k->n_lost, sizeof *places);
+	CLEANUP_FREE struct lost_file *places = calloc(k->n_lost, sizeof *places);
 	if (!places)
 		return -ENOMEM;
 	qsort(k->lost, k->n_lost, sizeof *k->lost, lost_order);

@@ -109,6 +109,16 @@ static const struct option table[] = {
 	  FIELD(media_target), NULL, 1 },
 	{ { "media_max", "size", "64K..16M", "16M", "largest chunk of pictures", ALL },
 	  FIELD(media_max), NULL, 1 },
+	{ { "high_watermark", "percent", "1..100", "90%",
+	    "share of the pool's disk in use above which packs move to the first tier, those not read "
+	    "for longest first; only where tiers are declared", ALL }, FIELD(high_watermark), NULL, 1 },
+	{ { "low_watermark", "percent", "1..100", "80%",
+	    "share of the pool's disk in use at which that ends", ALL }, FIELD(low_watermark), NULL, 1 },
+	{ { "tier_rate", "size", "0..1T", "64M",
+	    "bytes per second that move between tiers at most; 0 is no limit", ALL },
+	  FIELD(tier_rate), NULL, 1 },
+	{ { "tier_interval", "time", "1s..30d", "1m",
+	    "how often it is looked which packs shall move", ALL }, FIELD(tier_interval_s), NULL, 1000 },
 	{ { "ro", "flag", "", "no", "mount read-only; nothing in the pool changes", CONFIG_MOUNT },
 	  FIELD(read_only), NULL, 1 },
 	{ { "allow_other", "flag", "", "",
@@ -190,7 +200,7 @@ static uint64_t unit_factor(const struct option *o, const char *unit)
 				return ms[i];
 		return *unit ? 0 : 1000;
 	}
-	if (!*unit)
+	if (!*unit || (is_kind(o, "percent") && !strcmp(unit, "%")))
 		return 1;
 	const char *at = strchr(sizes, unit[0] & ~0x20);
 	bool rest = !unit[1] || !strcasecmp(unit + 1, "B") || !strcasecmp(unit + 1, "iB");
@@ -210,7 +220,7 @@ static int parse_amount(const struct option *o, const char *text, size_t len, ui
 	uint64_t factor = unit_factor(o, copy + digits);
 	char *dot = strchr(copy, '.');
 	if (copy[0] < '0' || copy[0] > '9' || !factor || (dot && strchr(dot + 1, '.')) ||
-	    (dot && is_kind(o, "number")))
+	    (dot && (is_kind(o, "number") || is_kind(o, "percent"))))
 		return -EINVAL;
 	long double v = strtold(copy, NULL) * (long double)factor;
 	if (v > 9e18L)
@@ -516,14 +526,113 @@ static char *next_line(char *out, int size, void *stream)
 	return out;
 }
 
+static const struct option tier_place = { .pub = { "place", "path", "", "", "", 0 },
+					  .at = offsetof(struct config_tier, place),
+					  .size = sizeof((struct config_tier *)0)->place };
+static const struct option tier_age = { .pub = { "age", "time", "1s..36500d", "", "", 0 } };
+
+/* The tier of that name, which is declared with its first line. */
+static int find_tier(struct config *c, const char *name, struct config_tier **ret_tier,
+		     struct config_error *err)
+{
+	size_t len = strlen(name);
+	for (unsigned i = 0; i < c->n_tiers; i++)
+		if (!strcmp(c->tiers[i].name, name)) {
+			*ret_tier = &c->tiers[i];
+			return 0;
+		}
+	bool word = len && len < CONFIG_TIER_NAME &&
+		    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
+	if (!word || !strcmp(name, "hot") || !strcmp(name, "pin"))
+		snprintf(err->text, sizeof err->text,
+			 "[tier %.64s]: a tier's name is at most %u of a-z, 0-9, _ and -, and not "
+			 "hot or "
+			 "pin",
+			 name, CONFIG_TIER_NAME - 1);
+	else if (c->n_tiers == CONFIG_TIERS_MAX)
+		snprintf(err->text, sizeof err->text, "[tier %s]: there are at most %u tiers", name,
+			 CONFIG_TIERS_MAX);
+	else {
+		*ret_tier = &c->tiers[c->n_tiers++];
+		memcpy((*ret_tier)->name, name, len + 1);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int take_tier(struct config *c, const char *name, const char *key, const char *value,
+		     struct config_error *err)
+{
+	struct config_tier *tier;
+	int r = find_tier(c, name, &tier, err);
+	if (r < 0)
+		return r;
+	if (!strcmp(key, "place")) {
+		size_t len = strlen(value);
+		if (len > 1 && value[0] == '/' && len < sizeof tier->place && !has_control(value)) {
+			memcpy(tier->place, value, len + 1);
+			return 0;
+		}
+		return explain(&tier_place, value, err);
+	}
+	if (!strcmp(key, "age")) {
+		if (parse_amount(&tier_age, value, strlen(value), &tier->age_ms) ||
+		    !in_range(&tier_age, tier->age_ms))
+			return explain(&tier_age, value, err);
+		return 0;
+	}
+	snprintf(err->text, sizeof err->text, "[tier %s] has no %.64s: place and age are known",
+		 name, key);
+	return -EINVAL;
+}
+
+int config_check(const struct config *c, struct config_error *err)
+{
+	uint64_t age = 0;
+	if (c->low_watermark >= c->high_watermark) {
+		snprintf(err->text, sizeof err->text,
+			 "low_watermark=%u%%, high_watermark=%u%%: the first must be smaller",
+			 c->low_watermark, c->high_watermark);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < c->n_tiers; i++) {
+		const struct config_tier *t = &c->tiers[i];
+		if (!*t->place) {
+			snprintf(err->text, sizeof err->text, "[tier %s] lacks its place=DIRECTORY",
+				 t->name);
+			return -EINVAL;
+		}
+		if (t->age_ms && t->age_ms < age) {
+			snprintf(err->text, sizeof err->text,
+				 "[tier %s] has a smaller age than a tier before it: the hottest "
+				 "stands "
+				 "first",
+				 t->name);
+			return -EINVAL;
+		}
+		age = t->age_ms ? t->age_ms : age;
+		for (unsigned j = 0; j < i; j++)
+			if (!strcmp(c->tiers[j].place, t->place)) {
+				snprintf(err->text, sizeof err->text,
+					 "[tier %s] and [tier %s] have the same place",
+					 c->tiers[j].name, t->name);
+				return -EINVAL;
+			}
+	}
+	return 0;
+}
+
 static int take_line(void *user, const char *section, const char *name, const char *value)
 {
 	struct load *load = user;
 	if (load->failed)
 		return 1;
-	if (section && *section && strcmp(section, "foldfs")) {
+	if (section && !strncmp(section, "tier ", 5)) {
+		load->failed = take_tier(load->config, section + 5, name, value, &load->err) < 0;
+	} else if (section && *section && strcmp(section, "foldfs")) {
 		snprintf(load->err.text, sizeof load->err.text,
-			 "there is no section [%.64s]: options stand in none or in [foldfs]",
+			 "there is no section [%.64s]: options stand in none or in [foldfs], tiers "
+			 "in [tier NAME]",
 			 section);
 		load->failed = true;
 	} else {

@@ -3,7 +3,8 @@
  *
  * One table describes every option (name, kind, range, default, help); the man pages are checked
  * against it. Sizes take K, M, G, T (powers of 1024), times ms, s, m, h, d (a bare number: seconds).
- * A profile sets what nothing else has set, wherever it is named.
+ * A profile sets what nothing else has set, wherever it is named. foldfs.conf also declares tiers, the
+ * hottest first: sections [tier NAME], whose keys are few and belong nowhere else.
  */
 #ifndef FOLDFS_CONFIG_H
 #define FOLDFS_CONFIG_H
@@ -16,6 +17,16 @@
 enum io_mode_choice { IO_MODE_AUTO, IO_MODE_NATIVE, IO_MODE_MEDIATED };
 
 enum media_choice { MEDIA_ON, MEDIA_KEYFRAMES, MEDIA_OFF };
+
+#define CONFIG_TIERS_MAX 15u
+#define CONFIG_TIER_NAME 32u
+
+/* A colder place for packs than the pool itself. */
+struct config_tier {
+	char name[CONFIG_TIER_NAME];
+	char place[256]; /* absolute path of a directory */
+	uint64_t age_ms; /* packs not read for this long go there; 0: not by age */
+};
 
 struct config {
 	/* how writes land */
@@ -46,6 +57,12 @@ struct config {
 	uint64_t scrub_interval_s; /* automatic passes; 0 = never */
 	int media;		   /* enum media_choice */
 	uint64_t media_min, media_target, media_max; /* bytes of a chunk of pictures */
+	/* where packs are kept */
+	unsigned high_watermark, low_watermark; /* percent of the pool's disk */
+	uint64_t tier_rate;			/* bytes per second, 0 = unlimited */
+	uint64_t tier_interval_s;		/* between looks at what shall move */
+	struct config_tier tiers[CONFIG_TIERS_MAX];
+	unsigned n_tiers;
 	/* how it is mounted */
 	bool read_only, allow_other;
 	uint64_t attr_timeout_ms, entry_timeout_ms;
@@ -80,6 +97,8 @@ int config_apply_one(struct config *c, const char *key, const char *value, unsig
 /* Reads an INI file, options of the scope CONFIG_POOL; err names file, line and cause. A missing
  * file is an empty one. */
 int config_load(struct config *c, int dirfd, const char *name, struct config_error *err);
+/* What is wrong only of several options together. -EINVAL. */
+int config_check(const struct config *c, struct config_error *err);
 /* The options given so far that have the scope CONFIG_POOL, as a file for config_load(). */
 void config_print(const struct config *c, struct buf *ret_text);
 

@@ -11,7 +11,8 @@
 
 /* Incompatible features. */
 #define SUPER_STRANDS 1u /* segments may be in strands (rows_format.h) */
-#define SUPER_INCOMPAT SUPER_STRANDS
+#define SUPER_TIERS 2u	 /* packs may lie in other places */
+#define SUPER_INCOMPAT (SUPER_STRANDS | SUPER_TIERS)
 
 struct super {
 	uint8_t uuid[16];

@@ -37,13 +37,6 @@ void input_all_rows(struct buf *b, struct kv *kv)
 }
 
 /* What fake_kv.c lacks and packs need: here everything is durable at once. */
-int kv_sync(struct kv *kv, uint64_t lsn)
-{
-	(void)kv;
-	(void)lsn;
-	return 0;
-}
-
 void kv_when_durable(struct kv *kv, uint64_t lsn, void (*fn)(void *arg, int err), void *arg)
 {
 	(void)kv;

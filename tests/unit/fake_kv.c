@@ -291,6 +291,13 @@ static int get_row(struct kv *kv, enum kv_table t, const void *key, size_t klen,
 	return val->failed ? -ENOMEM : 0;
 }
 
+int kv_sync(struct kv *kv, uint64_t lsn)
+{
+	(void)kv;
+	(void)lsn;
+	return 0;
+}
+
 int kv_get(struct kv *kv, enum kv_table t, const void *key, size_t klen, struct buf *val)
 {
 	int r = get_row(kv, t, key, klen, val);

@@ -216,6 +216,53 @@ static void test_the_file(void **state)
 	assert_int_equal(config_load(&conf, AT_FDCWD, "/nowhere/foldfs.conf", &err), 0);
 }
 
+static void bad_tiers(const char *text, const char *said)
+{
+	int r = load_text(text, strlen(text));
+	if (r == 0)
+		r = config_check(&conf, &err);
+	assert_int_equal(r, -EINVAL);
+	if (!strstr(err.text, said))
+		fail_msg("%s", err.text);
+}
+
+static void test_tiers(void **state)
+{
+	(void)state;
+	static const char good[] =
+		"high_watermark = 95 %\n[tier warm]\nplace = /a b/w\n[foldfs]\n"
+		"low_watermark = 70\n[tier cold-2]\nplace=/c\nage=2d\n[tier warm]\n"
+		"age = 12h\n";
+	static const char fine[] =
+		"high_watermark = 95%\n[tier warm]\nplace = /a b/w\n[foldfs]\n"
+		"low_watermark = 70\n[tier cold-2]\nplace=/c\nage=2d\n[tier warm]\n"
+		"age = 12h\n";
+	assert_int_equal(load_text(good, strlen(good)), -EINVAL);
+	assert_int_equal(load_text(fine, strlen(fine)), 0);
+	assert_int_equal(config_check(&conf, &err), 0);
+	assert_int_equal(conf.high_watermark, 95);
+	assert_int_equal(conf.low_watermark, 70);
+	assert_int_equal(conf.n_tiers, 2);
+	assert_string_equal(conf.tiers[0].name, "warm");
+	assert_string_equal(conf.tiers[0].place, "/a b/w");
+	assert_int_equal(conf.tiers[0].age_ms, 12 * 3600000);
+	assert_string_equal(conf.tiers[1].name, "cold-2");
+	assert_int_equal(conf.tiers[1].age_ms, 2 * 86400000);
+	bad_tiers("[tier ]\nplace=/a\n", "name");
+	bad_tiers("[tier hot]\nplace=/a\n", "name");
+	bad_tiers("[tier A]\nplace=/a\n", "name");
+	bad_tiers("[tier a]\nplace=a\n", "absolute");
+	bad_tiers("[tier a]\nplace=/\n", "absolute");
+	bad_tiers("[tier a]\nplace=/a\nage=0\n", "1s..36500d");
+	bad_tiers("[tier a]\nplace=/a\nage=soon\n", "time");
+	bad_tiers("[tier a]\nplace=/a\nmode=native\n", "has no mode");
+	bad_tiers("[tier a]\nage=1d\n", "lacks its place");
+	bad_tiers("[tier a]\nplace=/a\nage=2d\n[tier b]\nplace=/b\nage=1d\n", "smaller age");
+	bad_tiers("[tier a]\nplace=/a\n[tier b]\nplace=/a\n", "same place");
+	bad_tiers("low_watermark=90\n", "must be smaller");
+	bad_tiers("high_watermark=101%\n", "1..100");
+}
+
 static void test_what_is_printed_is_read_back(void **state)
 {
 	(void)state;
@@ -245,6 +292,7 @@ int main(void)
 		cmocka_unit_test(test_a_profile_yields_to_what_is_given_wherever_it_stands),
 		cmocka_unit_test(test_every_profile_is_possible),
 		cmocka_unit_test(test_the_file),
+		cmocka_unit_test(test_tiers),
 		cmocka_unit_test(test_what_is_printed_is_read_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

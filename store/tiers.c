@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: MIT
+/* Opening goes through the tiers that have rows, looks for their places, and then through those that
+ * foldfs.conf declares beyond them:
+ *
+ *   the place's label is     and the tier of that number      the tier declared
+ *   of another pool          any                              is refused
+ *   of this pool             has this uuid                    is that one, with a new name
+ *                            has another uuid                 is refused
+ *                            has no row (a crash, a dump)     takes number and uuid from the label
+ *   not there, place empty                                    takes a free number and a fresh uuid
+ *   not there, place not empty                                is refused
+ *
+ * The label is written before the row: what a crash leaves is in the table. A place that was found stays
+ * open; the lock is a leaf, for what tiers_look() changes.
+ */
+#include "tiers.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "log.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+struct tier {
+	bool known; /* has a row */
+	uint8_t id[16];
+	struct tier_info info;
+	struct place *_Atomic place; /* NULL: absent */
+	_Atomic uint64_t said_ms;
+};
+
+struct tiers {
+	struct tiers_options opt;
+	pthread_mutex_t lock;
+	struct tier v[TIERS_MAX];
+	unsigned order[TIERS_MAX], n; /* hot to cold */
+};
+
+struct sentence {
+	char *text;
+	size_t size;
+};
+
+static int refuse(struct sentence *why, int err, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(why->text, why->size, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+/* ---- rows ---- */
+
+static int put_row(struct tiers *t, const struct tier *tier)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	uint8_t key[sizeof TIER_KEY] = TIER_KEY;
+	struct kv_batch *batch = kv_batch_new();
+	uint64_t lsn;
+	if (!batch)
+		return -ENOMEM;
+	key[sizeof TIER_KEY - 1] = (uint8_t)tier->info.number;
+	buf_put_u8(&val, 1);
+	buf_put(&val, tier->id, sizeof tier->id);
+	buf_put_u8(&val, (uint8_t)strlen(tier->info.name));
+	buf_put(&val, tier->info.name, strlen(tier->info.name));
+	buf_put(&val, tier->info.where, strlen(tier->info.where));
+	kv_batch_put(batch, KV_META, key, sizeof key, val.data, val.len);
+	int r = kv_commit(t->opt.kv, batch, &lsn);
+	return r < 0 ? r : kv_sync(t->opt.kv, lsn);
+}
+
+static bool decode_row(struct slice val, struct tier *tier)
+{
+	struct slice s = val;
+	uint8_t version = take_u8(&s);
+	const uint8_t *id = take_bytes(&s, sizeof tier->id);
+	size_t len = take_u8(&s);
+	const uint8_t *name = take_bytes(&s, len);
+	if (s.bad || version != 1 || !len || len >= sizeof tier->info.name ||
+	    s.len >= sizeof tier->info.where)
+		return false;
+	memcpy(tier->id, id, sizeof tier->id);
+	memcpy(tier->info.name, name, len);
+	memcpy(tier->info.where, s.at, s.len);
+	return true;
+}
+
+/* A damaged row is the same as none: the place's label brings it back. */
+static int read_rows(struct tiers *t)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	uint8_t key[sizeof TIER_KEY] = TIER_KEY;
+	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX; i++) {
+		key[sizeof TIER_KEY - 1] = (uint8_t)i;
+		buf_reset(&val);
+		int r = kv_get(t->opt.kv, KV_META, key, sizeof key, &val);
+		if (r == -ENOENT || r == -EUCLEAN)
+			continue;
+		if (r < 0)
+			return r;
+		t->v[i].known = decode_row(slice_of(val.data, val.len), &t->v[i]);
+	}
+	return 0;
+}
+
+/* ---- places ---- */
+
+static void say_why(struct tier *tier, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(tier->info.why, sizeof tier->info.why, fmt, ap);
+	va_end(ap);
+	tier->info.absent = true;
+}
+
+static bool is_ours(const struct tiers *t, const struct place_label *label)
+{
+	return !memcmp(label->pool, t->opt.pool_uuid, sizeof label->pool);
+}
+
+static bool is_of(const struct tiers *t, const struct tier *tier, const struct place_label *label)
+{
+	return is_ours(t, label) && label->number == tier->info.number &&
+	       !memcmp(label->tier, tier->id, sizeof tier->id);
+}
+
+/* Opens the place of a tier that has a row, if it is that. */
+static void find_place(struct tiers *t, struct tier *tier)
+{
+	struct place *pl = NULL;
+	struct place_label label;
+	int r = place_dir_open(tier->info.where, &pl);
+	if (r < 0) {
+		say_why(tier, "%s cannot be opened: %s", tier->info.where, strerror(-r));
+		return;
+	}
+	r = pl->ops->read_label(pl, &label);
+	if (r == -ENOENT || r == -ENOTEMPTY)
+		say_why(tier, "%s is not its place: it has no label (is its disk mounted?)",
+			tier->info.where);
+	else if (r < 0)
+		say_why(tier, "%s: its label cannot be read: %s", tier->info.where, strerror(-r));
+	else if (!is_of(t, tier, &label))
+		say_why(tier, "%s belongs to %s", tier->info.where,
+			is_ours(t, &label) ? "another tier" : "another pool");
+	else if ((r = pl->ops->lock(pl)) < 0)
+		say_why(tier, "%s is in use by another process, perhaps with a copy of the pool",
+			tier->info.where);
+	if (tier->info.absent) {
+		place_close(pl);
+		return;
+	}
+	atomic_store(&tier->place, pl);
+}
+
+void tiers_look(struct tiers *t)
+{
+	SCOPED_LOCK(&t->lock);
+	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX; i++) {
+		struct tier *tier = &t->v[i];
+		if (!tier->known || atomic_load(&tier->place))
+			continue;
+		tier->info.absent = false;
+		find_place(t, tier);
+		if (!tier->info.absent)
+			log_info("tier %s is there again: %s", tier->info.name, tier->info.where);
+	}
+}
+
+/* ---- what foldfs.conf declares ---- */
+
+static struct tier *tier_named(struct tiers *t, const char *name)
+{
+	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX; i++)
+		if (t->v[i].known && !strcmp(t->v[i].info.name, name))
+			return &t->v[i];
+	return NULL;
+}
+
+static bool is_declared(const struct config *c, const char *name)
+{
+	for (unsigned i = 0; i < c->n_tiers; i++)
+		if (!strcmp(c->tiers[i].name, name))
+			return true;
+	return false;
+}
+
+static struct tier *free_tier(struct tiers *t)
+{
+	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX; i++)
+		if (!t->v[i].known)
+			return &t->v[i];
+	return NULL;
+}
+
+/* Which tier the place has been, or becomes, by its label. */
+static int choose_tier(struct tiers *t, const struct config_tier *conf, struct place *pl,
+		       struct tier **ret_tier, struct sentence *why)
+{
+	struct place_label label;
+	int r = pl->ops->read_label(pl, &label);
+	if (r == -ENOENT) {
+		*ret_tier = free_tier(t);
+		if (!*ret_tier)
+			return refuse(why, -ENOSPC, "[tier %s]: this pool has had %u tiers already",
+				      conf->name, CONFIG_TIERS_MAX);
+		label.number = (*ret_tier)->info.number;
+		memcpy(label.pool, t->opt.pool_uuid, sizeof label.pool);
+		r = getrandom(label.tier, sizeof label.tier, 0) == sizeof label.tier
+			    ? pl->ops->claim(pl, &label)
+			    : -EIO;
+		if (r < 0)
+			return refuse(why, r, "[tier %s]: %s cannot be written to: %s", conf->name,
+				      conf->place, strerror(-r));
+		memcpy((*ret_tier)->id, label.tier, sizeof label.tier);
+		return 0;
+	}
+	if (r == -ENOTEMPTY)
+		return refuse(why, r,
+			      "[tier %s]: %s has other files in it; give an empty directory, for "
+			      "this tier alone",
+			      conf->name, conf->place);
+	if (r < 0)
+		return refuse(why, r, "[tier %s]: the label of %s cannot be read: %s", conf->name,
+			      conf->place, strerror(-r));
+	bool ours = is_ours(t, &label) && label.number > TIER_HOT && label.number < TIERS_MAX;
+	struct tier *tier = ours ? &t->v[label.number] : NULL;
+	if (!ours || (tier->known &&
+		      (!is_of(t, tier, &label) || is_declared(t->opt.config, tier->info.name))))
+		return refuse(why, -EEXIST, "[tier %s]: %s belongs to another %s", conf->name,
+			      conf->place, ours ? "tier of this pool" : "pool");
+	memcpy(tier->id, label.tier, sizeof label.tier);
+	*ret_tier = tier;
+	return 0;
+}
+
+static int add_tier(struct tiers *t, const struct config_tier *conf, struct tier **ret_tier,
+		    struct sentence *why)
+{
+	struct place *pl = NULL;
+	struct tier *tier = NULL;
+	int r = place_dir_open(conf->place, &pl);
+	if (r < 0)
+		return refuse(why, r, "[tier %s]: its place %s cannot be opened: %s", conf->name,
+			      conf->place, strerror(-r));
+	r = choose_tier(t, conf, pl, &tier, why);
+	place_close(pl);
+	if (r < 0)
+		return r;
+	memcpy(tier->info.name, conf->name, sizeof tier->info.name);
+	memcpy(tier->info.where, conf->place, sizeof tier->info.where);
+	r = put_row(t, tier);
+	if (r < 0)
+		return refuse(why, r, "[tier %s] could not be noted: %s", conf->name, strerror(-r));
+	tier->known = true;
+	*ret_tier = tier;
+	return 0;
+}
+
+/* The path in foldfs.conf counts. */
+static int follow_path(struct tiers *t, const struct config_tier *conf, struct tier *tier)
+{
+	if (!strcmp(conf->place, tier->info.where))
+		return 0;
+	memcpy(tier->info.where, conf->place, sizeof tier->info.where);
+	return t->opt.read_only ? 0 : put_row(t, tier);
+}
+
+static int take_config(struct tiers *t, struct sentence *why)
+{
+	const struct config *c = t->opt.config;
+	for (unsigned i = 0; i < c->n_tiers; i++) {
+		const struct config_tier *conf = &c->tiers[i];
+		struct tier *tier = tier_named(t, conf->name);
+		int r = tier ? follow_path(t, conf, tier) : 0;
+		if (!tier && (!t->opt.claim || t->opt.read_only))
+			continue;
+		if (!tier)
+			r = add_tier(t, conf, &tier, why);
+		if (r < 0)
+			return r;
+		tier->info.declared = true;
+		tier->info.age_ms = conf->age_ms;
+		t->order[t->n++] = tier->info.number;
+	}
+	return 0;
+}
+
+static int open_all(struct tiers *t, struct sentence *why)
+{
+	struct place *hot = NULL;
+	for (unsigned i = 0; i < TIERS_MAX; i++)
+		t->v[i].info.number = i;
+	t->v[TIER_HOT].info =
+		(struct tier_info){ .name = "hot", .where = "packs", .declared = true };
+	t->order[t->n++] = TIER_HOT;
+	int r = place_dir_at(t->opt.hot_dirfd, &hot);
+	atomic_store(&t->v[TIER_HOT].place, hot);
+	if (r == 0)
+		r = read_rows(t);
+	if (r < 0)
+		return refuse(why, r, "its tiers cannot be read: %s", strerror(-r));
+	r = take_config(t, why);
+	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX && r == 0; i++) {
+		struct tier *tier = &t->v[i];
+		if (!tier->known)
+			continue;
+		if (!tier->info.declared)
+			t->order[t->n++] = i;
+		find_place(t, tier);
+		if (tier->info.absent)
+			log_warn("tier %s is absent: %s; files with data there cannot be read "
+				 "until it is back",
+				 tier->info.name, tier->info.why);
+	}
+	return r;
+}
+
+int tiers_open(const struct tiers_options *opt, struct tiers **ret_t, char *why, size_t size)
+{
+	struct sentence sentence = { why, size };
+	struct tiers *t = calloc(1, sizeof *t);
+	if (!t)
+		return refuse(&sentence, -ENOMEM, "there is not enough memory");
+	t->opt = *opt;
+	pthread_mutex_init(&t->lock, NULL);
+	int r = open_all(t, &sentence);
+	t->opt.config = NULL; /* it need not outlive this */
+	if (r < 0) {
+		tiers_close(t);
+		return r;
+	}
+	*ret_t = t;
+	return 0;
+}
+
+void tiers_close(struct tiers *t)
+{
+	if (!t)
+		return;
+	for (unsigned i = 0; i < TIERS_MAX; i++)
+		place_close(atomic_load(&t->v[i].place));
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+/* ---- asking ---- */
+
+bool tiers_any(const struct tiers *t)
+{
+	for (unsigned i = TIER_HOT + 1; t && i < TIERS_MAX; i++)
+		if (t->v[i].known)
+			return true;
+	return false;
+}
+
+struct place *tiers_place(const struct tiers *t, unsigned number)
+{
+	return t && number < TIERS_MAX ? atomic_load(&t->v[number].place) : NULL;
+}
+
+int tiers_open_pack(const struct tiers *t, unsigned number, uint64_t pack)
+{
+	struct place *pl = tiers_place(t, number);
+	return pl ? pl->ops->open_pack(pl, pack) : -ENOMEDIUM;
+}
+
+bool tiers_get(const struct tiers *t, unsigned number, struct tier_info *ret_info)
+{
+	struct tiers *own = (struct tiers *)(uintptr_t)t;
+	if (!t || number >= TIERS_MAX || (number && !t->v[number].known))
+		return false;
+	SCOPED_LOCK(&own->lock);
+	*ret_info = t->v[number].info;
+	return true;
+}
+
+bool tiers_nth(const struct tiers *t, unsigned i, struct tier_info *ret_info)
+{
+	return i < t->n && tiers_get(t, t->order[i], ret_info);
+}
+
+bool tiers_find(const struct tiers *t, const char *name, struct tier_info *ret_info)
+{
+	for (unsigned i = 0; tiers_nth(t, i, ret_info); i++)
+		if (!strcmp(ret_info->name, name))
+			return true;
+	return false;
+}
+
+void tiers_say_absent(struct tiers *t, unsigned number, uint64_t pack)
+{
+	struct tier_info info;
+	bool known = tiers_get(t, number, &info) && number;
+	uint64_t now = clock_mono_ms();
+	if (known && now - atomic_load(&t->v[number].said_ms) < 1000)
+		return;
+	if (known)
+		atomic_store(&t->v[number].said_ms, now);
+	if (known)
+		log_error("pack %016lx lies in tier %s, which is absent: %s", pack, info.name,
+			  info.why);
+	else
+		log_error("pack %016lx lies in tier %u, of which nothing is known", pack, number);
+}
