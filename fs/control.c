@@ -5,6 +5,7 @@
  */
 #include "control.h"
 #include "cleanup.h"
+#include "clock.h"
 #include "log.h"
 #include "reaper.h"
 #include "scrubber.h"
@@ -12,6 +13,7 @@
 #include "space.h"
 #include "status.h"
 #include "ticker.h"
+#include "tier_status.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -21,6 +23,7 @@
 #define CONNECTIONS_MAX 16
 #define SCRUB_TICK_MS 300
 #define GC_TURN_US 50000
+#define MOVE_TICK_MS 200
 #define REQUEST_MAX (4u << 20)
 #define REQUEST_TIMEOUT_S 30
 
@@ -211,6 +214,87 @@ static void do_scrub(struct connection *c, const json_t *request)
 	tell_scrub(c);
 }
 
+struct moving {
+	struct connection *c;
+	bool progress;
+	uint64_t told_ms;
+};
+
+static int move_progress(void *arg, const struct mover_result *so_far)
+{
+	struct moving *m = arg;
+	uint64_t now = clock_mono_ms();
+	if (now - m->told_ms < MOVE_TICK_MS)
+		return 0;
+	m->told_ms = now;
+	if (m->progress)
+		send_line(m->c->fd, json_pack("{s:o}", "progress", tier_status_moved(so_far)));
+	return left_alone(m->c) || is_stopping(m->c->control);
+}
+
+/* The inodes of a request; NULL: it has none, or they are not numbers. */
+static uint64_t *take_inodes(const json_t *list, size_t *ret_n)
+{
+	size_t n = json_array_size(list);
+	uint64_t *inos = n ? calloc(n, sizeof *inos) : NULL;
+	for (size_t i = 0; inos && i < n; i++) {
+		inos[i] = (uint64_t)json_integer_value(json_array_get(list, i));
+		if (!inos[i]) {
+			free(inos);
+			return NULL;
+		}
+	}
+	*ret_n = n;
+	return inos;
+}
+
+static void move_files(struct connection *c, const json_t *request, const struct tier_info *to)
+{
+	struct fs *fs = c->control->fs;
+	struct moving m = { c, json_is_true(json_object_get(request, "progress")), 0 };
+	struct mover_result result;
+	size_t n;
+	CLEANUP_FREE uint64_t *inos = take_inodes(json_object_get(request, "inodes"), &n);
+	if (!inos) {
+		refuse(c->fd, "this is no request");
+		return;
+	}
+	settle_all(fs, true); /* only what lies in packs can move */
+	int r = mover_move_files(fs->pool->mover, inos, n, to->number, move_progress, &m, &result);
+	if (r == -ECANCELED)
+		refuse(c->fd, "the pool is being unmounted; what has not moved stays where it is");
+	else
+		answer(c->fd, "tier", r, r ? NULL : tier_status_moved(&result));
+}
+
+static void do_tier(struct connection *c, const json_t *request)
+{
+	struct fs *fs = c->control->fs;
+	const char *action = json_string_value(json_object_get(request, "action"));
+	const char *name = json_string_value(json_object_get(request, "tier"));
+	struct tier_info to;
+	json_t *status = NULL;
+	char sentence[512];
+	if (!action || !strcmp(action, "status")) {
+		int r = tier_status(fs->pool, &status);
+		answer(c->fd, "tier", r, status);
+	} else if (strcmp(action, "move")) {
+		refuse(c->fd, "this is no request");
+	} else if (fs_may_write(fs) < 0) {
+		refuse(c->fd, "the mount is read-only: nothing can move");
+	} else if (!fs->pool->mover) {
+		refuse(c->fd, "no tier is declared in its foldfs.conf, or it was since the mount");
+	} else if (!name || !tiers_find(fs->pool->tiers, name, &to)) {
+		snprintf(sentence, sizeof sentence, "there is no tier %.64s", name ? name : "");
+		refuse(c->fd, sentence);
+	} else if (to.absent) {
+		snprintf(sentence, sizeof sentence, "tier %s is absent: %s", to.name, to.why);
+		refuse(c->fd, sentence);
+	} else {
+		move_files(c, request, &to);
+	}
+}
+
 static void do_stats(struct connection *c, const json_t *request)
 {
 	struct fs *fs = c->control->fs;
@@ -241,8 +325,8 @@ static const struct {
 	const char *name;
 	void (*run)(struct connection *c, const json_t *request);
 } commands[] = {
-	{ "stats", do_stats }, { "df", do_df }, { "du", do_du },
-	{ "sync", do_sync },   { "gc", do_gc }, { "scrub", do_scrub },
+	{ "stats", do_stats }, { "df", do_df },	      { "du", do_du },	   { "sync", do_sync },
+	{ "gc", do_gc },       { "scrub", do_scrub }, { "tier", do_tier },
 };
 
 static void obey(struct connection *c, const char *line, size_t len)
@@ -424,6 +508,7 @@ void control_stop(struct control *c)
 		gc_stop(c->fs->pool->gc);
 	if (c->fs->pool->scrub)
 		scrub_stop(c->fs->pool->scrub, false);
+	mover_stop(c->fs->pool->mover);
 	while (c->n)
 		pthread_cond_wait(&c->changed, &c->lock);
 	pthread_mutex_unlock(&c->lock);

@@ -139,11 +139,14 @@ static int fs_start(struct fs *fs)
 		r = collector_start(fs);
 	if (r == 0 && !fs->read_only)
 		r = scrubber_start(fs);
+	if (r == 0 && fs->pool->mover)
+		r = mover_start(fs->pool->mover);
 	return r;
 }
 
 static void fs_stop(struct fs *fs)
 {
+	mover_stop(fs->pool->mover);
 	scrubber_stop(fs);
 	collector_stop(fs);
 	ticker_stop(fs);

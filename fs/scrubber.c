@@ -44,7 +44,10 @@ static int scrub(struct fs *fs)
 			  s.bytes_done >> 20, s.bad_chunks, s.bad_frames, s.repaired, s.bad_rows,
 			  s.bad_packs, s.bad_dumps, s.rotten);
 	else
-		log_info("scrub read %lu MiB and found no damage", s.bytes_done >> 20);
+		log_info("scrub read %lu MiB and found no damage",
+			 (s.bytes_done - s.absent_bytes) >> 20);
+	if (s.absent_bytes)
+		log_warn("scrub left out %lu MiB in tiers that are absent", s.absent_bytes >> 20);
 	return r;
 }
 

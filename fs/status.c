@@ -336,6 +336,7 @@ json_t *status_scrub(const struct scrub_status *s)
 	put(o, "bad_rows", s->bad_rows);
 	put(o, "bad_packs", s->bad_packs);
 	put(o, "bad_dumps", s->bad_dumps);
+	put(o, "absent_bytes", s->absent_bytes);
 	put(o, "rotten", s->rotten);
 	return o;
 }

@@ -69,6 +69,17 @@ void check_note(struct check *k, const char *fmt, ...)
 		k->opt->note(k->opt->arg, sentence);
 }
 
+void check_absent(struct check *k, const char *fmt, ...)
+{
+	char sentence[1024];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof sentence, fmt, ap);
+	va_end(ap);
+	if (k->opt->absent)
+		k->opt->absent(k->opt->arg, sentence);
+}
+
 void check_progress(struct check *k, const char *what, uint64_t done, uint64_t total)
 {
 	if (k->opt->progress)

@@ -24,6 +24,8 @@ struct check_options {
 	void (*note)(void *arg, const char *sentence);
 	/* Which bytes of which file cannot be read any more (may be NULL). */
 	void (*lost)(void *arg, const char *sentence);
+	/* Which tier could not be looked at, since its place is not there: no error (may be NULL). */
+	void (*absent)(void *arg, const char *sentence);
 	/* What is being looked at, and how far that is; total 0: unknown (may be NULL). */
 	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
 	/* Asked now and then; true ends the check with -EINTR (may be NULL). */

@@ -21,6 +21,24 @@
 #define SAMPLE_EVERY 64u
 #define CHUNK_UNREADABLE (1u << 31) /* in chunk_len: no chunk is that long */
 
+/* What is not there today is not damaged. */
+static void tell_absent(struct check *k, unsigned tier)
+{
+	struct tier_info info;
+	if (k->absent >> tier & 1)
+		return;
+	k->absent |= 1u << tier;
+	if (tiers_get(k->pool->tiers, tier, &info))
+		check_absent(k, "tier %s is absent: %s; what lies there was not looked at",
+			     info.name, info.why);
+	else
+		check_absent(
+			k,
+			"of tier %u nothing is known: declare it in foldfs.conf; what lies there "
+			"was not looked at",
+			tier);
+}
+
 static int look_at_pack(struct check *k, struct slice key, struct slice val)
 {
 	struct pack_row row;
@@ -33,6 +51,10 @@ static int look_at_pack(struct check *k, struct slice key, struct slice val)
 	if (row.state == PACK_DOOMED)
 		return 0;
 	int fd = pack_fd_get(k->pool->packs, row.id);
+	if (fd == -ENOMEDIUM) {
+		tell_absent(k, row.tier);
+		return 0;
+	}
 	if (fd == -EUCLEAN) {
 		check_error(k, "the file of pack %lu is that of another pool", row.id);
 		return 0;
@@ -165,6 +187,8 @@ static int look_at_frame(struct check *k, const struct frame_row *row)
 	struct frame_head head;
 	uint64_t id = row->chunks[0].id;
 	open_pack(k, row->pack);
+	if (k->pack.error == -ENOMEDIUM)
+		return 0;
 	if (k->pack.error) {
 		check_error(k, "the frame of chunk %lu lies in pack %lu, which cannot be read: %s",
 			    id, row->pack, strerror(-k->pack.error));

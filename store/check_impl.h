@@ -62,6 +62,7 @@ struct check {
 		uint64_t id, size;
 		int fd, error;
 	} pack;
+	uint32_t absent;     /* tiers of which that has been told, a bit each */
 	uint64_t last_chunk; /* of the rows so far */
 	uint16_t last_part;
 	/* the inode whose map is passing by */
@@ -77,6 +78,7 @@ void check_error_beside(struct check *k, const char *fmt, ...)
 /* What can be made right from other rows alone, without anything getting lost. */
 void check_error_safe(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_note(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void check_absent(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_progress(struct check *k, const char *what, uint64_t done, uint64_t total);
 
 /* Calls fn for each row of a table; reports rows that cannot be read, and those for which fn says

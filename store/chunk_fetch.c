@@ -155,10 +155,15 @@ static int damaged(struct fetch *f, const struct fetch_frame *fr, int err, const
 }
 
 /* gc may have moved what was in a pack that is gone: then its row is looked up again. */
-static int no_pack(uint64_t pack, int err)
+static int no_pack(struct fetch *f, uint64_t pack, int err)
 {
 	if (err == -ENOENT)
 		return -ESTALE;
+	if (err == -ENOMEDIUM) {
+		if (f->mode != FETCH_AHEAD)
+			pack_say_absent(f->packs, pack);
+		return -EIO;
+	}
 	log_error("pack %016" PRIx64 " cannot be read: %s", pack,
 		  err == -EUCLEAN ? "its file is that of another pool" : strerror(-err));
 	return err == -EUCLEAN ? -EIO : err;
@@ -314,6 +319,14 @@ static uint32_t claim_frames(struct fetch *f)
 	return others;
 }
 
+/* What gc and scrub read is no use of it. */
+static void note_reads(struct fetch *f)
+{
+	for (uint32_t i = 0; i < f->n_frames && f->mode != FETCH_VERIFY; i++)
+		pack_note_read(f->packs, f->frames[i].place.pack,
+			       f->frames[i].hi ? f->frames[i].len : 0);
+}
+
 static void release_frame(struct fetch *f, struct fetch_frame *fr)
 {
 	if (fr->claimed)
@@ -398,7 +411,7 @@ static int get_fds(struct fetch *f)
 	for (uint32_t i = 0; i < f->n_ops; i++) {
 		int fd = pack_fd_get(f->packs, f->op_packs[i]);
 		if (fd < 0)
-			return no_pack(f->op_packs[i], fd);
+			return no_pack(f, f->op_packs[i], fd);
 		f->ops[i].fd = fd;
 	}
 	return 0;
@@ -568,6 +581,8 @@ static int run_round(struct fetch *f, uint32_t *ret_others)
 		release_frame(f, fr);
 	}
 	put_fds(f);
+	if (r == 0)
+		note_reads(f);
 	return r ? r : first_error;
 }
 
@@ -609,7 +624,7 @@ int fetch_head(struct fetch *f, uint64_t id, struct frame_head *ret_head)
 		return -ENOMEM;
 	int fd = pack_fd_get(f->packs, fr->place.pack);
 	if (fd < 0)
-		return no_pack(fr->place.pack, fd);
+		return no_pack(f, fr->place.pack, fd);
 	r = io_read_exact(fd, f->stored, fr->payload_at, (off_t)fr->place.offset);
 	pack_fd_put(f->packs, fr->place.pack, fd);
 	if (r == 0)

@@ -342,6 +342,13 @@ static int ready_victims(struct pass *pass)
 	return 0;
 }
 
+/* Of a pack elsewhere what lives is written to the pool's own disk. */
+static bool may_sweep(const struct pass *pass, const struct tally *t)
+{
+	return pack_reachable(pass->gc->opt.packs, &t->row) &&
+	       (!t->row.tier || !t->live || !pass->short_of_room);
+}
+
 static int choose(struct pass *pass)
 {
 	unsigned least = pass->gc->opt.min_live_percent;
@@ -350,7 +357,7 @@ static int choose(struct pass *pass)
 	for (size_t i = 0; i < pass->n; i++) {
 		struct tally *t = &pass->packs[i];
 		bool fresh = t->row.state == PACK_OPEN && !t->rows;
-		t->victim = !fresh && too_empty(t, least);
+		t->victim = !fresh && too_empty(t, least) && may_sweep(pass, t);
 	}
 	int r = ready_victims(pass);
 	if (r < 0)
@@ -380,7 +387,8 @@ struct group {
 
 static bool wants_relief(const struct tally *t)
 {
-	return t->row.state == PACK_SEALED && !t->swept && t->live && (t->stored_dead || t->slack);
+	return t->row.state == PACK_SEALED && !t->row.tier && !t->swept && t->live &&
+	       (t->stored_dead || t->slack);
 }
 
 static bool group_wants(const struct pass *pass, const struct group *g, const struct tally *t)

@@ -25,7 +25,7 @@ int inspect_new(const struct inspect_options *opt, struct inspect **ret_in);
 void inspect_free(struct inspect *in); /* NULL is fine */
 /* Reads what the row says, verifies it, and notes chunks that cannot be read as rotten and those that
  * can no longer so. A row that is out of date is replaced by those that hold its chunks now. 0, also when
- * the frame is bad, or -errno: this could not be done. */
+ * the frame is bad, or -errno: this could not be done; -ENOMEDIUM: it lies in a tier that is absent. */
 int inspect_row(struct inspect *in, const struct frame_row *row, struct findings *ret_f);
 /* Header and footer of a sealed pack. 0, -EUCLEAN, -ENOENT: it is gone, -errno. */
 int inspect_pack(struct inspect *in, uint64_t pack);

@@ -11,8 +11,10 @@
  * doomed (in the caller's batch); when that is durable, the file is removed; then the row.
  */
 #include "pack_set.h"
+#include "access.h"
 #include "cond.h"
 #include "log.h"
+#include "tiers.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -47,6 +49,22 @@ void packs_unref(struct packs *p)
 		packs_free(p);
 }
 
+/* By its row. While its tier is absent, what a move that a crash interrupted has left in the pool will do. */
+static int open_pack(void *arg, uint64_t pack)
+{
+	struct packs *p = arg;
+	struct pack_row row;
+	char name[PACK_NAME_MAX];
+	bool elsewhere =
+		tiers_any(p->opt.tiers) && pack_get(p->opt.kv, pack, &row) == 0 && row.tier;
+	int fd = elsewhere ? tiers_open_pack(p->opt.tiers, row.tier, pack) : 0;
+	if (elsewhere && fd != -ENOMEDIUM)
+		return fd;
+	pack_name(pack, name);
+	fd = openat(p->opt.dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 ? fd : elsewhere ? -ENOMEDIUM : -errno;
+}
+
 int packs_open(const struct packs_options *opt, struct packs **ret_p)
 {
 	struct packs *p = calloc(1, sizeof *p);
@@ -64,8 +82,10 @@ int packs_open(const struct packs_options *opt, struct packs **ret_p)
 	p->opt.dirfd = fcntl(opt->dirfd, F_DUPFD_CLOEXEC, 0);
 	if (p->opt.dirfd < 0)
 		r = -errno;
+	struct pack_fds_options fds = { .open = open_pack, .arg = p, .max_open = p->opt.max_open };
+	memcpy(fds.pool_uuid, p->opt.pool_uuid, sizeof fds.pool_uuid);
 	if (r == 0)
-		r = pack_fds_new(p->opt.dirfd, p->opt.pool_uuid, p->opt.max_open, &p->fds);
+		r = pack_fds_new(&fds, &p->fds);
 	if (r == 0 && !opt->read_only)
 		r = ids_open(opt->kv, "pack", 1, &p->ids);
 	if (r == 0)
@@ -159,6 +179,24 @@ void pack_fd_put(struct packs *p, uint64_t pack, int fd)
 	pack_fds_put(p->fds, pack, fd);
 }
 
+bool pack_reachable(struct packs *p, const struct pack_row *row)
+{
+	return !row->tier || tiers_place(p->opt.tiers, row->tier);
+}
+
+void pack_say_absent(struct packs *p, uint64_t pack)
+{
+	struct pack_row row;
+	if (pack_get(p->opt.kv, pack, &row) == 0 && row.tier)
+		tiers_say_absent(p->opt.tiers, row.tier, pack);
+}
+
+void pack_note_read(struct packs *p, uint64_t pack, uint32_t bytes)
+{
+	if (p->opt.access)
+		access_note(p->opt.access, pack, bytes);
+}
+
 int pack_scan(struct packs *p, uint64_t pack, uint64_t from,
 	      int (*fn)(void *arg, uint64_t offset, const struct frame_head *head), void *arg,
 	      uint64_t *ret_end)
@@ -181,11 +219,21 @@ int pack_unlink(struct packs *p, uint64_t pack)
 	return r == -ENOENT ? 0 : r;
 }
 
+int pack_remove(struct packs *p, const struct pack_row *row)
+{
+	struct place *pl = row->tier ? tiers_place(p->opt.tiers, row->tier) : NULL;
+	int r = row->tier && !pl ? -ENOMEDIUM : 0;
+	if (pl)
+		r = pl->ops->remove(pl, row->id);
+	int hot = r == 0 ? pack_unlink(p, row->id) : 0;
+	return r ? r : hot;
+}
+
 struct doom {
 	struct kv_barrier b; /* first */
 	struct job job;
 	struct packs *p;
-	uint64_t pack, bytes;
+	struct pack_row row;
 	unsigned refs; /* the barrier; and, once it ran, the removal */
 };
 
@@ -215,17 +263,18 @@ static void doom_remove(struct job *job)
 {
 	struct doom *d = (struct doom *)((char *)job - offsetof(struct doom, job));
 	struct packs *p = d->p;
-	int r = pack_unlink(p, d->pack);
-	if (r == 0) {
+	int r = pack_remove(p, &d->row);
+	if (r == 0 && !d->row.tier) {
 		pthread_mutex_lock(&p->lock);
-		p->bytes -= d->bytes;
+		p->bytes -= d->row.bytes;
 		p->count--;
-		packs_note_holes_locked(p, d->pack, 0);
+		packs_note_holes_locked(p, d->row.id, 0);
 		pthread_mutex_unlock(&p->lock);
-		r = pack_row_commit(p, d->pack, NULL);
 	}
+	if (r == 0)
+		r = pack_row_commit(p, d->row.id, NULL);
 	if (r < 0)
-		log_warn("pack %016" PRIx64 " could not be removed: %s", d->pack, strerror(-r));
+		log_warn("pack %016" PRIx64 " could not be removed: %s", d->row.id, strerror(-r));
 	doom_finish(d);
 }
 
@@ -285,8 +334,7 @@ int pack_doom(struct packs *p, struct kv_batch *batch, uint64_t pack)
 	d->b.key = pack;
 	d->p = p;
 	d->refs = 1;
-	d->pack = pack;
-	d->bytes = row.bytes;
+	d->row = row;
 	pthread_mutex_lock(&p->lock);
 	p->refs++;
 	pthread_mutex_unlock(&p->lock);

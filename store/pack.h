@@ -26,6 +26,8 @@ struct packs_options {
 	uint8_t pool_uuid[16];
 	uint64_t target_bytes; /* 0 = PACK_TARGET_DEFAULT */
 	unsigned max_open;     /* descriptors for reading; 0 = 256 */
+	struct tiers *tiers;   /* where packs may lie besides; NULL: nowhere */
+	struct access *access; /* told of what is read; may be NULL */
 	bool read_only;
 };
 
@@ -49,9 +51,16 @@ int pack_sync(struct packs *p);
  * memory. */
 struct kv_barrier *pack_barrier(struct packs *p);
 
-/* An open descriptor for reading; release with pack_fd_put(). -ENOENT: the pack is gone. */
+/* An open descriptor for reading; release with pack_fd_put(). -ENOENT: the pack is gone. -ENOMEDIUM: it
+ * lies in a tier that is absent. */
 int pack_fd_get(struct packs *p, uint64_t pack);
 void pack_fd_put(struct packs *p, uint64_t pack, int fd);
+/* Says so in the log, for who got -ENOMEDIUM. */
+void pack_say_absent(struct packs *p, uint64_t pack);
+/* A reader wanted bytes of it. */
+void pack_note_read(struct packs *p, uint64_t pack, uint32_t bytes);
+/* Can its bytes be had: does it lie in a tier whose place is there? */
+bool pack_reachable(struct packs *p, const struct pack_row *row);
 
 /* Calls fn for every valid frame from `from` (0: the first) on, in order; fn returns 0 to go on.
  * *ret_end is where the last valid frame ended. Reads headers only. What a footer lists and is not
@@ -68,7 +77,7 @@ void packs_settle(struct packs *p);
 int packs_retire(struct packs *p);
 /* Calls fn for every pack, as rows. Damaged rows are passed over and reported at the end: -EUCLEAN. */
 int packs_each(struct packs *p, int (*fn)(void *arg, const struct pack_row *row), void *arg);
-/* What the packs take of the disk, and how many they are. */
+/* What the packs in the pool itself take of its disk, and how many they are. */
 void packs_bytes(struct packs *p, uint64_t *ret_bytes, uint64_t *ret_packs);
 
 /* Where a frame lies in its pack. */
@@ -78,7 +87,8 @@ struct pack_place {
 };
 /* Gives back what lies outside these places (ascending by offset) of a sealed pack: whole blocks become
  * holes, the file keeps its length. No durable row may lead there; who looked a row up before finds
- * zeros. Needs no room. *ret_bytes: given back, on failure too. -EUCLEAN: header or footer is bad. */
+ * zeros. Needs no room. *ret_bytes: given back, on failure too. -EUCLEAN: header or footer is bad.
+ * Does nothing to packs of other tiers. */
 int pack_trim(struct packs *p, uint64_t pack, const struct pack_place *keep, size_t n,
 	      uint64_t *ret_bytes);
 int pack_allocated(struct packs *p, uint64_t pack, uint64_t *ret_bytes); /* what its file takes */

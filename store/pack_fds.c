@@ -7,7 +7,6 @@
 #include "cleanup.h"
 #include "pack_scan.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,8 +22,8 @@ struct slot {
 
 struct pack_fds {
 	pthread_mutex_t lock;
-	int dirfd;
-	uint8_t pool_uuid[16];
+	struct pack_fds_options opt;
+	uint64_t forgets; /* so far: what was opened before the last one may be out of date */
 	uint32_t n, hand, mask;
 	uint32_t *heads;
 	struct slot *slots;
@@ -43,15 +42,15 @@ uint64_t pack_of_name(const char *name)
 	return strcmp(name, again) ? 0 : pack;
 }
 
-int pack_fds_new(int dirfd, const uint8_t pool_uuid[16], unsigned max_open, struct pack_fds **ret_f)
+int pack_fds_new(const struct pack_fds_options *opt, struct pack_fds **ret_f)
 {
 	struct pack_fds *f = calloc(1, sizeof *f);
 	uint32_t buckets = 1;
-	while (buckets < max_open)
+	while (buckets < opt->max_open)
 		buckets *= 2;
 	if (f) {
 		f->heads = malloc(buckets * sizeof *f->heads);
-		f->slots = calloc(max_open, sizeof *f->slots);
+		f->slots = calloc(opt->max_open, sizeof *f->slots);
 	}
 	if (!f || !f->heads || !f->slots) {
 		if (f) {
@@ -63,9 +62,8 @@ int pack_fds_new(int dirfd, const uint8_t pool_uuid[16], unsigned max_open, stru
 	}
 	for (uint32_t i = 0; i < buckets; i++)
 		f->heads[i] = NONE;
-	f->dirfd = dirfd;
-	memcpy(f->pool_uuid, pool_uuid, sizeof f->pool_uuid);
-	f->n = max_open;
+	f->opt = *opt;
+	f->n = opt->max_open;
 	f->mask = buckets - 1;
 	pthread_mutex_init(&f->lock, NULL);
 	*ret_f = f;
@@ -137,21 +135,23 @@ static int use_locked(struct slot *s)
 
 int pack_fds_get(struct pack_fds *f, uint64_t pack)
 {
-	char name[PACK_NAME_MAX];
 	CLEANUP_CLOSE int fd = -1, unused = -1;
+	uint64_t forgets;
 	{
 		SCOPED_LOCK(&f->lock);
 		struct slot *s = find_locked(f, pack);
 		if (s && !s->forgotten)
 			return use_locked(s);
+		forgets = f->forgets;
 	}
-	pack_name(pack, name);
-	fd = openat(f->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = f->opt.open(f->opt.arg, pack);
 	if (fd < 0)
-		return -errno;
-	if (pack_is_foreign(fd, f->pool_uuid))
+		return fd;
+	if (pack_is_foreign(fd, f->opt.pool_uuid))
 		return -EUCLEAN;
 	SCOPED_LOCK(&f->lock);
+	if (forgets != f->forgets)
+		return take_fd(&fd); /* good for this once */
 	struct slot *s = find_locked(f, pack);
 	if (s && !s->forgotten)
 		return use_locked(s); /* somebody was faster; ours is closed */
@@ -178,6 +178,7 @@ void pack_fds_forget(struct pack_fds *f, uint64_t pack)
 {
 	CLEANUP_CLOSE int unused = -1;
 	SCOPED_LOCK(&f->lock);
+	f->forgets++;
 	struct slot *s = find_locked(f, pack);
 	if (!s)
 		return;

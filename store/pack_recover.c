@@ -10,6 +10,10 @@
  *   doomed   any             both removed
  *   none     there           as open; removed only when the index lacks nothing (pack_stray.h)
  *
+ * Where tiers are declared, a move that was interrupted may have left a pack twice (pack_move.c). The row
+ * says which counts; the others are removed, once that one has been seen whole. If it is not there, a
+ * whole copy in another place that is takes its part. A tier that is absent leaves all as it is.
+ *
  * Chunk ids are given out in the order their rows are committed, so a frame with ids beyond
  * the last one that the index knows of (a row's, or below PACKER_NEXT_KEY) lost its row to the crash
  * and its ids will be given again: it is left out of the footer, and cut off when nothing to be kept
@@ -24,6 +28,7 @@
 #include "pack_set.h"
 #include "clock.h"
 #include "log.h"
+#include "pack_copies.h"
 #include "pack_stray.h"
 #include "pack_version.h"
 #include <errno.h>
@@ -48,6 +53,7 @@ struct recovery {
 	size_t n, cap;
 	struct stray_index index;
 	struct kv_batch *batch;
+	struct pack_copies copies;
 	uint64_t *unlink; /* once the batch is durable */
 	size_t unlinks;
 	uint64_t *stray; /* files without a row, to be unlinked */
@@ -256,22 +262,56 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 	return r;
 }
 
+static void change_tier(struct recovery *rec, struct found *f, uint8_t tier)
+{
+	log_warn("pack %016" PRIx64 " is not where it was, and has been found whole in tier %u",
+		 f->row.id, tier);
+	f->row.tier = tier;
+	pack_put(rec->batch, &f->row);
+}
+
+static int settle_sealed(struct recovery *rec, struct found *f)
+{
+	const struct pack_copies *c = &rec->copies;
+	bool ro = rec->p->opt.read_only, whole = f->file && f->size >= f->row.bytes;
+	uint64_t id = f->row.id, bytes = f->row.bytes;
+	const struct pack_copy *other = pack_copies_find(c, id, TIER_HOT, bytes);
+	if (f->row.tier && (f->row.tier >= TIERS_MAX || !c->listed[f->row.tier]))
+		return 0; /* absent */
+	if (f->row.tier && pack_copies_find(c, id, f->row.tier, bytes)) {
+		int r = ro || !f->file ? 0 : pack_unlink(rec->p, id);
+		f->file = f->file && (ro || r < 0);
+		return r || ro ? r : pack_copies_remove(c, id, f->row.tier);
+	}
+	if (whole && !f->row.tier)
+		return ro ? 0 : pack_copies_remove(c, id, TIER_HOT);
+	if (!ro && (whole || other)) {
+		change_tier(rec, f, whole ? TIER_HOT : other->tier);
+		return 0;
+	}
+	bool there = f->row.tier ? pack_copies_find(c, id, f->row.tier, 0) != NULL : f->file;
+	return damaged(rec, f, there ? "it is shorter than it was" : "its file is missing");
+}
+
+static int settle_doomed(struct recovery *rec, struct found *f)
+{
+	int r = rec->p->opt.read_only ? 0 : pack_remove(rec->p, &f->row);
+	if (r == -ENOMEDIUM)
+		return 0; /* when it is back */
+	if (r == 0 && !rec->p->opt.read_only)
+		r = pack_copies_remove(&rec->copies, f->row.id, TIER_HOT);
+	if (r == 0 && !rec->p->opt.read_only)
+		pack_delete(rec->batch, f->row.id);
+	f->file = false;
+	return r;
+}
+
 static int settle(struct recovery *rec, struct found *f)
 {
-	if (f->row.tier)
-		return 0; /* lies elsewhere */
-	if (f->row.state == PACK_SEALED) {
-		if (!f->file)
-			return damaged(rec, f, "its file is missing");
-		return f->size < f->row.bytes ? damaged(rec, f, "it is shorter than it was") : 0;
-	}
-	if (f->row.state == PACK_DOOMED) {
-		int r = rec->p->opt.read_only ? 0 : pack_unlink(rec->p, f->row.id);
-		if (r == 0 && !rec->p->opt.read_only)
-			pack_delete(rec->batch, f->row.id);
-		f->file = false;
-		return r;
-	}
+	if (f->row.state == PACK_SEALED)
+		return settle_sealed(rec, f);
+	if (f->row.state == PACK_DOOMED)
+		return settle_doomed(rec, f);
 	if (f->indexed_end > (f->file ? f->size : 0))
 		return damaged(rec, f,
 			       f->file ? "it ends before its last frame" : "its file is missing");
@@ -346,6 +386,8 @@ int packs_recover(struct packs *p)
 		r = stray_index_init(&rec.index, p);
 	if (r == 0) /* rows come in key order: sorted */
 		r = add_files(&rec);
+	if (r == 0)
+		r = pack_copies_list(p->opt.tiers, !p->opt.read_only, &rec.copies);
 	if (rec.n)
 		qsort(rec.v, rec.n, sizeof *rec.v, found_order);
 	if (r == 0)
@@ -359,6 +401,7 @@ int packs_recover(struct packs *p)
 	if (r == 0)
 		r = finish(&rec);
 	kv_batch_free(rec.batch);
+	pack_copies_done(&rec.copies);
 	free(rec.unlink);
 	free(rec.stray);
 	free(rec.v);

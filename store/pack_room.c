@@ -11,6 +11,7 @@
  */
 #include "pack_set.h"
 #include "fault.h"
+#include "tiers.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -36,10 +37,20 @@ static uint64_t allocated(const struct stat *st)
 	return blocks < size ? blocks : size;
 }
 
+static bool is_elsewhere(struct packs *p, uint64_t pack, struct pack_row *ret_row)
+{
+	return tiers_any(p->opt.tiers) && pack_get(p->opt.kv, pack, ret_row) == 0 && ret_row->tier;
+}
+
 int pack_allocated(struct packs *p, uint64_t pack, uint64_t *ret_bytes)
 {
 	char name[PACK_NAME_MAX];
+	struct pack_row row;
 	struct stat st;
+	if (is_elsewhere(p, pack, &row)) {
+		*ret_bytes = row.bytes;
+		return 0;
+	}
 	pack_name(pack, name);
 	if (fstatat(p->opt.dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
@@ -115,7 +126,10 @@ int pack_trim(struct packs *p, uint64_t pack, const struct pack_place *keep, siz
 	struct stat before, after;
 	size_t frames;
 	uint64_t end;
+	struct pack_row row;
 	*ret_bytes = 0;
+	if (is_elsewhere(p, pack, &row))
+		return 0;
 	pack_name(pack, name);
 	CLEANUP_CLOSE int fd = openat(p->opt.dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &before))

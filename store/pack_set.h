@@ -71,7 +71,9 @@ void packs_note_holes_locked(struct packs *p, uint64_t pack,
 
 /* Brings files and rows together after whatever happened. */
 int packs_recover(struct packs *p);
-int pack_unlink(struct packs *p, uint64_t pack);
+int pack_unlink(struct packs *p, uint64_t pack); /* from the pool itself */
+/* From where its row says that it lies, and from the pool itself. -ENOMEDIUM: the tier is absent. */
+int pack_remove(struct packs *p, const struct pack_row *row);
 /* Commits one row (or deletes it: row NULL) behind the set's barrier. */
 int pack_row_commit(struct packs *p, uint64_t pack, const struct pack_row *row);
 #endif

@@ -259,13 +259,48 @@ static int open_kv(struct pool *pool, bool read_only, struct pool_error *err)
 	return r;
 }
 
+/* Once there is a tier, a foldfs that knows nothing of them must not take its packs for lost. */
+static int mark_super(struct pool *pool)
+{
+	if (!tiers_any(pool->tiers) || (pool->super.incompat & SUPER_TIERS))
+		return 0;
+	pool->super.incompat |= SUPER_TIERS;
+	return super_write(pool->dirfd, &pool->super);
+}
+
+/* Who only looks or repairs declares no tiers. */
+static int open_tiers(struct pool *pool, bool ro, bool declare, struct pool_error *err)
+{
+	char why[sizeof err->text / 2] = "";
+	struct tiers_options opt = { .kv = pool->kv,
+				     .config = &pool->config,
+				     .hot_dirfd = pool->packs_fd,
+				     .claim = declare,
+				     .read_only = ro };
+	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
+	int r = tiers_open(&opt, &pool->tiers, why, sizeof why);
+	if (r < 0)
+		pool_say(err, "%s: %s", pool->path, why);
+	if (r == 0 && !ro && (r = mark_super(pool)) < 0)
+		pool_say(err, "%s: the superblock cannot be written: %s", pool->path, strerror(-r));
+	if (r == 0 && !ro && declare && tiers_any(pool->tiers) &&
+	    (r = access_open(pool->kv, &pool->access)) < 0)
+		pool_say(err, "%s cannot be opened: %s", pool->path, strerror(-r));
+	return r;
+}
+
 static int open_packs(struct pool *pool, bool ro)
 {
 	CLEANUP_CLOSE int fd = open_dir(pool, "packs");
 	if (fd < 0)
 		return fd;
 	struct packs_options packs = {
-		.dirfd = fd, .kv = pool->kv, .target_bytes = pool->config.pack_size, .read_only = ro
+		.dirfd = fd,
+		.kv = pool->kv,
+		.target_bytes = pool->config.pack_size,
+		.tiers = pool->tiers,
+		.access = pool->access,
+		.read_only = ro,
 	};
 	memcpy(packs.pool_uuid, pool->super.uuid, 16);
 	return packs_open(&packs, &pool->packs);
@@ -355,6 +390,18 @@ static int open_writing(struct pool *pool, bool ro)
 		r = scrub_open(&scrub, &pool->scrub);
 	if (r == 0)
 		chunks_on_damage(pool->chunks, scrub_suspect, pool->scrub);
+	struct mover_options mover = { .kv = pool->kv,
+				       .packs = pool->packs,
+				       .tiers = pool->tiers,
+				       .access = pool->access,
+				       .rotten = pool->rotten,
+				       .high_watermark = conf->high_watermark,
+				       .low_watermark = conf->low_watermark,
+				       .rate_bytes_per_s = conf->tier_rate,
+				       .interval_s = conf->tier_interval_s,
+				       .short_bytes = pool_short_of_room(pool) };
+	if (r == 0 && tiers_any(pool->tiers))
+		r = mover_open(&mover, &pool->mover);
 	if (r == 0)
 		r = ids_open(pool->kv, "next_inode", INO_FIRST, &pool->inode_ids);
 	if (r == 0)
@@ -445,6 +492,8 @@ static int configure(struct pool *pool, const char *options, struct pool_error *
 		return r;
 	}
 	r = options ? config_apply(&pool->config, options, CONFIG_MOUNT, &cerr) : 0;
+	if (r == 0)
+		r = config_check(&pool->config, &cerr);
 	if (r < 0)
 		pool_say(err, "%s", cerr.text);
 	return r;
@@ -528,6 +577,8 @@ static int open_parts(struct pool *pool, bool ro, struct pool_error *err)
 		r = check_index(pool, err);
 	if (r == 0)
 		r = open_kv(pool, ro, err);
+	if (r == 0)
+		r = open_tiers(pool, ro, true, err);
 	if (r < 0)
 		return r;
 	r = open_data(pool, ro);
@@ -607,10 +658,12 @@ int pool_open_bare(const char *path, bool read_only, struct pool **ret_pool, str
 	if (r < 0)
 		return r;
 	r = open_kv(pool, read_only, err);
+	if (r == 0)
+		r = open_tiers(pool, read_only, false, err);
 	if (r == 0 && (r = open_digests(pool, true)) == 0)
 		r = open_packs(pool, true);
 	if (r < 0) {
-		if (pool->kv)
+		if (pool->tiers)
 			pool_say(err, "%s cannot be looked into: %s", pool->path, strerror(-r));
 		pool->failed = pool->failed ? pool->failed : r;
 		pool_close(pool);
@@ -633,6 +686,7 @@ int pool_close(struct pool *pool)
 		return 0;
 	if (pool->kv)
 		pool_reserve_lend(pool, UINT64_MAX);
+	mover_close(pool->mover);
 	if (pool->scrub)
 		scrub_stop(pool->scrub, false);
 	if (pool->gc)
@@ -653,6 +707,8 @@ int pool_close(struct pool *pool)
 		cache_close(pool->cache);
 	if (pool->packs)
 		keep_first(&r, packs_close(pool->packs));
+	access_close(pool->access);
+	tiers_close(pool->tiers);
 	if (pool->digests)
 		keep_first(&r, digests_close(pool->digests));
 	if (pool->kv && !pool->failed)

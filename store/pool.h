@@ -9,6 +9,7 @@
 #include "destage.h"
 #include "dumper.h"
 #include "gc.h"
+#include "mover.h"
 #include "scrub.h"
 #include "staging.h"
 #include "super.h"
@@ -24,6 +25,8 @@ struct pool {
 	struct kv_recovery recovery;
 	struct extents *extents;
 	struct digests *digests;
+	struct tiers *tiers;
+	struct access *access; /* NULL when read-only or without tiers, as the mover is */
 	struct packs *packs;
 	struct cache *cache;
 	struct chunks *chunks;
@@ -33,6 +36,7 @@ struct pool {
 	struct gc *gc;		 /* NULL when read-only */
 	struct rotten *rotten;	 /* NULL when read-only */
 	struct scrub *scrub;	 /* NULL when read-only */
+	struct mover *mover;	 /* its thread is the mount's */
 	struct ids *inode_ids;
 	struct dumper *dumper; /* NULL when read-only */
 	int packs_fd;	       /* for the dumps */

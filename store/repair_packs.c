@@ -54,6 +54,7 @@ struct lying {
 
 struct file {
 	uint64_t id, size;
+	uint8_t tier; /* where it lies: what is not in the pool itself is read only */
 	int64_t created;
 	uint64_t first_chunk, frames;
 	struct pack_row row; /* state 0: there is none */
@@ -110,6 +111,9 @@ static int file_order(const void *a, const void *b)
 static int open_pack_file(const struct packs_repair *pr, uint64_t id, int flags)
 {
 	char name[PACK_NAME_MAX];
+	const struct file *f = find_file(pr, id);
+	if (f && f->tier)
+		return tiers_open_pack(pr->r->pool->tiers, f->tier, id);
 	pack_name(id, name);
 	int fd = openat(pr->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
 	return fd < 0 ? -errno : fd;
@@ -174,6 +178,50 @@ static int take_file(struct packs_repair *pr, uint64_t id)
 	return 0;
 }
 
+struct listing {
+	struct packs_repair *pr;
+	uint8_t tier;
+	size_t in_pool; /* so many files, sorted */
+};
+
+/* Of a pack that lies twice, as a move may leave it, the one in the pool counts. */
+static int take_elsewhere(void *arg, uint64_t id, uint64_t bytes)
+{
+	struct listing *l = arg;
+	struct packs_repair *pr = l->pr;
+	size_t all = pr->n_files;
+	pr->n_files = l->in_pool;
+	bool known = find_file(pr, id);
+	pr->n_files = all;
+	if (known)
+		return 0;
+	CLEANUP_CLOSE int fd = tiers_open_pack(pr->r->pool->tiers, l->tier, id);
+	if (fd >= 0 && pack_is_foreign(fd, pr->r->pool->super.uuid))
+		return 0;
+	struct file *f = add_file(pr, id);
+	if (!f)
+		return -ENOMEM;
+	f->tier = l->tier;
+	f->there = fd >= 0;
+	f->size = bytes;
+	f->header = true; /* is not mended there */
+	f->holes = true;
+	return 0;
+}
+
+static int take_places(struct packs_repair *pr)
+{
+	struct tiers *t = pr->r->pool->tiers;
+	size_t in_pool = pr->n_files;
+	int e = 0;
+	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX && e == 0; i++) {
+		struct listing l = { pr, (uint8_t)i, in_pool };
+		struct place *pl = tiers_place(t, i);
+		e = pl ? pl->ops->list(pl, take_elsewhere, &l) : 0;
+	}
+	return e;
+}
+
 static int mend_pack_row(struct repair *r, struct slice key, struct slice val)
 {
 	struct packs_repair *pr = r->packs;
@@ -185,7 +233,7 @@ static int mend_pack_row(struct repair *r, struct slice key, struct slice val)
 	} else if (!sound && !f) { /* with a file, it is written anew */
 		repair_delete(r, KV_PACK, key);
 		repair_say(r, "a row of a pack was damaged, and is removed");
-	} else if (sound && !row.tier && row.state != PACK_DOOMED) {
+	} else if (sound && row.state != PACK_DOOMED && pack_reachable(r->pool->packs, &row)) {
 		repair_delete(r, KV_PACK, key);
 		repair_say(r, "pack %lu is gone", row.id);
 	}
@@ -232,7 +280,7 @@ static int scan_file(struct packs_repair *pr, size_t i)
 	struct footer_entry *entries = NULL;
 	size_t n;
 	uint64_t at, end;
-	if (!f->there || f->row.state == PACK_DOOMED || f->row.tier)
+	if (!f->there || f->row.state == PACK_DOOMED)
 		return 0;
 	CLEANUP_CLOSE int fd = open_pack_file(pr, f->id, O_RDONLY);
 	if (fd < 0)
@@ -313,7 +361,8 @@ static struct lying *frame_of_row(struct packs_repair *pr, struct slice key, str
 	if (!val.at || frame_decode_row(key, val, &row) < 0)
 		return NULL;
 	struct lying *l = find_lying(pr, &row);
-	*ret_elsewhere = !l && ((pack_get(pr->r->pool->kv, row.pack, &pack) == 0 && pack.tier) ||
+	*ret_elsewhere = !l && ((pack_get(pr->r->pool->kv, row.pack, &pack) == 0 &&
+				 !pack_reachable(pr->r->pool->packs, &pack)) ||
 				is_part(pr, &row));
 	frame_row_done(&row);
 	return l;
@@ -483,12 +532,34 @@ static int put_aside(struct packs_repair *pr, const struct file *f)
 	return io_fsync_dir(pr->dirfd);
 }
 
+/* Nothing is written to it. */
+static int settle_elsewhere(struct packs_repair *pr, struct file *f)
+{
+	struct pack_row was = f->row;
+	if (was.state && was.tier == f->tier)
+		return 0;
+	if (!was.state)
+		f->row = (struct pack_row){ .id = f->id,
+					    .bytes = f->size,
+					    .first_chunk = f->first_chunk,
+					    .created = clock_wall_ns() / 1000000000 };
+	f->row.state = PACK_SEALED;
+	f->row.tier = f->tier;
+	f->row.verified = was.state ? was.verified : f->row.created;
+	pack_put(pr->r->batch, &f->row);
+	pr->r->ops++;
+	repair_say(pr->r, "pack %lu was found in tier %u", f->id, f->tier);
+	return 0;
+}
+
 static int settle_file(struct packs_repair *pr, struct file *f)
 {
 	struct pack_row was = f->row;
 	bool whole = f->footer && f->size >= was.bytes;
-	if (!f->there || was.tier || was.state == PACK_DOOMED || (!was.state && !f->frames))
+	if (!f->there || was.state == PACK_DOOMED || (!was.state && !f->frames))
 		return 0;
+	if (f->tier || was.tier)
+		return f->tier ? settle_elsewhere(pr, f) : 0;
 	if (was.state == PACK_SEALED && !f->frames && !whole)
 		return put_aside(pr, f);
 	if (!was.state) {
@@ -551,6 +622,10 @@ static int gather_files(struct packs_repair *pr)
 	if (pr->n_files)
 		qsort(pr->files, pr->n_files, sizeof *pr->files, file_order);
 	if (e == 0)
+		e = take_places(pr);
+	if (pr->n_files)
+		qsort(pr->files, pr->n_files, sizeof *pr->files, file_order);
+	if (e == 0)
 		e = repair_each(r, KV_PACK, "packs", mend_pack_row);
 	for (size_t i = 0; e == 0 && i < pr->n_files; i++) {
 		if (r->opt->progress)
@@ -609,7 +684,7 @@ int repair_packs(struct repair *r)
 
 int repair_packs_open(struct pool *pool)
 {
-	struct packs_options opt = { .kv = pool->kv };
+	struct packs_options opt = { .kv = pool->kv, .tiers = pool->tiers };
 	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
 	CLEANUP_CLOSE int fd = openat(pool->dirfd, "packs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	opt.dirfd = fd;

@@ -43,6 +43,11 @@ static void on_note(void *arg, const char *sentence)
 	say(arg, REPAIR_NOTE, sentence);
 }
 
+static void on_absent(void *arg, const char *sentence)
+{
+	say(arg, REPAIR_ABSENT, sentence);
+}
+
 static void on_lost(void *arg, const char *sentence)
 {
 	struct run *run = arg;
@@ -113,6 +118,7 @@ static int check(struct run *run)
 				     .error = on_error,
 				     .note = on_note,
 				     .lost = on_lost,
+				     .absent = on_absent,
 				     .progress = on_progress,
 				     .stopped = is_stopped,
 				     .arg = run };

@@ -13,7 +13,7 @@
 #define FOLDFS_REPAIR_RUN_H
 #include "check.h"
 
-enum repair_sentence { REPAIR_ERROR, REPAIR_NOTE, REPAIR_LOST, REPAIR_DONE };
+enum repair_sentence { REPAIR_ERROR, REPAIR_NOTE, REPAIR_LOST, REPAIR_DONE, REPAIR_ABSENT };
 
 struct repair_call {
 	bool full;	/* check_options.full; and packs are looked into whatever is found */

@@ -249,6 +249,13 @@ static int check_row(struct scrub *s, const struct frame_row *row)
 {
 	struct findings f;
 	int r = inspect_row(s->inspect, row, &f);
+	if (r == -ENOMEDIUM) {
+		pthread_mutex_lock(&s->lock);
+		s->status.absent_bytes += row->stored_len;
+		s->status.bytes_done += row->stored_len;
+		pthread_mutex_unlock(&s->lock);
+		return breathe(s);
+	}
 	if (r < 0)
 		return r;
 	if (f.bad_chunks)
@@ -354,7 +361,7 @@ static int check_pack(struct scrub *s, const struct pack_row *row)
 		return 0;
 	}
 	if (r < 0)
-		return r == -ENOENT ? 0 : r;
+		return r == -ENOENT || r == -ENOMEDIUM ? 0 : r;
 	bool whole = row->created < s->status.began && !rotten_has_pack(s->opt.rotten, row->id);
 	return whole ? set_verified(s, row->id) : 0;
 }

@@ -46,6 +46,7 @@ struct scrub_status {
 	uint64_t repaired; /* of these chunks: at once, as only what describes them was damaged */
 	uint64_t bad_rows, bad_packs; /* rows of the index; packs whose header or footer is bad */
 	uint64_t bad_dumps;	      /* of the index */
+	uint64_t absent_bytes;	      /* left out, as they lie in tiers that are absent; not kept */
 	/* now: chunks that cannot be read */
 	uint64_t rotten;
 };

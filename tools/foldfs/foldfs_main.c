@@ -9,6 +9,7 @@
 #include "say.h"
 #include "show.h"
 #include "status.h"
+#include "tier.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -20,7 +21,8 @@
 struct call {
 	const char *name; /* of the command */
 	bool json, destage, media;
-	const char *action; /* of scrub; NULL: begin and wait */
+	const char *action; /* of scrub; NULL: begin and wait. Of tier */
+	const char *tier;
 	char **paths;
 	int n_paths;
 	char pool[PATH_MAX];
@@ -37,6 +39,10 @@ static const char help[] =
 	"  gc       gives back the space of deleted data now\n"
 	"  scrub    reads and verifies everything stored, and names the files that are damaged;\n"
 	"           scrub start PATH: in the background; scrub status, scrub stop\n"
+	"  tier     tier status PATH: which tiers there are, and what lies in them\n"
+	"           tier move TIER PATH...: moves what holds the data of files or trees to a tier\n"
+	"           tier recall PATH...: back to the pool's own disk\n"
+	"           tier pin PATH...: and keeps it there; tier unpin PATH...\n"
 	"  bench    measures for half a minute what this machine can do, and what the mount does\n"
 	"  version  the version of this program\n"
 	"  help     this text\n"
@@ -257,6 +263,33 @@ static int run_du(struct call *c)
 	return end(result, c, c->media ? show_du_media : show_du);
 }
 
+static int run_tier(struct call *c)
+{
+	json_t *result = NULL;
+	if (!strcmp(c->action, "status"))
+		return tier_show_status(c->pool, c->json) ? FAILED : end_output(0, FAILED);
+	if (!strcmp(c->action, "unpin"))
+		return tier_unpin(c->paths, c->n_paths) ? FAILED : 0;
+	json_t *inodes = inodes_of(c);
+	if (!inodes)
+		return FAILED;
+	if (!strcmp(c->action, "pin") && tier_pin(c->paths, c->n_paths)) {
+		json_decref(inodes);
+		return FAILED;
+	}
+	json_t *request = json_pack("{s:s, s:s, s:s, s:o, s:b}", "command", "tier", "action",
+				    "move", "tier", c->tier ? c->tier : "hot", "inodes", inodes,
+				    "progress", progress_wanted());
+	enum client_end e = ask(c, request, progress_tier, &result);
+	if (e == CLIENT_NOBODY)
+		complain("%s is not mounted: mount it to move what is in it", c->pool);
+	if (!result)
+		return FAILED;
+	bool failed = tier_complain(result, c->pool);
+	int r = end(result, c, tier_show_moved);
+	return failed ? FAILED : r;
+}
+
 static int run_bench(struct call *c)
 {
 	json_t *result = bench_pool(c->pool, c->paths[0]);
@@ -270,7 +303,7 @@ static const struct command {
 } commands[] = {
 	{ "bench", run_bench, false }, { "df", run_df, false },	      { "du", run_du, true },
 	{ "gc", run_gc, false },       { "scrub", run_scrub, false }, { "stats", run_stats, false },
-	{ "sync", run_sync, false },
+	{ "sync", run_sync, false },   { "tier", run_tier, true },
 };
 
 static const struct command *find_command(const char *name)
@@ -292,6 +325,26 @@ static void take_action(struct call *c)
 			c->n_paths--;
 			return;
 		}
+}
+
+/* The words before the paths. */
+static bool take_tier(struct call *c)
+{
+	static const char *const actions[] = { "status", "move", "recall", "pin", "unpin" };
+	size_t i = 0, n = sizeof actions / sizeof *actions;
+	while (c->n_paths && i < n && strcmp(c->paths[0], actions[i]))
+		i++;
+	if (!c->n_paths || i == n)
+		return false;
+	c->action = actions[i];
+	c->paths++;
+	c->n_paths--;
+	if (strcmp(c->action, "move") || !c->n_paths)
+		return true;
+	c->tier = c->paths[0];
+	c->paths++;
+	c->n_paths--;
+	return true;
 }
 
 /* 0: go on; else the exit status plus one. */
@@ -319,7 +372,8 @@ static int parse(struct call *c, int argc, char **argv)
 	}
 	if (optind == argc)
 		return complain_usage(
-			USAGE + 1, "a command is wanted: df, du, stats, sync, gc, scrub or bench");
+			USAGE + 1,
+			"a command is wanted: df, du, stats, sync, gc, scrub, tier or bench");
 	c->name = argv[optind];
 	c->paths = argv + optind + 1;
 	c->n_paths = argc - optind - 1;
@@ -341,6 +395,10 @@ int main(int argc, char **argv)
 		return complain_usage(USAGE, "there is no command %s", c.name);
 	if (command->run == run_scrub)
 		take_action(&c);
+	if (command->run == run_tier && !take_tier(&c))
+		return complain_usage(USAGE,
+				      "foldfs tier wants one of status, move TIER, recall, pin "
+				      "and unpin, and then paths");
 	if (c.n_paths < 1 || (c.n_paths > 1 && !command->many))
 		return complain_usage(USAGE, "foldfs %s wants %s, a pool or a path in a mount",
 				      c.name, command->many ? "paths" : "one path");

@@ -87,6 +87,17 @@ void progress_scrub(const json_t *report)
 	line(text);
 }
 
+void progress_tier(const json_t *report)
+{
+	char text[160], done[SHOW_SIZE], total[SHOW_SIZE];
+	if (!report)
+		return;
+	snprintf(text, sizeof text, "%s of %s moved",
+		 show_size(show_number(report, "bytes_moved"), done),
+		 show_size(show_number(report, "bytes"), total));
+	line(text);
+}
+
 void progress_end(void)
 {
 	if (state.shown)

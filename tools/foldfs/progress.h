@@ -12,6 +12,8 @@ void progress_gc(const json_t *report);
 void progress_sync(const json_t *report);
 /* For client_ask(): how far a scrub is. */
 void progress_scrub(const json_t *report);
+/* For client_ask(): how much of what shall move has. */
+void progress_tier(const json_t *report);
 void progress_begin(const char *pool);
 void progress_end(void); /* clears the line */
 #endif

@@ -245,6 +245,9 @@ void show_scrub(const json_t *result)
 		       show_time(show_number(result, "began"), began),
 		       show_size(show_number(result, "bytes_done"), done),
 		       show_size(show_number(result, "bytes_total"), total));
+	if (show_number(result, "absent_bytes"))
+		printf("%s lie in tiers that are absent, and were left out\n",
+		       show_size(show_number(result, "absent_bytes"), done));
 	if (!show_is_damaged(result)) {
 		puts("No damage found");
 		return;

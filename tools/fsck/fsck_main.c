@@ -70,7 +70,8 @@ struct fsck {
 
 static void on_sentence(void *arg, enum repair_sentence kind, const char *sentence)
 {
-	static const enum show_kind kinds[] = { SHOW_ERROR, SHOW_NOTE, SHOW_LOST, SHOW_DONE };
+	static const enum show_kind kinds[] = { SHOW_ERROR, SHOW_NOTE, SHOW_LOST, SHOW_DONE,
+						SHOW_ABSENT };
 	show_sentence(((struct fsck *)arg)->show, kinds[kind], sentence);
 }
 

@@ -8,9 +8,9 @@
 #define LINES_MAX 100u /* of each kind, without -v */
 #define PROGRESS_MS 200u
 #define ETA_AFTER_MS 2000u
-#define KINDS 4u
+#define KINDS 5u
 
-static const char *const kind_names[KINDS] = { "error", "note", "lost", "corrected" };
+static const char *const kind_names[KINDS] = { "error", "note", "lost", "corrected", "absent" };
 
 struct show {
 	struct show_options opt;
@@ -46,7 +46,7 @@ void show_clear(struct show *s)
 
 void show_sentence(struct show *s, enum show_kind kind, const char *sentence)
 {
-	static const char *const before[KINDS] = { "", "note: ", "lost: ", "corrected: " };
+	static const char *const before[KINDS] = { "", "note: ", "lost: ", "corrected: ", "" };
 	if (kind == SHOW_NOTE && !s->opt.verbose)
 		return;
 	if (s->opt.json) {
@@ -114,8 +114,8 @@ static const char *plural(uint64_t n)
 
 static void print_left_out(const struct show *s)
 {
-	static const char *const what[KINDS] = { "errors", "notes", "lost stretches",
-						 "corrections" };
+	static const char *const what[KINDS] = { "errors", "notes", "lost stretches", "corrections",
+						 "absent tiers" };
 	for (unsigned i = 0; i < KINDS; i++)
 		if (s->lines[i] > LINES_MAX && !s->opt.verbose)
 			printf("%s: and %lu more %s; -v shows all\n", s->opt.path,

@@ -4,7 +4,7 @@
 #define FOLDFS_FSCK_SHOW_H
 #include "repair_run.h"
 
-enum show_kind { SHOW_ERROR, SHOW_NOTE, SHOW_LOST, SHOW_DONE };
+enum show_kind { SHOW_ERROR, SHOW_NOTE, SHOW_LOST, SHOW_DONE, SHOW_ABSENT };
 
 struct show_options {
 	const char *path;

@@ -1,0 +1,596 @@
+// SPDX-License-Identifier: MIT
+/* A pass lists all sealed packs, decides for each where it belongs, and moves them one by one. What could
+ * not be moved for want of room is left to the next pass; what failed for another reason to one an hour
+ * later.
+ *
+ * One pack moves at a time, whoever asks (`moving`). Who waits for it sets `hurry`, and nobody sleeps for
+ * the rate's sake.
+ *
+ * Lock order: `moving`, then `lock`, which is a leaf.
+ */
+#include "mover.h"
+#include "cleanup.h"
+#include "cond.h"
+#include "guard.h"
+#include "log.h"
+#include "pack_move.h"
+#include "tier_wishes.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define ROOM_LEFT ((uint64_t)32 << 20) /* of a colder tier's disk */
+#define FADE_S 3600
+#define FAILED_MAX 64u
+#define RETRY_S 3600
+#define WISHES_SHARE 20u /* finding out what files ask for takes at most this part of the time */
+
+struct failure {
+	uint64_t pack;
+	int64_t until;
+};
+
+struct mover {
+	struct mover_options opt;
+	pthread_mutex_t moving;
+	pthread_mutex_t lock; /* everything below */
+	pthread_cond_t changed;
+	bool stopping, woken, started;
+	unsigned hurry; /* who wait for `moving` */
+	struct mover_status status;
+	uint64_t due_ns; /* when the bytes moved so far are no more than the rate allows */
+	pthread_t thread;
+
+	/* Of passes, one at a time: */
+	pthread_mutex_t passing;
+	struct failure failed[FAILED_MAX];
+	unsigned next_failed;
+	int64_t faded;
+	struct wishes wishes;
+	uint64_t wishes_due_ms;
+};
+
+/* A pack, and where it belongs. */
+struct plan {
+	struct pack_row row;
+	int64_t used;	   /* last */
+	unsigned nth;	   /* where it is, in the order from hot to cold */
+	unsigned want;	   /* where it belongs */
+	bool wished, kept; /* its files ask for that; it stays there whatever else */
+};
+
+struct pass {
+	struct mover *m;
+	struct plan *v;
+	size_t n, cap;
+	struct tier_info order[TIERS_MAX]; /* hot to cold */
+	bool usable[TIERS_MAX];		   /* moves go there, in that order */
+	bool full[TIERS_MAX];
+	unsigned n_order;
+	int64_t now;
+	char error[160];
+};
+
+int mover_open(const struct mover_options *opt, struct mover **ret_m)
+{
+	struct mover *m = calloc(1, sizeof *m);
+	if (!m)
+		return -ENOMEM;
+	m->opt = *opt;
+	m->faded = clock_wall_ns() / 1000000000;
+	pthread_mutex_init(&m->moving, NULL);
+	pthread_mutex_init(&m->passing, NULL);
+	pthread_mutex_init(&m->lock, NULL);
+	cond_init(&m->changed);
+	*ret_m = m;
+	return 0;
+}
+
+void mover_close(struct mover *m)
+{
+	if (!m)
+		return;
+	mover_stop(m);
+	int r = access_save(m->opt.access);
+	if (r < 0)
+		log_warn("when packs were read could not be noted: %s", strerror(-r));
+	wishes_done(&m->wishes);
+	pthread_mutex_destroy(&m->moving);
+	pthread_mutex_destroy(&m->passing);
+	pthread_mutex_destroy(&m->lock);
+	pthread_cond_destroy(&m->changed);
+	free(m);
+}
+
+void mover_get_status(struct mover *m, struct mover_status *ret_status)
+{
+	SCOPED_LOCK(&m->lock);
+	*ret_status = m->status;
+}
+
+static bool stopping(struct mover *m)
+{
+	SCOPED_LOCK(&m->lock);
+	return m->stopping;
+}
+
+/* ---- one pack ---- */
+
+struct one {
+	struct mover *m;
+	bool paced;
+	int (*go_on)(void *arg);
+	void *arg;
+};
+
+static int pace(void *arg, uint64_t bytes)
+{
+	struct one *one = arg;
+	struct mover *m = one->m;
+	int r = one->go_on ? one->go_on(one->arg) : 0;
+	SCOPED_LOCK(&m->lock);
+	uint64_t rate = m->opt.rate_bytes_per_s, now = clock_mono_ns();
+	m->due_ns = m->due_ns < now ? now : m->due_ns;
+	if (one->paced && rate)
+		m->due_ns += (uint64_t)((double)bytes * 1e9 / (double)rate);
+	while (one->paced && rate && !m->stopping && !m->hurry && clock_mono_ns() < m->due_ns)
+		cond_wait_until(&m->changed, &m->lock, m->due_ns);
+	return r ? r : m->stopping ? -ECANCELED : 0;
+}
+
+static bool has_room(struct mover *m, unsigned tier, uint64_t bytes)
+{
+	struct place *pl = tiers_place(m->opt.tiers, tier);
+	uint64_t total, avail;
+	uint64_t leave = tier == TIER_HOT ? m->opt.short_bytes : ROOM_LEFT;
+	return pl && pl->ops->room(pl, &total, &avail) == 0 && avail >= bytes + leave;
+}
+
+static int move_one(struct one *one, const struct pack_row *row, unsigned tier)
+{
+	struct mover *m = one->m;
+	struct pack_move move = { m->opt.packs, m->opt.rotten, pace, one };
+	if (!tiers_place(m->opt.tiers, tier) || !tiers_place(m->opt.tiers, row->tier))
+		return -ENOMEDIUM;
+	if (!has_room(m, tier, row->bytes))
+		return -ENOSPC;
+	pthread_mutex_lock(&m->lock);
+	m->hurry += !one->paced;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_lock(&m->moving);
+	pthread_mutex_lock(&m->lock);
+	m->hurry -= !one->paced;
+	m->status.moving = true;
+	m->status.pack = row->id;
+	m->status.to = tier;
+	pthread_mutex_unlock(&m->lock);
+	int r = pack_move(&move, row->id, (uint8_t)tier);
+	pthread_mutex_lock(&m->lock);
+	m->status.moving = false;
+	m->status.packs_moved += r == 0;
+	m->status.bytes_moved += r == 0 ? row->bytes : 0;
+	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->moving);
+	return r;
+}
+
+static const char *reason(int err)
+{
+	return err == -ENOMEDIUM ? "a tier is absent"
+	       : err == -ENOSPC	 ? "there is no room for it"
+				 : strerror(-err);
+}
+
+/* ---- looking ---- */
+
+static unsigned nth_of(const struct pass *pass, unsigned tier)
+{
+	for (unsigned i = 0; i < pass->n_order; i++)
+		if (pass->order[i].number == tier)
+			return i;
+	return pass->n_order; /* nothing is known of it */
+}
+
+static int add_plan(void *arg, const struct pack_row *row)
+{
+	struct pass *pass = arg;
+	struct access *access = pass->m->opt.access;
+	if (row->state != PACK_SEALED)
+		return 0;
+	if (pass->n == pass->cap) {
+		size_t cap = pass->cap ? pass->cap * 2 : 64;
+		struct plan *grown = realloc(pass->v, cap * sizeof *grown);
+		if (!grown)
+			return -ENOMEM;
+		pass->v = grown;
+		pass->cap = cap;
+	}
+	struct plan *p = &pass->v[pass->n];
+	*p = (struct plan){ .row = *row, .used = access_time(access, row->id) };
+	p->used = p->used < row->created ? row->created : p->used;
+	p->nth = p->want = nth_of(pass, row->tier);
+	pass->n += p->nth < pass->n_order;
+	return 0;
+}
+
+static void list_tiers(struct pass *pass)
+{
+	struct mover *m = pass->m;
+	tiers_look(m->opt.tiers);
+	while (tiers_nth(m->opt.tiers, pass->n_order, &pass->order[pass->n_order])) {
+		const struct tier_info *info = &pass->order[pass->n_order];
+		pass->usable[pass->n_order++] = info->declared && !info->absent;
+	}
+}
+
+static int look_for_wishes(struct mover *m)
+{
+	struct wishes fresh;
+	uint64_t began = clock_mono_ms();
+	if (began < m->wishes_due_ms)
+		return 0;
+	int r = wishes_by_policy(m->opt.kv, m->opt.tiers, &fresh);
+	if (r < 0)
+		return r;
+	wishes_done(&m->wishes);
+	m->wishes = fresh;
+	uint64_t ended = clock_mono_ms();
+	m->wishes_due_ms = ended + (ended - began) * WISHES_SHARE;
+	return 0;
+}
+
+/* ---- deciding ---- */
+
+/* The hottest tier that files of it ask for; a colder one than it is in only if most of it is theirs. */
+static void decide_by_wish(struct pass *pass, struct plan *p)
+{
+	const struct wish_tally *t = wishes_find(&pass->m->wishes, p->row.id);
+	if (!t)
+		return;
+	unsigned nth = 0;
+	while (nth < pass->n_order && !t->by[nth])
+		nth++;
+	if (nth == pass->n_order || (nth > p->nth && t->wished * 2 < t->stored))
+		return;
+	p->wished = true;
+	p->kept = nth == 0;
+	p->want = pass->usable[nth] ? nth : p->nth;
+}
+
+static void decide_by_age(struct pass *pass, struct plan *p)
+{
+	int64_t idle_ms = (pass->now - p->used) * 1000;
+	for (unsigned i = pass->n_order; i-- > p->nth + 1;)
+		if (pass->usable[i] && pass->order[i].age_ms &&
+		    idle_ms >= (int64_t)pass->order[i].age_ms) {
+			p->want = i;
+			return;
+		}
+}
+
+struct disk {
+	uint64_t total, used; /* the pool's */
+};
+
+static bool look_at_disk(struct mover *m, struct disk *ret_disk)
+{
+	uint64_t total, avail;
+	struct place *hot = tiers_place(m->opt.tiers, TIER_HOT);
+	if (hot->ops->room(hot, &total, &avail) < 0 || avail > total)
+		return false;
+	*ret_disk = (struct disk){ total, total - avail };
+	return true;
+}
+
+static uint64_t mark(const struct disk *d, unsigned percent)
+{
+	return d->total / 100 * percent;
+}
+
+static int longest_unused_first(const void *a, const void *b)
+{
+	const struct plan *x = a, *y = b;
+	if (x->used != y->used)
+		return x->used > y->used ? 1 : -1;
+	return x->row.id > y->row.id ? 1 : -1;
+}
+
+/* With the packs sorted. */
+static void decide_by_room(struct pass *pass, const struct disk *disk)
+{
+	struct mover *m = pass->m;
+	uint64_t used = disk->used;
+	unsigned to = 1;
+	for (size_t i = 0; i < pass->n; i++)
+		if (pass->v[i].nth == 0 && pass->v[i].want)
+			used -= pass->v[i].row.bytes < used ? pass->v[i].row.bytes : used;
+	if (used <= mark(disk, m->opt.high_watermark))
+		return;
+	for (size_t i = 0; i < pass->n && used > mark(disk, m->opt.low_watermark); i++) {
+		struct plan *p = &pass->v[i];
+		if (p->nth || p->want || p->kept)
+			continue;
+		while (to < pass->n_order &&
+		       (!pass->usable[to] || !has_room(m, pass->order[to].number, p->row.bytes)))
+			to++;
+		if (to == pass->n_order)
+			return;
+		p->want = to;
+		used -= p->row.bytes < used ? p->row.bytes : used;
+	}
+}
+
+static void decide_by_use(struct pass *pass, const struct disk *disk)
+{
+	uint64_t used = disk->used;
+	for (size_t i = 0; i < pass->n; i++) {
+		struct plan *p = &pass->v[i];
+		if (!p->nth || p->wished || !pass->usable[0] ||
+		    access_bytes(pass->m->opt.access, p->row.id) <= p->row.bytes ||
+		    used + p->row.bytes > mark(disk, pass->m->opt.low_watermark))
+			continue;
+		p->want = 0;
+		used += p->row.bytes;
+	}
+}
+
+static void decide(struct pass *pass)
+{
+	struct disk disk;
+	for (size_t i = 0; i < pass->n; i++) {
+		decide_by_wish(pass, &pass->v[i]);
+		if (!pass->v[i].wished)
+			decide_by_age(pass, &pass->v[i]);
+	}
+	if (pass->n)
+		qsort(pass->v, pass->n, sizeof *pass->v, longest_unused_first);
+	if (!look_at_disk(pass->m, &disk))
+		return;
+	decide_by_use(pass, &disk);
+	decide_by_room(pass, &disk);
+}
+
+/* ---- a pass ---- */
+
+static bool failed_lately(const struct pass *pass, uint64_t pack)
+{
+	for (unsigned i = 0; i < FAILED_MAX; i++)
+		if (pass->m->failed[i].pack == pack && pass->m->failed[i].until > pass->now)
+			return true;
+	return false;
+}
+
+static void note_failure(struct pass *pass, const struct plan *p, int err)
+{
+	struct mover *m = pass->m;
+	const char *name = pass->order[p->want].name;
+	pass->full[p->want] |= err == -ENOSPC || err == -EDQUOT || err == -ENOMEDIUM;
+	snprintf(pass->error, sizeof pass->error, "pack %016lx could not be moved to tier %s: %s",
+		 p->row.id, name, reason(err));
+	if (pass->full[p->want])
+		return;
+	m->failed[m->next_failed++ % FAILED_MAX] =
+		(struct failure){ p->row.id, pass->now + RETRY_S };
+}
+
+static bool wants_move(const struct pass *pass, const struct plan *p)
+{
+	return p->want != p->nth && !pass->full[p->want] && !failed_lately(pass, p->row.id);
+}
+
+static void tell_waiting(struct pass *pass)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < pass->n; i++)
+		bytes += wants_move(pass, &pass->v[i]) ? pass->v[i].row.bytes : 0;
+	SCOPED_LOCK(&pass->m->lock);
+	pass->m->status.bytes_waiting = bytes;
+}
+
+/* Colder first: what leaves makes room for what comes back. */
+static int move_all(struct pass *pass)
+{
+	struct one one = { .m = pass->m, .paced = true };
+	int r = 0;
+	for (int back = 0; back < 2; back++)
+		for (size_t i = 0; i < pass->n && r == 0; i++) {
+			struct plan *p = &pass->v[i];
+			if (!wants_move(pass, p) || (p->want < p->nth) != back)
+				continue;
+			int e = stopping(pass->m)
+					? -ECANCELED
+					: move_one(&one, &p->row, pass->order[p->want].number);
+			if (e == 0)
+				p->nth = p->want;
+			if (e == -ECANCELED || e == -EROFS)
+				r = e;
+			else if (e < 0 && e != -EBUSY && e != -ENOENT)
+				note_failure(pass, p, e);
+			p->want = p->nth;
+			tell_waiting(pass);
+		}
+	return r;
+}
+
+static void fade(struct mover *m, int64_t now)
+{
+	if (now >= m->faded && now - m->faded < FADE_S)
+		return;
+	access_fade(m->opt.access);
+	m->faded = now;
+}
+
+/* Each trouble once, as long as it lasts. */
+static void end_pass(struct pass *pass)
+{
+	struct mover *m = pass->m;
+	SCOPED_LOCK(&m->lock);
+	if (*pass->error && strcmp(pass->error, m->status.last_error))
+		log_warn("%s", pass->error);
+	memcpy(m->status.last_error, pass->error, sizeof pass->error);
+	m->status.bytes_waiting = 0;
+	m->status.passes++;
+}
+
+int mover_run(struct mover *m)
+{
+	struct pass pass = { .m = m, .now = clock_wall_ns() / 1000000000 };
+	SCOPED_LOCK(&m->passing);
+	fade(m, pass.now);
+	int r = access_save(m->opt.access);
+	list_tiers(&pass);
+	if (r == 0)
+		r = look_for_wishes(m);
+	if (r == 0)
+		r = packs_each(m->opt.packs, add_plan, &pass);
+	r = r == -EUCLEAN ? 0 : r; /* fsck's business */
+	if (r == 0) {
+		decide(&pass);
+		tell_waiting(&pass);
+		r = move_all(&pass);
+	}
+	if (r < 0 && r != -ECANCELED)
+		snprintf(pass.error, sizeof pass.error, "packs could not be moved: %s",
+			 strerror(-r));
+	end_pass(&pass);
+	free(pass.v);
+	return r;
+}
+
+/* ---- the thread ---- */
+
+static void *mover_main(void *arg)
+{
+	struct mover *m = arg;
+	pthread_setname_np(pthread_self(), "mover");
+	pthread_mutex_lock(&m->lock);
+	uint64_t due = clock_mono_ns() + m->opt.interval_s * 1000000000;
+	while (!m->stopping) {
+		if (!m->woken && clock_mono_ns() < due) {
+			cond_wait_until(&m->changed, &m->lock, due);
+			continue;
+		}
+		m->woken = false;
+		pthread_mutex_unlock(&m->lock);
+		mover_run(m);
+		pthread_mutex_lock(&m->lock);
+		due = clock_mono_ns() + m->opt.interval_s * 1000000000;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return NULL;
+}
+
+int mover_start(struct mover *m)
+{
+	sigset_t all, old;
+	guard_signals(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int r = -pthread_create(&m->thread, NULL, mover_main, m);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	m->started = r == 0;
+	return r;
+}
+
+void mover_wake(struct mover *m)
+{
+	SCOPED_LOCK(&m->lock);
+	m->woken = true;
+	pthread_cond_broadcast(&m->changed);
+}
+
+void mover_stop(struct mover *m)
+{
+	if (!m)
+		return;
+	pthread_mutex_lock(&m->lock);
+	m->stopping = true;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->lock);
+	if (m->started)
+		pthread_join(m->thread, NULL);
+	m->started = false;
+}
+
+/* ---- for people ---- */
+
+struct errand {
+	struct mover *m;
+	int (*progress)(void *arg, const struct mover_result *so_far);
+	void *arg;
+	struct mover_result result;
+};
+
+static int errand_goes_on(void *arg)
+{
+	struct errand *e = arg;
+	return e->progress && e->progress(e->arg, &e->result) ? -ECANCELED : 0;
+}
+
+/* Keeps of the list what shall move, as rows; counts. */
+static int choose(struct errand *e, const struct wishes *w, unsigned tier, struct pack_row *rows,
+		  size_t *ret_n)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < w->n; i++) {
+		int r = pack_get(e->m->opt.kv, w->v[i].pack, &rows[n]);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (r < 0 || rows[n].state == PACK_DOOMED || rows[n].tier == tier)
+			continue;
+		if (tier != TIER_HOT && w->v[i].wished * 2 < w->v[i].stored) {
+			e->result.packs_shared++;
+			e->result.bytes_shared += rows[n].bytes;
+			continue;
+		}
+		e->result.packs++;
+		e->result.bytes += rows[n].bytes;
+		n++;
+	}
+	*ret_n = n;
+	return 0;
+}
+
+static int move_rows(struct errand *e, const struct pack_row *rows, size_t n, unsigned tier)
+{
+	struct one one = { .m = e->m, .go_on = errand_goes_on, .arg = e };
+	int64_t now = clock_wall_ns() / 1000000000;
+	for (size_t i = 0; i < n; i++) {
+		int r = move_one(&one, &rows[i], tier);
+		if (r == -ECANCELED || r == -EROFS)
+			return r;
+		if (r == -ENOENT) /* collected meanwhile */
+			continue;
+		if (r < 0) {
+			e->result.packs_failed++;
+			e->result.error = e->result.error ? e->result.error : r;
+			continue;
+		}
+		if (tier == TIER_HOT)
+			access_set(e->m->opt.access, rows[i].id, now);
+		e->result.packs_moved++;
+		e->result.bytes_moved += rows[i].bytes;
+	}
+	return 0;
+}
+
+int mover_move_files(struct mover *m, const uint64_t *inos, size_t n, unsigned tier,
+		     int (*progress)(void *arg, const struct mover_result *so_far), void *arg,
+		     struct mover_result *ret_result)
+{
+	struct errand e = { .m = m, .progress = progress, .arg = arg };
+	struct wishes w = { 0 };
+	size_t n_rows = 0;
+	int r = packs_retire(m->opt.packs); /* what is being filled can move, too */
+	if (r == 0)
+		r = wishes_of_files(m->opt.kv, inos, n, &w);
+	struct pack_row *rows = r == 0 ? calloc(w.n + 1, sizeof *rows) : NULL;
+	if (r == 0)
+		r = rows ? choose(&e, &w, tier, rows, &n_rows) : -ENOMEM;
+	if (r == 0)
+		r = move_rows(&e, rows, n_rows, tier);
+	free(rows);
+	wishes_done(&w);
+	*ret_result = e.result;
+	return r;
+}
