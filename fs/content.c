@@ -211,7 +211,7 @@ int content_map_changed(struct fs *fs, struct inode *inode, struct change *c)
 		return 0;
 	if (ftruncate(inode->fd, (off_t)inode->row.size))
 		return -errno;
-	struct kv_barrier *b = staging_barrier(fs->pool->staging, inode->fd);
+	struct kv_barrier *b = inode_data_barrier(fs, inode, inode->fd);
 	if (!b)
 		return -ENOMEM;
 	kv_batch_barrier(change_batch(c), b);

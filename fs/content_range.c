@@ -177,7 +177,7 @@ static int share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode
 {
 	struct change *c = change_new(fs->pool->extents);
 	struct kv_barrier *holes = NULL; /* which let the pieces be seen */
-	if (c && dst->fd >= 0 && !(holes = staging_barrier(fs->pool->staging, dst->fd)))
+	if (c && dst->fd >= 0 && !(holes = inode_data_barrier(fs, dst, dst->fd)))
 		change_drop(TAKE_PTR(c));
 	if (!c)
 		return -ENOMEM;

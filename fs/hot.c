@@ -213,7 +213,7 @@ static int take_over_copy(struct fs *fs, struct inode *in)
 {
 	int r = fault_hit("hot_take_over");
 	struct change *c = r < 0 ? NULL : change_new(fs->pool->extents);
-	struct kv_barrier *b = c ? staging_barrier(fs->pool->staging, -1) : NULL;
+	struct kv_barrier *b = c ? staging_barrier(fs->pool->staging) : NULL;
 	if (!b) {
 		change_drop(c);
 		return r < 0 ? r : -ENOMEM;

@@ -394,6 +394,11 @@ void inode_hold(struct inode *inode, bool rewrite)
 	inode->row.staging_gen = 0;
 }
 
+struct kv_barrier *inode_data_barrier(struct fs *fs, const struct inode *inode, int fd)
+{
+	return staging_data_barrier(fs->pool->staging, inode->ino, inode->row.staging_gen, fd);
+}
+
 int inode_stage_hold(struct fs *fs, struct inode *inode, struct change *c, bool sync)
 {
 	struct inode_row row = inode->row, old = inode->row;
@@ -409,7 +414,8 @@ int inode_stage_hold(struct fs *fs, struct inode *inode, struct change *c, bool 
 	}
 	if (row.staging_gen) {
 		bool data = inode->fd >= 0 && (sync || inode->held_rewrite);
-		struct kv_barrier *b = staging_barrier(fs->pool->staging, data ? inode->fd : -1);
+		struct kv_barrier *b = data ? inode_data_barrier(fs, inode, inode->fd)
+					    : staging_barrier(fs->pool->staging);
 		if (!b)
 			return -ENOMEM;
 		kv_batch_barrier(change_batch(c), b);
@@ -450,7 +456,7 @@ int inode_release_hold(struct fs *fs, struct inode *inode, bool sync)
 int inode_name_staging(struct fs *fs, struct inode *inode)
 {
 	struct change *c = change_new(fs->pool->extents);
-	struct kv_barrier *b = c ? staging_barrier(fs->pool->staging, -1) : NULL;
+	struct kv_barrier *b = c ? staging_barrier(fs->pool->staging) : NULL;
 	if (!b) {
 		change_drop(c);
 		return -ENOMEM;

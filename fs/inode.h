@@ -82,6 +82,8 @@ static inline void cleanup_inode_unlock(struct inode **i)
 		pthread_rwlock_unlock(&(*i)->lock);
 }
 
+/* staging_data_barrier() for the staging file of its row, open as fd. */
+struct kv_barrier *inode_data_barrier(struct fs *fs, const struct inode *inode, int fd);
 /* Puts the row into the change, as it may be committed now (see held). Caller holds the lock. */
 void inode_stage(struct inode *inode, struct change *c);
 /* Commits; notes the LSN. Caller holds the lock. */

@@ -211,7 +211,9 @@ int stage_data_first(struct fs *fs, struct inode *in, struct change *c, bool *re
 	CLEANUP_CLOSE int own = -1;
 	if (in->fd < 0)
 		own = staging_file(fs->pool->staging, in->ino, in->row.staging_gen, O_RDWR);
-	struct kv_barrier *b = staging_barrier(fs->pool->staging, in->fd >= 0 ? in->fd : own);
+	if (in->fd < 0 && own < 0)
+		return own == -ENOENT ? -EIO : own;
+	struct kv_barrier *b = inode_data_barrier(fs, in, in->fd >= 0 ? in->fd : own);
 	if (!b)
 		return -ENOMEM;
 	kv_batch_barrier(change_batch(c), b);

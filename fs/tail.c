@@ -49,7 +49,7 @@ void tail_begun(struct inode *inode)
 static int commit_cut(struct fs *fs, struct inode *inode)
 {
 	struct change *c = change_new(fs->pool->extents);
-	struct kv_barrier *b = c ? staging_barrier(fs->pool->staging, inode->fd) : NULL;
+	struct kv_barrier *b = c ? inode_data_barrier(fs, inode, inode->fd) : NULL;
 	if (!b) {
 		change_drop(c);
 		return -ENOMEM;

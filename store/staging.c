@@ -18,6 +18,16 @@
 #include <sys/stat.h>
 
 #define CLOSE_WAIT_MS 30000u
+#define WAITING_BUCKETS 256u
+
+struct staging_wait {
+	struct kv_barrier barrier; /* first */
+	struct staging *staging;
+	unsigned long long created;
+	int fd; /* -1: names only */
+	uint64_t ino, gen;
+	struct staging_wait *next, **link; /* in its bucket, with fd >= 0 */
+};
 
 struct staging {
 	int dirfd;
@@ -31,6 +41,8 @@ struct staging {
 	pthread_mutex_t sync_lock;
 	unsigned long long synced; /* under sync_lock: creations up to this are durable */
 	int sync_err;
+	pthread_mutex_t waiting_lock; /* a leaf */
+	struct staging_wait *waiting[WAITING_BUCKETS];
 };
 
 int staging_open(int dirfd, struct kv *kv, struct staging **ret_s)
@@ -39,6 +51,7 @@ int staging_open(int dirfd, struct kv *kv, struct staging **ret_s)
 	if (!s)
 		return -ENOMEM;
 	pthread_mutex_init(&s->sync_lock, NULL);
+	pthread_mutex_init(&s->waiting_lock, NULL);
 	s->kv = kv;
 	s->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
 	int r = s->dirfd < 0 ? -errno : ids_open(kv, "next_staging", 1, &s->generations);
@@ -71,6 +84,7 @@ void staging_close(struct staging *s)
 	if (s->dirfd >= 0)
 		close(s->dirfd);
 	pthread_mutex_destroy(&s->sync_lock);
+	pthread_mutex_destroy(&s->waiting_lock);
 	free(s);
 }
 
@@ -96,20 +110,46 @@ int staging_create(struct staging *s, uint64_t ino, uint64_t *ret_gen, int *ret_
 	return 0;
 }
 
+static void waiting_add(struct staging_wait *w)
+{
+	struct staging *s = w->staging;
+	struct staging_wait **head = &s->waiting[w->ino % WAITING_BUCKETS];
+	SCOPED_LOCK(&s->waiting_lock);
+	w->next = *head;
+	w->link = head;
+	if (w->next)
+		w->next->link = &w->next;
+	*head = w;
+}
+
+static void waiting_remove(struct staging_wait *w)
+{
+	SCOPED_LOCK(&w->staging->waiting_lock);
+	*w->link = w->next;
+	if (w->next)
+		w->next->link = w->link;
+}
+
+/* A second description open for writing would look as if somebody had the file mapped: staging_idle(). */
+static int share_waiting(struct staging *s, uint64_t ino, uint64_t gen)
+{
+	SCOPED_LOCK(&s->waiting_lock);
+	for (struct staging_wait *w = s->waiting[ino % WAITING_BUCKETS]; w; w = w->next)
+		if (w->ino == ino && w->gen == gen)
+			return fcntl(w->fd, F_DUPFD_CLOEXEC, 0);
+	return -1;
+}
+
 int staging_file(struct staging *s, uint64_t ino, uint64_t gen, int flags)
 {
 	char name[40];
+	int fd = flags == O_RDWR ? share_waiting(s, ino, gen) : -1;
+	if (fd >= 0)
+		return fd;
 	name_of(ino, gen, name);
-	int fd = openat(s->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(s->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
 	return fd < 0 ? -errno : fd;
 }
-
-struct staging_wait {
-	struct kv_barrier barrier; /* first */
-	struct staging *staging;
-	unsigned long long created;
-	int fd;
-};
 
 static int sync_names(struct staging *s, unsigned long long upto)
 {
@@ -133,12 +173,14 @@ static int barrier_run(struct kv_barrier *b)
 static void barrier_release(struct kv_barrier *b)
 {
 	struct staging_wait *w = (struct staging_wait *)b;
-	if (w->fd >= 0)
+	if (w->fd >= 0) {
+		waiting_remove(w);
 		close(w->fd);
+	}
 	free(w);
 }
 
-struct kv_barrier *staging_barrier(struct staging *s, int fd)
+struct kv_barrier *staging_barrier(struct staging *s)
 {
 	struct staging_wait *w = calloc(1, sizeof *w);
 	if (!w)
@@ -147,17 +189,26 @@ struct kv_barrier *staging_barrier(struct staging *s, int fd)
 	w->barrier.release = barrier_release;
 	w->staging = s;
 	w->created = atomic_load(&s->created);
-	w->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (fd >= 0 && w->fd < 0) {
+	w->fd = -1;
+	w->barrier.key = (uint64_t)(uintptr_t)s ^ w->created;
+	return &w->barrier;
+}
+
+struct kv_barrier *staging_data_barrier(struct staging *s, uint64_t ino, uint64_t gen, int fd)
+{
+	struct staging_wait *w = (struct staging_wait *)staging_barrier(s);
+	if (!w)
+		return NULL;
+	w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (w->fd < 0) {
 		free(w);
 		return NULL;
 	}
-	if (w->fd >= 0) {
-		sync_file_range(w->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* a head start only */
-		w->barrier.key = (uint64_t)(uintptr_t)w; /* its own file: never shared */
-	} else {
-		w->barrier.key = (uint64_t)(uintptr_t)s ^ w->created;
-	}
+	w->ino = ino;
+	w->gen = gen;
+	waiting_add(w);
+	sync_file_range(w->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* a head start only */
+	w->barrier.key = (uint64_t)(uintptr_t)w;	     /* its own file: never shared */
 	return &w->barrier;
 }
 

@@ -19,11 +19,14 @@ void staging_close(struct staging *s);
 /* Creates a new file for the inode. *ret_fd is open read-write. The name is not durable until a
  * batch with staging_barrier() is. */
 int staging_create(struct staging *s, uint64_t ino, uint64_t *ret_gen, int *ret_fd);
-/* Opens it again; flags O_RDONLY/O_RDWR. -ENOENT: damage or a crash before the name was durable. */
+/* Opens it again; flags O_RDONLY/O_RDWR. -ENOENT: damage or a crash before the name was durable. To
+ * write, it shares the open file description of a barrier that waits for it, if there is one. */
 int staging_file(struct staging *s, uint64_t ino, uint64_t gen, int flags);
-/* A barrier that makes names (fsync of the directory, shared) durable; with fd >= 0 that file's
- * data too (the barrier dups it; writeback is started at once). */
-struct kv_barrier *staging_barrier(struct staging *s, int fd);
+/* A barrier that makes names durable (fsync of the directory, shared). */
+struct kv_barrier *staging_barrier(struct staging *s);
+/* The same, and the data of this file, open read-write as fd. The barrier dups it; writeback is started
+ * at once. */
+struct kv_barrier *staging_data_barrier(struct staging *s, uint64_t ino, uint64_t gen, int fd);
 /* Removes the file now. Call it only once the batch that replaces it is durable. */
 int staging_drop(struct staging *s, uint64_t ino, uint64_t gen);
 /* The same, when `lsn` is durable. */

@@ -587,6 +587,16 @@ class Cloner(Actor):
             yield
 
 
+def apart(command):
+    """Runs it, and returns when it has none of our files open any more, as it has from fork to exec: a
+    file that is open natively elsewhere is emptied in place."""
+    begun = subprocess.Popen(["sh", "-c", 'echo && exec "$@" >/dev/null 2>&1', "sh", *command],
+                             stdout=subprocess.PIPE)
+    begun.stdout.readline()
+    begun.stdout.close()
+    return begun
+
+
 class Collected(Actor):
     """Deletes most of what has been destaged, while garbage is collected and others go on."""
 
@@ -605,8 +615,7 @@ class Collected(Actor):
             for name in names:
                 if name != kept:
                     self.unlink(name)
-            running.append(subprocess.Popen([env.binary("foldfs"), "gc", self.root.parent],
-                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            running.append(apart([env.binary("foldfs"), "gc", self.root.parent]))
             yield
         for command in running:
             command.wait(60 * env.SLOW)

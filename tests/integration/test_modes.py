@@ -599,6 +599,25 @@ def test_a_staging_file_over_a_map_grows_with_its_file(new_mount):
     assert file.read_bytes() == b"beside" + noise(SIZE)[6:] + bytes(1000)
 
 
+def test_emptied_again_before_the_log_is_durable(new_mount):
+    """The former content stays until the new one is whole, also while the log has it still to write.
+    (Another descriptor of the staging file stands for a kernel that lets go of it late.)"""
+    mount = new_mount(destage_delay=600, wal_sync_interval="60s")
+    file = mount.dir / "f"
+    file.write_bytes(noise(SIZE))
+    mount.destage()
+    fd = os.open(file, os.O_RDWR | os.O_TRUNC)
+    os.write(fd, noise(SIZE, 2))
+    other = os.open(only_staging_file(mount), os.O_RDWR)
+    os.close(fd)
+    env.until(lambda: mount.stats()["destage"]["waiting_files"] == 1, "released")
+    os.close(other)
+    fd = os.open(file, os.O_RDWR | os.O_TRUNC)
+    os.write(fd, b"begun")
+    assert set(staging_files(mount).values()) == {noise(SIZE, 2), b"begun"}
+    os.close(fd)
+
+
 def read_uncached(path):
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
