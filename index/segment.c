@@ -50,30 +50,26 @@ static void encode_as(const struct piece *v, size_t n, bool in_strands, struct b
 	out->failed |= pieces.failed;
 }
 
-/* Other maps seldom have slices that begin within a chunk: it is in vain to try strands there. */
-static bool may_be_strands(const struct piece *v, size_t n)
+static bool goes_on(const struct piece *last, const struct piece *p)
 {
-	size_t slices = 0;
-	for (size_t i = 0; i < n; i++)
-		slices += v[i].offset > 0;
-	return slices > n / 4;
+	return p->chunk == last->chunk && p->offset == last->offset + last->length;
+}
+
+/* Does every second piece go on where one of the three before it ended? */
+static bool are_strands(const struct piece *v, size_t n)
+{
+	size_t count = 0;
+	for (size_t i = 1; i < n; i++)
+		count += v[i].offset &&
+			 (goes_on(&v[i - 1], &v[i]) || (i > 1 && goes_on(&v[i - 2], &v[i])) ||
+			  (i > 2 && goes_on(&v[i - 3], &v[i])));
+	return count >= n / 2 && count;
 }
 
 void segment_encode(const struct piece *v, size_t n, bool strands, struct buf *out)
 {
-	CLEANUP_BUF struct buf plain = { 0 };
 	assert(n >= 1 && n <= SEGMENT_PIECES);
-	if (!strands || !may_be_strands(v, n)) {
-		encode_as(v, n, false, out);
-		return;
-	}
-	size_t start = out->len;
-	encode_as(v, n, true, out);
-	encode_as(v, n, false, &plain);
-	if (!out->failed && !plain.failed && plain.len < out->len - start) {
-		out->len = start;
-		buf_put(out, plain.data, plain.len);
-	}
+	encode_as(v, n, strands && are_strands(v, n), out);
 }
 
 int segment_open(struct slice val, struct segment *ret_seg)
@@ -134,7 +130,7 @@ static uint32_t find_group(const struct segment *seg, uint64_t at)
 	return lo;
 }
 
-int segment_next(struct segment_iter *it, struct piece *ret_piece, uint64_t *ret_at)
+static int decode_next(struct segment_iter *it, struct piece *ret_piece)
 {
 	const struct segment *seg = it->seg;
 	if (it->index == seg->n)
@@ -145,33 +141,40 @@ int segment_next(struct segment_iter *it, struct piece *ret_piece, uint64_t *ret
 			return -EUCLEAN;
 		it->strands = strands_begin(seg->base);
 	}
-	struct piece p;
-	bool good = seg->in_strands ? strands_decode(&it->strands, &it->s, &p)
-				    : piece_decode(&it->s, &p, &it->strands.expected);
-	if (!good || piece_bytes(&p) > MAP_END_MAX - it->at)
-		return -EUCLEAN;
-	*ret_piece = p;
+	bool good = seg->in_strands ? strands_decode(&it->strands, &it->s, ret_piece)
+				    : piece_decode(&it->s, ret_piece, &it->strands.expected);
+	return good && piece_bytes(ret_piece) <= MAP_END_MAX - it->at ? 1 : -EUCLEAN;
+}
+
+int segment_next(struct segment_iter *it, struct piece *ret_piece, uint64_t *ret_at)
+{
+	int r = 1;
+	if (it->has_next)
+		*ret_piece = it->next;
+	else
+		r = decode_next(it, ret_piece);
+	if (r <= 0)
+		return r;
+	it->has_next = false;
 	*ret_at = it->at;
-	it->at += piece_bytes(&p);
+	it->at += piece_bytes(ret_piece);
 	it->index++;
 	return 1;
 }
 
 int segment_seek(const struct segment *seg, uint64_t at, struct segment_iter *ret_it)
 {
-	struct segment_iter it;
-	iter_at_group(seg, find_group(seg, at), &it);
+	iter_at_group(seg, find_group(seg, at), ret_it);
 	for (;;) {
-		struct segment_iter before = it;
-		struct piece p;
-		uint64_t piece_at;
-		int r = segment_next(&it, &p, &piece_at);
+		int r = decode_next(ret_it, &ret_it->next);
 		if (r <= 0)
 			return r ? r : -EUCLEAN;
-		if (it.at > at) {
-			*ret_it = before;
+		if (ret_it->at + piece_bytes(&ret_it->next) > at) {
+			ret_it->has_next = true;
 			return 0;
 		}
+		ret_it->at += piece_bytes(&ret_it->next);
+		ret_it->index++;
 	}
 }
 

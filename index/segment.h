@@ -34,14 +34,18 @@ struct segment_iter {
 	uint64_t at;
 	struct strands strands; /* of pieces that are in none, `expected` alone */
 	uint32_t index;
+	bool has_next; /* read already */
+	struct piece next;
 };
 
-/* 1 <= n <= SEGMENT_PIECES valid pieces of at most MAP_END_MAX bytes. `strands`: where that is shorter. */
+/* 1 <= n <= SEGMENT_PIECES valid pieces of at most MAP_END_MAX bytes. `strands`: where pieces mostly go on
+ * where one shortly before them ended. */
 void segment_encode(const struct piece *v, size_t n, bool strands, struct buf *out);
 int segment_open(struct slice val, struct segment *ret_seg); /* 0 or -EUCLEAN */
 
 /* Makes segment_next() give the piece that holds byte `at` next. */
-int segment_seek(const struct segment *seg, uint64_t at, struct segment_iter *ret_it);
+int segment_seek(const struct segment *seg, uint64_t at,
+		 struct segment_iter *ret_it); /* of no use after a failure */
 /* 1, the piece and the position of its first byte; 0 at the end; -EUCLEAN. */
 int segment_next(struct segment_iter *it, struct piece *ret_piece, uint64_t *ret_at);
 

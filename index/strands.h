@@ -13,7 +13,8 @@
 struct strands {
 	uint64_t expected; /* 1 + the chunk that was begun last */
 	unsigned n;
-	/* The chunks used last, the latest first, and up to where they have been used. */
+	uint32_t order; /* of v[0, n): places, four bits each, the one used last lowest */
+	/* Chunks, and up to where they have been used. */
 	struct strand {
 		uint64_t chunk, end;
 	} v[STRANDS_MAX];

@@ -21,9 +21,10 @@
 
 #define SLICE_BYTES 8u	 /* of a stretch, in the index */
 #define SLICES_WORTH 50u /* times their price */
-/* Bytes of the file from which one chunk outside of tracks is made: it ends where one of pictures does, or later */
-#define SECTION (4u << 20)
-#define SECTION_MAX (16u << 20)
+/* Bytes of the file from which one chunk outside of tracks is made: it ends where one of pictures does, or
+ * later. A weaver keeps a little more in memory. */
+#define SECTION (2u << 20)
+#define SECTION_MAX (3u << 20)
 
 static int stream_push(struct plan_stream *s, struct plan_stretch stretch)
 {

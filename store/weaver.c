@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-/* Two readers go over the source. One gathers: it jumps about, as the streams lead it, and small stretches
- * come out of blocks that are kept, so that the bytes between two pictures do not cost a call each. The
- * other reads the file from beginning to end and sees nothing of the plan: what it has is compared with
- * the bytes of the chunk from which the file is going to be read at that place. So a plan that was
- * made from lies, or wrongly, is found out before anything refers to it.
+/* Two walks go over the source. One gathers: it jumps about, as the streams lead it. The other goes through the
+ * file from beginning to end and sees nothing of the plan: what is there is compared with the bytes of the
+ * chunk from which the file is going to be read at that place. So a plan that was made from lies, or
+ * wrongly, is found out before anything refers to it.
+ *
+ * Both take bytes out of blocks of the file, which are read once and kept for a while, so that what lies between
+ * two pictures does not cost a call each. What is gathered from farther ahead is read where it lies.
  *
  * A chunk of pictures is gathered whole into its stream's buffer. Of the other streams the buffer
  * holds what the chunker has to see; what is left behind the chunk stays for the next one.
@@ -14,9 +16,10 @@
 #include <stdatomic.h>
 
 #define BLOCK (256u * 1024)
-#define BLOCKS 64u	    /* kept; they are one after another, from the one being woven on */
-#define DIRECT (32u * 1024) /* a stretch as long as this is read where it goes */
-#define AHEAD (64u * 1024)  /* beyond what the chunker has to see */
+/* Kept: one after another, from the one being woven on. No more than a processor's cache holds, nor less
+ * than a SECTION of film_plan.c. */
+#define BLOCKS 16u
+#define AHEAD (64u * 1024) /* beyond what the chunker has to see */
 
 struct yarn {
 	uint8_t *buf;
@@ -26,13 +29,13 @@ struct yarn {
 struct loom {
 	uint8_t *blocks; /* BLOCKS of them, when the first is wanted */
 	struct yarn yarns[PLAN_STREAMS];
-	uint8_t seen[BLOCK]; /* what the other reader has */
 };
 
 struct thread {
 	const struct plan_stream *s;
 	struct yarn *yarn;
-	size_t fill;   /* yarn->buf[0, fill) are bytes from the chunk's begin on */
+	size_t start;  /* the chunk begins at yarn->buf[start] */
+	size_t fill;   /* and so many bytes of it, and of what follows it, are there */
 	uint32_t len;  /* of the chunk */
 	uint32_t used; /* of it, woven */
 	uint64_t id;   /* 0: zeros */
@@ -48,7 +51,6 @@ struct weaver {
 	struct thread threads[PLAN_STREAMS];
 	uint64_t tags[BLOCKS]; /* number of the block + 1 */
 	struct loom *loom;
-	uint64_t seen_at, seen_end; /* of what loom->seen has */
 };
 
 /* ---- reading ---- */
@@ -80,7 +82,7 @@ static int gather_bytes(struct weaver *w, uint8_t *out, size_t len, uint64_t at)
 		uint64_t number = at / BLOCK;
 		size_t skip = at % BLOCK, n = BLOCK - skip < len ? BLOCK - skip : len;
 		bool near = number >= now && number < now + BLOCKS;
-		if (!near || len >= DIRECT)
+		if (!near)
 			return w->opt.read(w->opt.arg, out, len, at);
 		int r = read_block(w, number, &block);
 		if (r < 0)
@@ -97,17 +99,13 @@ static int gather_bytes(struct weaver *w, uint8_t *out, size_t len, uint64_t at)
 static int compare(struct weaver *w, const uint8_t *data, size_t len)
 {
 	uint64_t at = w->pos;
+	const uint8_t *block;
 	while (len) {
-		if (at >= w->seen_end) {
-			uint64_t left = w->opt.plan->size - at, n = left < BLOCK ? left : BLOCK;
-			w->seen_at = w->seen_end = at;
-			int r = w->opt.read(w->opt.arg, w->loom->seen, n, at);
-			if (r < 0)
-				return r;
-			w->seen_end = at + n;
-		}
-		size_t n = w->seen_end - at < len ? w->seen_end - at : len;
-		if (memcmp(w->loom->seen + (at - w->seen_at), data, n))
+		size_t skip = at % BLOCK, n = BLOCK - skip < len ? BLOCK - skip : len;
+		int r = read_block(w, at / BLOCK, &block);
+		if (r < 0)
+			return r;
+		if (memcmp(block + skip, data, n))
 			return -EBADMSG;
 		data += n;
 		at += n;
@@ -145,9 +143,10 @@ static int gather(struct weaver *w, struct thread *t, size_t want, bool *ret_las
 			return 0;
 		}
 		n = n < want - t->fill ? n : want - t->fill;
-		int r = make_room(t->yarn, t->fill + n);
+		int r = make_room(t->yarn, t->start + t->fill + n);
 		if (r == 0)
-			r = gather_bytes(w, t->yarn->buf + t->fill, n, v->at + t->gather_skip);
+			r = gather_bytes(w, t->yarn->buf + t->start + t->fill, n,
+					 v->at + t->gather_skip);
 		if (r < 0)
 			return r;
 		t->fill += n;
@@ -164,8 +163,9 @@ static int store(struct weaver *w, struct thread *t, struct woven *woven)
 {
 	struct digest digest;
 	struct packed packed = { 0 };
-	digest_of(t->yarn->buf, t->len, &digest);
-	int r = packer_add(w->opt.packer, &digest, t->yarn->buf, t->len, &packed);
+	const uint8_t *data = t->yarn->buf + t->start;
+	digest_of(data, t->len, &digest);
+	int r = packer_add(w->opt.packer, &digest, data, t->len, &packed);
 	if (r < 0)
 		return r;
 	t->id = packed.id;
@@ -190,15 +190,19 @@ static int next_by_content(struct weaver *w, struct thread *t, struct woven *wov
 {
 	bool last;
 	size_t n;
+	size_t want = cutter_lookahead(&t->cutter) + AHEAD;
 	t->fill -= t->len;
-	if (t->fill)
-		memmove(t->yarn->buf, t->yarn->buf + t->len, t->fill);
+	t->start += t->len;
+	if (t->start > want) { /* seldom enough not to move what is left for each chunk */
+		memmove(t->yarn->buf, t->yarn->buf + t->start, t->fill);
+		t->start = 0;
+	}
 	t->len = 0;
 	t->id = 0;
-	int r = gather(w, t, cutter_lookahead(&t->cutter) + AHEAD, &last);
+	int r = gather(w, t, want, &last);
 	if (r < 0)
 		return r;
-	enum cut cut = cutter_next(&t->cutter, t->yarn->buf, t->fill, last, &n);
+	enum cut cut = cutter_next(&t->cutter, t->yarn->buf + t->start, t->fill, last, &n);
 	if (cut == CUT_MORE)
 		return -EBADMSG;
 	if (last && n == t->fill)
@@ -249,7 +253,7 @@ int weaver_next(struct weaver *w, uint64_t room, struct woven *ret_woven)
 	uint32_t n = t->s->v[t->weave].len - t->weave_skip;
 	n = n < t->len - t->used ? n : t->len - t->used;
 	n = n < room ? n : (uint32_t)room;
-	r = compare(w, t->yarn->buf + t->used, n);
+	r = compare(w, t->yarn->buf + t->start + t->used, n);
 	if (r < 0)
 		return r;
 	woven.piece = (struct piece){

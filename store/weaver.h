@@ -13,7 +13,7 @@
 #include "packer.h"
 
 struct weaver;
-/* Its memory, up to 40 MiB: to get that anew costs a short film as much as all the rest. */
+/* Its memory, up to 24 MiB: to get that anew costs a short film as much as all the rest. */
 struct loom;
 void loom_free(struct loom *loom); /* NULL is fine */
 

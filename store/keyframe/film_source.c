@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* A window is filled in small steps for who jumps about in a file (headers of boxes), and twice as far
  * each time for who goes on where it ended: so the headers before large payloads cost a page each, a
- * header that happens to lie across the end of a window little more, and tables come in few reads.
+ * header that happens to lie across the end of a window little more, and tables come in few reads. Who
+ * jumps only a little all the time, over pictures of some KB, gets those with them.
  */
 #include "film_source.h"
 #include "io.h"
@@ -10,6 +11,9 @@
 #include <string.h>
 
 #define STEP 4096u
+#define NEAR 8192u /* to read as many bytes costs no more than a call */
+#define NEAR_MOST (128u << 10)
+#define NEAR_ROW 8u /* so often one after another */
 
 static ssize_t read_fd(void *arg, void *buf, size_t len, uint64_t at)
 {
@@ -35,12 +39,15 @@ void film_source_done(struct film_source *s)
 }
 
 /* How much to read at `at`, where `len` bytes are needed and the file has them. */
-static size_t fill_size(const struct film_source *s, uint64_t at, size_t len)
+static size_t fill_size(struct film_source *s, uint64_t at, size_t len)
 {
 	bool goes_on = s->len && at >= s->at && at <= s->at + s->len;
-	size_t want = goes_on ? 2 * s->len : STEP;
-	if (want > FILM_WINDOW)
-		want = FILM_WINDOW;
+	bool near = s->len && at > s->at + s->len && at <= s->at + s->len + NEAR;
+	size_t most = near ? NEAR_MOST : FILM_WINDOW;
+	s->near = near ? s->near + 1 : 0;
+	size_t want = goes_on || s->near > NEAR_ROW ? 2 * s->len : STEP;
+	if (want > most)
+		want = most;
 	if (want > s->size - at)
 		want = (size_t)(s->size - at);
 	if (want > s->budget)

@@ -19,6 +19,7 @@ struct film_source {
 	uint64_t budget; /* bytes that may still be read */
 	uint64_t at;	 /* of the window in the file */
 	size_t len;	 /* of the window */
+	unsigned near;	 /* small jumps, one after another, that led to the window */
 	uint8_t *window; /* FILM_WINDOW bytes; the source's own */
 };
 

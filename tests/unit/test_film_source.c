@@ -239,6 +239,26 @@ static void a_file_that_grows_ends_where_it_did(void **state)
 	film_source_done(&s);
 }
 
+/* Over pictures of some KB all is read in few calls, over larger ones a page before each. */
+static void small_jumps_cost_no_calls(void **state)
+{
+	(void)state;
+	for (unsigned jump = 5000; jump < 60000; jump += 25000) {
+		struct film_source s;
+		struct fake f;
+		open_fake(&s, &f, 64 << 20);
+		for (uint64_t at = 0; at + 100 < s.size; at += jump)
+			expect_get(&s, at, 20);
+		if (jump < 8192) {
+			assert_in_range(f.calls, 1, s.size / 65536);
+			assert_in_range(f.read, s.size / 2, s.size);
+		} else {
+			assert_in_range(f.read, 1, 4096ull * f.calls);
+		}
+		film_source_done(&s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,6 +272,7 @@ int main(void)
 		cmocka_unit_test(errors_of_reading_are_handed_on),
 		cmocka_unit_test(a_file_that_shrinks_ends_early),
 		cmocka_unit_test(a_file_that_grows_ends_where_it_did),
+		cmocka_unit_test(small_jumps_cost_no_calls),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
