@@ -40,6 +40,7 @@ struct restoring {
 	struct rebuild *rebuild;
 	struct wal_survey log;
 	bool has_log, log_whole;
+	bool kept;	/* files of the log were put aside */
 	uint32_t named; /* the log's segment that the index names; 0: not known */
 	uint64_t rows_total;
 };
@@ -128,7 +129,7 @@ static bool holds_something(int dirfd, const char *name)
 
 /* The next opening removes the log, of which some is given up: who finds the lost part elsewhere, or
  * wants to look into it, shall have the rest. Begun before the index is replaced. */
-static int keep_log_files(int dirfd)
+static int keep_log_files(int dirfd, bool *ret_kept)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
 	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -136,8 +137,10 @@ static int keep_log_files(int dirfd)
 		return -errno;
 	for (struct dirent *e; r == 0 && (e = readdir(d));) {
 		uint64_t seq;
-		if (wal_segment_parse_name(e->d_name, &seq) && holds_something(dirfd, e->d_name))
-			r = aside_link(dirfd, e->d_name, NULL);
+		if (!wal_segment_parse_name(e->d_name, &seq) || !holds_something(dirfd, e->d_name))
+			continue;
+		r = aside_link(dirfd, e->d_name, NULL);
+		*ret_kept |= r == 0;
 	}
 	return r < 0 ? r : io_fsync_dir(dirfd);
 }
@@ -201,7 +204,7 @@ static int finish(struct restoring *rs, uint64_t end_lsn)
 		state.checkpoint_lsn += res->lost_entries;
 		state.clean = true;
 	}
-	int r = res->lost && rs->has_log ? keep_log_files(rs->pool->wal_fd) : 0;
+	int r = res->lost ? keep_log_files(rs->pool->wal_fd, &rs->kept) : 0;
 	if (r < 0)
 		return r;
 	return rebuild_finish(TAKE_PTR(rs->rebuild), &state);
@@ -237,14 +240,15 @@ static void say_result(struct restoring *rs)
 	time_t t = (time_t)res->dumped;
 	if (res->generation && gmtime_r(&t, &tm))
 		strftime(when, sizeof when, " of %Y-%m-%d %H:%M:%S UTC", &tm);
+	const char *aside = rs->kept ? " (the log's files are kept as wal-*.damaged)" : "";
 	say_how_many(res, how_many);
 	if (res->lost && rs->has_log)
 		snprintf(lost, sizeof lost,
-			 "what the log has after entry %lu%s could not be read, and is lost (the "
-			 "log's files are kept as wal-*.damaged)",
-			 res->last_lsn, how_many);
+			 "what the log has after entry %lu%s could not be read, and is lost%s",
+			 res->last_lsn, how_many, aside);
 	else if (!rs->has_log)
-		snprintf(lost, sizeof lost, "there is no log: what was changed later is lost");
+		snprintf(lost, sizeof lost, "there is no log%s: what was changed later is lost%s",
+			 rs->kept ? " that can be read" : "", aside);
 	else
 		snprintf(lost, sizeof lost, "nothing is lost");
 	if (res->generation)

@@ -67,3 +67,15 @@ def test_what_is_said_of_damage(golden, place, name):
 
 def test_every_recorded_error_belongs_to_a_damage():
     assert {path.stem for path in ERRORS.iterdir()} == set(edits.DAMAGES)
+
+
+@pytest.mark.parametrize("name", ["log-segments-swapped", "log-header-altered", "log-middle-frame"])
+def test_what_is_given_up_of_the_log_is_kept(golden, place, name):
+    said, _ = damage(golden, place, name)
+    before = {path.name: path.read_bytes() for path in said.pool.glob("wal/wal-*")}
+    if name != "log-middle-frame":
+        assert said.fsck("-y") == LEFT, said.text()
+        assert {path.name: path.read_bytes() for path in said.pool.glob("wal/wal-*")} == before
+    assert said.fsck("-y", "-f") == CORRECTED, said.text()
+    kept = {path.name: path.read_bytes() for path in said.pool.glob("wal/*.damaged")}
+    assert kept == {f"{path}.damaged": data for path, data in before.items() if any(data)}
