@@ -9,6 +9,7 @@
 
 #define ACTIVE_MAX 256u
 #define HASHERS 4u
+#define MIB ((uint64_t)1 << 20)
 #define PART_MIN ((uint64_t)5 << 20) /* the server's rule for all parts but the last */
 #define PART_MAX ((uint64_t)512 << 20)
 
@@ -40,8 +41,9 @@ static int check_options(const struct s3_options *o, char error[S3_TEXT_MAX])
 	const char *what = NULL;
 	if (!o->active || o->active > ACTIVE_MAX)
 		what = "between 1 and 256 requests can be under way at once";
-	else if (o->part_size < PART_MIN || o->part_size > PART_MAX || !o->parts_active)
-		what = "parts have 5 MiB to 512 MiB, and at least one is under way";
+	else if (o->part_size < PART_MIN || o->part_size > PART_MAX || o->part_size % MIB ||
+		 !o->parts_active)
+		what = "parts have 5 MiB to 512 MiB, whole ones, and at least one is under way";
 	else if (!o->connect_ms || !o->stall_ms || !o->timeout_ms || !o->tries || !o->backoff_ms ||
 		 !o->backoff_max_ms)
 		what = "time limits, waits and tries must be more than 0";
@@ -246,7 +248,7 @@ void s3_cancel(struct s3 *s3, struct s3_request *rq)
 	curl_multi_wakeup(s3->multi);
 }
 
-struct waiter {
+struct s3_waiter {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	bool done;
@@ -254,7 +256,7 @@ struct waiter {
 
 static void wake_waiter(struct s3_request *rq)
 {
-	struct waiter *w = rq->arg;
+	struct s3_waiter *w = rq->waiter;
 	SCOPED_LOCK(&w->lock);
 	w->done = true;
 	pthread_cond_signal(&w->cond);
@@ -262,17 +264,16 @@ static void wake_waiter(struct s3_request *rq)
 
 int s3_run(struct s3 *s3, struct s3_request *rq)
 {
-	struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
-	void *arg = rq->arg;
+	struct s3_waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER,
+			       .cond = PTHREAD_COND_INITIALIZER };
 	assert(!pthread_equal(pthread_self(), s3->thread));
-	rq->arg = &w;
+	rq->waiter = &w;
 	rq->done = wake_waiter;
 	int r = s3_submit(s3, rq);
 	pthread_mutex_lock(&w.lock);
 	while (r == 0 && !w.done)
 		pthread_cond_wait(&w.cond, &w.lock);
 	pthread_mutex_unlock(&w.lock);
-	rq->arg = arg;
 	pthread_cond_destroy(&w.cond);
 	pthread_mutex_destroy(&w.lock);
 	return r < 0 ? r : rq->answer.err;

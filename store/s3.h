@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* s3: a place in an object store, s3://bucket/prefix, which one thread asks for everybody.
  *
- * A request is filled in by its caller, submitted, and answered by one call of `done` on the client's
- * thread, which must not block there (it may submit more). Until then the request and what it points
- * to belong to the client. Many are under way at once; what asks for bytes goes before what brings some.
+ * A request is filled in by its caller, submitted, and answered by one call of `done` on the client's thread,
+ * which must not block there (it may submit more). Until then it and what it points to belong to the
+ * client. Many are under way at once; what asks for bytes goes before what brings some.
  * What may succeed later is tried again: connections that break, stalls, 429, 500, 502, 503, 504, with
  * waits that grow and are random, or as long as Retry-After says, within the request's time limit.
  *
@@ -21,7 +21,6 @@
 #define S3_KEY_MAX 1000
 
 struct s3;
-
 enum s3_style { S3_STYLE_AUTO, S3_STYLE_PATH, S3_STYLE_HOST };
 
 struct s3_options {
@@ -37,7 +36,8 @@ struct s3_options {
 	unsigned timeout_ms; /* for a request with all its tries, and 4 s more per MiB it moves */
 	unsigned tries;	     /* 1: nothing is tried again */
 	unsigned backoff_ms, backoff_max_ms; /* the first wait at most, and any */
-	uint64_t part_size;    /* a longer object is uploaded in parts of this, at least 5 MiB */
+	uint64_t
+		part_size; /* a longer object is uploaded in parts of this, whole MiB, at least 5 */
 	unsigned parts_active; /* of one object at once */
 };
 void s3_defaults(struct s3_options *o);
@@ -60,21 +60,16 @@ enum s3_op {
 	S3_ABORT_OLD,	/* uploads in parts below `key`, begun over `age_s` ago and not finished */
 };
 
-/* Bytes to send: from `at` on of `data`, else of what `read` brings, else of `fd`. Read twice, for the
- * sum and for the wire, and again for another try: they stay as they are until `done`. */
+/* Bytes to send: from `at` on of `data`, else of what `read` brings, else of `fd`. They stay as they are
+ * until `done`: data and files are read for the sum, for the wire, and for another try. */
 struct s3_source {
 	const void *data;
-	/* Exactly these bytes, or -errno; on the client's threads, several at once. */
+	/* Brings exactly these bytes, or -errno. Each of them once, in order, 1 MiB at a time; it may
+	 * block. What it brings is kept in memory until it is sent: parts_active + 1 parts at most. */
 	int (*read)(void *arg, void *buf, size_t len, uint64_t at);
 	void *arg;
 	int fd;
 	uint64_t at, len;
-};
-
-struct s3_entry {
-	const char *key; /* the place's prefix taken off */
-	uint64_t size;
-	int64_t mtime_s; /* S3_ABORT_OLD: when the upload was begun */
 };
 
 struct s3_request {
@@ -101,12 +96,15 @@ struct s3_request {
 	void *arg; /* the caller's */
 
 	struct s3_answer answer;
-	struct s3_task *own; /* the client's */
+	struct s3_task *own; /* these two are the client's */
+	struct s3_waiter *waiter;
 };
 
 /* 0, or -EINVAL, -ENOMEM with a sentence in the answer; `done` is then not called. Any thread. */
-int s3_submit(struct s3 *s3, struct s3_request *rq);
-/* Has it end soon, with -ECANCELED unless it is through. The request must live until this returns. */
+int s3_submit(
+	struct s3 *s3,
+	struct s3_request *
+		rq); /* Has it end soon, with -ECANCELED unless it is through. The request must live until this returns. */
 void s3_cancel(struct s3 *s3, struct s3_request *rq);
 /* Submits and waits; `done` is not used. Returns answer.err. Not from the client's thread. */
 int s3_run(struct s3 *s3, struct s3_request *rq);

@@ -24,6 +24,12 @@ struct s3_meta { /* x-amz-meta-NAME: VALUE */
 	char name[32], value[128];
 };
 
+struct s3_entry {
+	const char *key; /* the place's prefix taken off */
+	uint64_t size;
+	int64_t mtime_s; /* S3_ABORT_OLD: when the upload was begun */
+};
+
 struct s3_answer {
 	int err;
 	unsigned status;	/* HTTP's; 0: there was no answer */

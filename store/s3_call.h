@@ -35,6 +35,7 @@ struct s3_call {
 	bool absent_is_fine;
 	bool may_fail_late; /* 200 may come with an <Error> */
 	unsigned timeout_ms;
+	void (*hashed)(struct s3_call *call); /* NULL: nobody asks. The body was, or can't be */
 	void (*done)(struct s3_call *call);
 	void *arg;
 	unsigned number;
@@ -80,8 +81,8 @@ bool s3_judge(struct s3_call *c, CURLcode code, uint64_t *ret_wait_ms);
 void s3_judge_fail(struct s3_call *c, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Exactly these bytes of a source, `at` counted from its own. -errno; -ENODATA: it is too short. */
+/* Exactly these bytes of data or a file, `at` counted from the source's own. -ENODATA: it is too short. */
 int s3_source_read(const struct s3_source *s, void *buf, size_t len, uint64_t at);
-/* Reads and hashes a source. -errno of the file, -ENODATA: it is too short. */
-int s3_hash_source(const struct s3_source *source, char ret_hex[S3_SHA256_HEX + 1]);
+/* Reads and hashes a source; what a `read` brings is kept, and is the source then. -errno of the reading. */
+int s3_hash_source(struct s3_source *source, struct buf *kept, char ret_hex[S3_SHA256_HEX + 1]);
 #endif

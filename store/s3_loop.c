@@ -85,6 +85,8 @@ static void take_incoming(struct s3 *s3, uint64_t now)
 	pthread_mutex_unlock(&s3->lock);
 	for (struct s3_call *c; (c = in.first);) {
 		list_remove(&in, c);
+		if (c->hashed)
+			c->hashed(c);
 		if (c->answer.err) {
 			finish(c);
 		} else if (is_cancelled(c)) {

@@ -19,13 +19,15 @@
 
 #define PARTS_MAX 10000u
 #define UPLOAD_ID_MAX 1024
+#define MIB ((uint64_t)1 << 20)
 
 struct upload {
 	struct s3_nonce nonce;
 	char id[UPLOAD_ID_MAX];
 	uint64_t part_size;
 	unsigned n_parts, next_part, active; /* parts: from 1 on */
-	struct s3_answer failure;	     /* err: the upload is lost */
+	bool reading;		  /* a part, by the caller's `read`: one after the other */
+	struct s3_answer failure; /* err: the upload is lost */
 	char etags[][S3_ETAG_MAX];
 };
 
@@ -164,6 +166,14 @@ static void part_done(struct s3_call *c)
 	begin_parts(t);
 }
 
+static void part_hashed(struct s3_call *c)
+{
+	struct upload *u = c->task->state;
+	u->reading = false;
+	if (!c->answer.err)
+		begin_parts(c->task); /* this one is active still: that ends nothing */
+}
+
 static bool begin_part(struct s3_task *t, unsigned number)
 {
 	struct upload *u = t->state;
@@ -178,6 +188,10 @@ static bool begin_part(struct s3_task *t, unsigned number)
 	c->body.at = s->at + from;
 	c->body.len = left < u->part_size ? left : u->part_size;
 	c->done = part_done;
+	if (!s->data && s->read) {
+		c->hashed = part_hashed;
+		u->reading = true;
+	}
 	u->active++;
 	s3_call_start(c);
 	return true;
@@ -186,7 +200,8 @@ static bool begin_part(struct s3_task *t, unsigned number)
 static void begin_parts(struct s3_task *t)
 {
 	struct upload *u = t->state;
-	while (!u->failure.err && u->next_part <= u->n_parts && u->active < t->s3->opt.parts_active)
+	while (!u->failure.err && !u->reading && u->next_part <= u->n_parts &&
+	       u->active < t->s3->opt.parts_active)
 		if (!begin_part(t, u->next_part++))
 			fail_memory(t);
 	if (u->active)
@@ -244,7 +259,7 @@ int s3_multipart_start(struct s3_task *t)
 {
 	uint64_t size = t->s3->opt.part_size, len = t->rq->source.len;
 	if (len / PARTS_MAX >= size)
-		size = len / PARTS_MAX + 1;
+		size = (len / PARTS_MAX + MIB) / MIB * MIB;
 	unsigned n = (unsigned)((len + size - 1) / size);
 	struct upload *u = t->state = calloc(1, sizeof *u + (size_t)n * S3_ETAG_MAX);
 	if (!u || s3_nonce_make(&u->nonce) < 0)

@@ -139,6 +139,18 @@ def test_long_objects_go_up_in_parts(server, drive):
     assert len(server.asked) == asked + 1  # it is asked first
 
 
+@pytest.mark.parametrize("size", [100, MIB + 1, 5 * MIB, 23 * MIB + 17])
+def test_bytes_that_are_brought_once(server, drive, size):
+    """By calls, in order; what has to be sent again comes from memory."""
+    data = os.urandom(size)
+    server.fault("reset", "PUT", times=2)
+    server.fault("status", "PUT", times=2, status=503, code="SlowDown")
+    assert drive.run("put", "a", drive.file(data), "calls", part_size=5 * MIB, tries=9)["err"] == "ok"
+    assert server.objects[KEY].data == data
+    answer = drive.run("put", "a", drive.file(data), f"len={size + 1}", "calls", part_size=5 * MIB)
+    assert answer["err"] == "EUCLEAN" and not server.uploads
+
+
 def test_old_uploads_are_aborted(server, drive):
     class Begun:
         def __init__(self, key, age):
