@@ -434,6 +434,10 @@ int content_replace(struct fs *fs, struct inode *inode)
 		if (ftruncate(inode->fd, 0))
 			return -errno;
 	} else {
+		/* what was closed is the old content, though it may still have been held */
+		int r = inode->writers ? 0 : inode_release_hold(fs, inode, false);
+		if (r < 0)
+			return r;
 		/* nothing of the old content is touched: `kept` goes on naming it */
 		if (inode->row.size || inode->row.staging_gen)
 			inode_hold(inode, true);

@@ -618,6 +618,21 @@ def test_emptied_again_before_the_log_is_durable(new_mount):
     os.close(fd)
 
 
+def test_emptied_again_before_its_first_content_is_committed(new_mount):
+    mount = new_mount(wal_sync_interval="200ms")
+    file = mount.dir / "f"
+    file.write_bytes(noise(60000))
+    fd = os.open(file, os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, b"begun")
+    for number in range(3):  # ticks
+        (mount.dir / f"other{number}").write_bytes(noise(1000, number))
+        env.until(lambda n=number: mount.stats()["destage"]["files"] > n, "destaged")
+    mount.kill()
+    os.close(fd)
+    mount.start()
+    assert file.read_bytes() == noise(60000)
+
+
 def read_uncached(path):
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
