@@ -170,6 +170,38 @@ def test_media_off_and_keyframes_do_as_they_say(new_mount):
         assert same(mount, film()) and same(mount, wrappings()["mkv"])
 
 
+def read_of_packs(mount):
+    """Bytes that the daemon has read, from packs above all, and how many requests to read it had."""
+    with open(f"/proc/{mount.pid}/io", encoding="ascii") as file:
+        fields = dict(line.split(": ") for line in file.read().splitlines())
+    return int(fields["rchar"]), mount.stats()["requests"]["read"]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_player_that_seeks_reads_what_is_around(new_mount, suffix):
+    """Of a cold film, one picture in its middle: the container's tables and a group or two of pictures. What is
+    read on from there comes in few large requests, and once."""
+    mount = new_mount()
+    path = film() if suffix == "mp4" else wrappings()["mkv"]
+    size = path.stat().st_size
+    put(mount, path, "f")
+    mount.remount()
+    drop_caches()
+    bytes_before, reads_before = read_of_packs(mount)
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-ss", "10", "-i", mount.dir / "f", "-frames:v", "1",
+                    "-f", "null", "-"], check=True)
+    bytes_then, reads_then = read_of_packs(mount)
+    assert 10000 < bytes_then - bytes_before < size / 6
+    assert reads_then - reads_before < 40
+    with open(mount.dir / "f", "rb", buffering=0) as file:
+        file.seek(size // 2)
+        while file.read(16384):
+            pass
+    bytes_last, reads_last = read_of_packs(mount)
+    assert bytes_last - bytes_then < 0.7 * size
+    assert reads_last - reads_then < size / 2 / (64 << 10)
+
+
 def damaged_films():
     """Truncated, with tables overwritten, with two films in one, and with a head on noise."""
     for path in (film(), wrappings()["faststart"], wrappings()["mkv"], wrappings()["fragmented"],
