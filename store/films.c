@@ -6,8 +6,9 @@
  * filter that leaves it little but pread() and write(), parses one film, writes it into the pipe,
  * and ends. A film that breaks its reader has broken nothing else.
  *
- * When the forker is gone there is no more advice until the next mount; when the daemon is gone the
- * socket says so, and the forker ends.
+ * Somebody may kill the forker. So it has a *keeper*, which is like it and only waits for it: it makes a new forker,
+ * some times, and says so on the socket, where requests wait meanwhile. When both are gone there is no more advice
+ * until the next mount; when the daemon is gone the socket says so, and they end.
  */
 #include "films.h"
 #include "cleanup.h"
@@ -32,11 +33,12 @@
 #define SECONDS_MOST 600u
 #define BYTES_PER_SECOND (48u << 20) /* that a slow disk gives */
 #define POLL_MS 50
+#define RESTARTS_MOST 8u
 
 struct films {
 	pthread_mutex_t lock; /* a request is sent as a whole */
 	int socket;
-	pid_t forker;
+	pid_t keeper;
 	unsigned seconds;
 	struct workers *workers;
 };
@@ -117,13 +119,27 @@ static int receive(int from, struct request *ret_q)
 	return fds[0] == JAIL_IN && fds[1] == JAIL_OUT ? 1 : -1;
 }
 
-static _Noreturn void be_forker(int socket)
+static _Noreturn void be_forker(void)
 {
 	struct request q;
 	int r;
+	signal(SIGCHLD, SIG_IGN);
+	while ((r = receive(0, &q)) >= 0) {
+		if (r == 0)
+			continue;
+		if (fork() == 0)
+			be_reader(&q);
+		close(JAIL_IN);
+		close(JAIL_OUT);
+	}
+	_exit(0);
+}
+
+static _Noreturn void be_keeper(int socket)
+{
 	prctl(PR_SET_NAME, "foldfs-films");
 	setsid();
-	signal(SIGCHLD, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
 	for (int sig = SIGHUP; sig <= SIGTERM; sig++)
 		if (sig != SIGKILL && sig != SIGCHLD)
 			signal(sig, SIG_DFL);
@@ -134,15 +150,19 @@ static _Noreturn void be_forker(int socket)
 	close_range(3, ~0u, 0);
 	if (jail_drop_rights() < 0)
 		_exit(1);
-	while ((r = receive(0, &q)) >= 0) {
-		if (r == 0)
-			continue;
-		if (fork() == 0)
-			be_reader(&q);
-		close(JAIL_IN);
-		close(JAIL_OUT);
+	for (unsigned i = 0; i <= RESTARTS_MOST; i++) {
+		int status = 0;
+		pid_t forker = fork();
+		if (forker == 0)
+			be_forker();
+		while (forker > 0 && waitpid(forker, &status, 0) < 0 && errno == EINTR)
+			;
+		if (forker < 0 || WIFEXITED(status))
+			_exit(forker < 0);
+		if (i < RESTARTS_MOST)
+			(void)send(0, "r", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
-	_exit(0);
+	_exit(1);
 }
 
 /* ---- the daemon's side ---- */
@@ -159,10 +179,10 @@ int films_start(const struct films_options *opt, struct films **ret_f)
 	int r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ? -errno : 0;
 	if (r == 0) {
 		f->socket = pair[0];
-		f->forker = fork();
-		if (f->forker == 0)
-			be_forker(pair[1]);
-		r = f->forker < 0 ? -errno : 0;
+		f->keeper = fork();
+		if (f->keeper == 0)
+			be_keeper(pair[1]);
+		r = f->keeper < 0 ? -errno : 0;
 		close(pair[1]);
 	}
 	if (r == 0)
@@ -182,8 +202,8 @@ void films_stop(struct films *f)
 	workers_stop(f->workers);
 	if (f->socket >= 0)
 		close(f->socket);
-	if (f->forker > 0)
-		while (waitpid(f->forker, NULL, 0) < 0 && errno == EINTR)
+	if (f->keeper > 0)
+		while (waitpid(f->keeper, NULL, 0) < 0 && errno == EINTR)
 			;
 	pthread_mutex_destroy(&f->lock);
 	free(f);
@@ -237,7 +257,11 @@ static int send_request(struct films *f, const struct request *q, int in, int ou
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof fds);
 	memcpy(CMSG_DATA(c), fds, sizeof fds);
+	char said;
 	SCOPED_LOCK(&f->lock);
+	while (recv(f->socket, &said, 1, MSG_DONTWAIT) == 1)
+		log_warn("the process that looks at films (foldfs-films) was killed, and has been "
+			 "started again");
 	return sendmsg(f->socket, &m, MSG_NOSIGNAL) == sizeof *q ? 0 : -ESHUTDOWN;
 }
 

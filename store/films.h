@@ -26,8 +26,8 @@ struct workers *films_workers(struct films *f);
 /* Does the file's beginning look like any of the formats? Only fixed bytes are compared. */
 bool films_may_be(const uint8_t *head, size_t len);
 /* Fills an empty film about what fd, open for reading, has; FILM_NONE when it is none. Blocks; `over`
- * (may be NULL) is asked now and then and ends it with -ECANCELED. -ESHUTDOWN: the process that
- * would ask is gone, for good. Else -errno: no advice. */
+ * (may be NULL) is asked now and then and ends it with -ECANCELED. -ESHUTDOWN: the processes that
+ * would ask are gone, for good. Else -errno: no advice. */
 int films_find(struct films *f, int fd, uint64_t size, bool (*over)(void *arg), void *arg,
 	       struct film *ret_film);
 #endif

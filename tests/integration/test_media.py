@@ -247,11 +247,44 @@ def test_a_reader_that_dies_costs_the_advice_only(new_mount, fault, monkeypatch)
     assert same(mount, one) and same(mount, other)
 
 
+def state(pid):
+    """One letter, as ps has it."""
+    return open(f"/proc/{pid}/stat", encoding="utf-8").read().rsplit(")", 1)[1].split()[0]
+
+
+def kill_forker(keeper):
+    """The keeper's only child, once it is there; and waits until it has gone."""
+    children = []
+    env.until(lambda: children.extend(env.run("pgrep", "-P", str(keeper), code=None).stdout.split()) or children,
+              "there is a process that makes readers")
+    os.kill(int(children[0]), 9)
+    env.until(lambda: not os.path.exists(f"/proc/{children[0]}"), "it has gone")
+
+
 def forker(mount):
-    """The process that makes readers: the daemon's only child."""
+    """The keeper of the process that makes readers: the daemon's only child."""
     children = env.run("pgrep", "-P", str(mount.pid)).stdout.split()
     assert len(children) == 1
     return int(children[0])
+
+
+def test_the_process_that_makes_readers_is_made_again(new_mount):
+    """Eight times; then films are stored as other files are, and the log says so."""
+    mount = new_mount(log_level="info")
+    keeper = forker(mount)
+    again, gone = "has been started again", "(foldfs-films) is gone"
+    for _ in range(3):
+        kill_forker(keeper)
+    put(mount, film())
+    assert put(mount, wrappings()["mkv"]) < 0.02
+    assert mount.log.read_text(encoding="utf-8").count(again) == 3
+    for _ in range(6):
+        kill_forker(keeper)
+    env.until(lambda: not os.path.exists(f"/proc/{keeper}") or state(keeper) == "Z", "the keeper has given up")
+    put(mount, wrappings()["mov"])
+    assert gone in mount.log.read_text(encoding="utf-8")
+    assert same(mount, film()) and same(mount, wrappings()["mkv"]) and same(mount, wrappings()["mov"])
+    assert not mount.stats()["failed"]
 
 
 def test_the_process_that_makes_readers_has_no_rights_and_may_die(new_mount):
