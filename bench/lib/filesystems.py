@@ -45,6 +45,11 @@ class Device:
         self.image.unlink(missing_ok=True)
 
 
+def drop_pages(path):
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 class Filesystem:
     """make, mount, unmount, in that order; `dir` is where files go."""
 
@@ -77,6 +82,13 @@ class Filesystem:
     def settle(self):
         """Everything written so far gets to where it will stay."""
         run("sync", "-f", self.dir)
+
+    def heat(self, path):
+        """Reads a file until no more is done for such that are read often."""
+
+    def forget(self, path):
+        """Drops what is cached of one file that has been read a moment ago."""
+        drop_pages(path)
 
     def destroy(self):
         self.unmount()
@@ -208,6 +220,20 @@ class Foldfs(Stacked):
 
     def settle(self):
         self.foldfs("sync", "--destage")
+
+    def heat(self, path):
+        """Reads until the kernel reads a copy."""
+        def opens():
+            return self.stats()["hot"]["opens"]
+
+        before = opens()
+        while opens() == before:
+            path.read_bytes()
+            time.sleep(0.1)
+
+    def forget(self, path):
+        for copy in (self.pool / "staging").iterdir():
+            drop_pages(copy)
 
     def foldfs(self, *words):
         return run(self.program("foldfs"), *words, self.dir)

@@ -107,6 +107,22 @@ def reread(b):
     return megabytes(b.fio("reread", "measure"), "read")
 
 
+def reread_hot(b):
+    """As often read as it takes to get whatever the filesystem has for such files."""
+    b.prepared("reread", "reread")
+    b.fs.cold()
+    b.fs.heat(b.dir / "reread")
+    b.fio("reread", "warm")
+    return megabytes(b.fio("reread", "measure"), "read")
+
+
+def read_hot_cold(b):
+    b.prepared("reread", "reread")
+    b.fs.heat(b.dir / "reread")
+    b.fs.forget(b.dir / "reread")
+    return megabytes(b.fio("reread", "warm"), "read")
+
+
 def rand_read(job, kind):
     def measure(b):
         b.prepared(f"seq-read-{kind}", f"read-{kind}")
@@ -221,6 +237,10 @@ ROWS = [
         seq_read("packed"), [("ext4", 1.2)]),
     Row("reread", "1 MiB re-read, stored, page cache warm", "MB/s", "all, then read once", reread,
         [("ext4", 0.45)]),
+    Row("reread-hot", "1 MiB re-read of a file that is read often", "MB/s",
+        "all, then read several times", reread_hot, [("ext4", 0.9)]),
+    Row("read-hot-cold", "1 MiB sequential read of such a file, cold", "MB/s", "its pages",
+        read_hot_cold, [("ext4", 0.9)], only=("ext4", "foldfs")),
     Row("rand-read-1", "4 KiB random read, stored, cold, 1 deep", "k/s", DROPPED,
         rand_read("rand-read-1", "raw"), [("ext4", 0.7)]),
     Row("rand-read-32", "4 KiB random read, stored, cold, 32 deep, direct", "k/s", DROPPED,
