@@ -32,6 +32,7 @@ struct fs {
 	/* NULL while native mode is possible, else a clear reason */
 	_Atomic(const char *) native_why_not;
 	atomic_bool native_probed;
+	atomic_int read_ahead_fd; /* where it is set, until it has been; else -1 */
 	/* inodes open natively, each of which keeps a descriptor of the daemon's, and how many may be */
 	atomic_ullong native_files;
 	uint64_t native_files_max;

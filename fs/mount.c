@@ -14,6 +14,7 @@
 #include "log.h"
 #include "lookups.h"
 #include "ops.h"
+#include "read_ahead.h"
 #include "reaper.h"
 #include "scrubber.h"
 #include "settle.h"
@@ -170,29 +171,6 @@ static void fs_stop(struct fs *fs)
 	pthread_rwlock_destroy(&fs->names);
 }
 
-/* The kernel reads ahead 128 KiB unless told otherwise; only root may tell it. */
-static void set_read_ahead(struct fs *fs)
-{
-	char line[4096], where[4096], path[128];
-	unsigned major, minor;
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	bool found = false;
-	while (f && !found && fgets(line, sizeof line, f))
-		found = sscanf(line, "%*u %*u %u:%u %*s %4095s", &major, &minor, where) == 3 &&
-			!strcmp(where, fs->mountpoint);
-	if (f)
-		fclose(f);
-	if (!found)
-		return;
-	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", major, minor);
-	f = fopen(path, "we");
-	if (!f)
-		return;
-	fprintf(f, "%lu\n", fs->pool->config.read_ahead_kb);
-	if (fclose(f))
-		log_debug("read-ahead stays as it is: %s", strerror(errno));
-}
-
 static int serve(struct fs *fs)
 {
 	struct fuse_loop_config *loop = fuse_loop_cfg_create();
@@ -285,10 +263,12 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 				 "%s",
 				 strerror(-r));
 		fuse_set_log_func(log_fuse);
-		set_read_ahead(fs);
+		read_ahead_find(fs);
 		req->ready(req->ready_arg, 0, fs->why_read_only);
 		r = serve(fs);
 		control_stop(control);
+		if (fs->read_ahead_fd >= 0)
+			close(fs->read_ahead_fd);
 		fuse_session_unmount(fs->session);
 	}
 	fuse_remove_signal_handlers(fs->session);
@@ -326,6 +306,7 @@ int mount_serve(const struct mount_request *req)
 		return -ENOMEM;
 	fs->read_only = req->read_only;
 	fs->mountpoint = req->mountpoint;
+	fs->read_ahead_fd = -1;
 	fs->atime = ATIME_RELATIVE;
 	if (req->strict_atime)
 		fs->atime = ATIME_STRICT;

@@ -6,6 +6,7 @@
 #include "hot.h"
 #include "ops.h"
 #include "passthrough.h"
+#include "read_ahead.h"
 #include "settle.h"
 #include "space.h"
 #include "xattr_row.h"
@@ -24,8 +25,10 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs *fs = fs_of(req);
 	struct attributes attr;
 	(void)fi;
-	if (ino == FUSE_ROOT_ID)
+	if (ino == FUSE_ROOT_ID) {
 		passthrough_probe(req);
+		read_ahead_tell(fs);
+	}
 	reply_attr(req, fs, inode_stat_by_number(fs, ino, &attr), &attr);
 }
 

@@ -132,7 +132,7 @@ static const struct option table[] = {
 	    "threads that receive requests; 0 chooses", ALL }, FIELD(threads), NULL, 1 },
 	{ { "max_write", "size", "4K..1M", "1M",
 	    "largest write request that the kernel may send", ALL }, FIELD(max_write), NULL, 1 },
-	{ { "read_ahead_kb", "number", "0..65536", "1024",
+	{ { "read_ahead_kb", "number", "0..65536", "128",
 	    "how far the kernel reads ahead, in KiB; only root's mounts can set it", ALL },
 	  FIELD(read_ahead_kb), NULL, 1 },
 	{ { "log_level", "choice", "error|warning|info|debug", "info",

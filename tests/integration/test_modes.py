@@ -658,3 +658,12 @@ def test_a_mount_gives_unwritten_space_back(new_mount):
     assert file.read_bytes() == data
     mount.destage()
     assert read_uncached(file) == data
+
+
+@pytest.mark.parametrize("wanted", [64, 2048])
+def test_read_ahead_is_what_the_option_says(new_mount, wanted):
+    """From the first file on that is opened: one keeps what it was opened with."""
+    mount = new_mount(read_ahead_kb=wanted, mode="mediated")
+    device = os.stat(mount.dir).st_dev
+    with open(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb") as file:
+        assert int(file.read()) == wanted

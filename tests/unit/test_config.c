@@ -52,7 +52,7 @@ static void test_defaults(void **state)
 	assert_int_equal(conf.attr_timeout_ms, 3600000);
 	assert_int_equal(conf.entry_timeout_ms, 3600000);
 	assert_int_equal(conf.max_write, 1u << 20);
-	assert_int_equal(conf.read_ahead_kb, 1024);
+	assert_int_equal(conf.read_ahead_kb, 128);
 	assert_int_equal(conf.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(conf.allow_other, geteuid() == 0);
 	assert_int_equal(conf.chunker, CHUNKER_FASTCDC);
