@@ -482,6 +482,30 @@ def test_full_backing_refuses_or_serves(loop, home):
         mount.stop()
 
 
+def test_a_pool_mounts_where_no_whole_log_segment_fits(loop, home):
+    """With a few MiB free the log makes do with small segments; deleting and closing work."""
+    pool = loop.pool(home)
+    mount = pools.Mount(pool).start()
+    for name in ("kept", "deleted"):
+        (mount.dir / name).write_bytes(noise(300_000, len(name)))
+    mount.destage()
+    mount.stop()
+    (pool.path / "reserve").unlink(missing_ok=True)
+    with open(loop.dir / "filler", "wb") as filler:
+        free = os.statvfs(loop.dir)
+        os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_frsize - (14 << 20))
+    former = set((pool.path / "wal").iterdir())
+    mount.expect_log("[Nn]o space|ENOSPC|full|reserve")
+    mount.start()
+    (mount.dir / "deleted").unlink()
+    sizes = [path.stat().st_size for path in set((pool.path / "wal").iterdir()) - former]
+    assert len(sizes) > 1 and max(sizes) < 16 << 20, sizes
+    mount.stop()
+    mount.start()
+    assert os.listdir(mount.dir) == ["kept"]
+    assert (mount.dir / "kept").read_bytes() == noise(300_000, 4)
+
+
 def test_filling_the_disk_gives_enospc_and_loses_nothing(loop, home):
     """Writers get ENOSPC, all that was accepted and synced stays, deleting makes room again."""
     import errno
