@@ -249,6 +249,7 @@ int status_df(struct pool *pool, struct fs *fs, json_t **ret_df)
 	put(o, "compressed", u.compressed);
 	put(o, "packs", u.pack_bytes);
 	put(o, "pack_files", u.packs);
+	put(o, "elsewhere", u.elsewhere);
 	put(o, "chunks", u.chunks);
 	put(o, "frames", u.frames);
 	put_space(o, &space, fs ? hot_bytes(fs) : 0);
@@ -256,7 +257,7 @@ int status_df(struct pool *pool, struct fs *fs, json_t **ret_df)
 	json_t *ratios = json_object();
 	put_ratio(ratios, "dedup", u.mapped, u.unique);
 	put_ratio(ratios, "compression", u.unique, u.compressed);
-	put_ratio(ratios, "total", u.mapped + u.inlined, u.pack_bytes + space.index);
+	put_ratio(ratios, "total", u.mapped + u.inlined, u.pack_bytes + u.elsewhere + space.index);
 	json_object_set_new(o, "ratios", ratios);
 	*ret_df = o;
 	return 0;

@@ -68,12 +68,23 @@ static int take_frame(struct usage *u, struct slice key, struct slice val)
 	return 0;
 }
 
+static int take_pack(struct usage *u, struct slice key, struct slice val)
+{
+	struct pack_row row;
+	int r = pack_decode_row(key, val, &row);
+	if (r == 0 && row.tier && row.state != PACK_DOOMED)
+		u->elsewhere += row.bytes;
+	return r;
+}
+
 int usage_count(struct pool *pool, struct usage *ret_usage)
 {
 	struct usage u = { 0 };
 	int r = each(pool, KV_INODE, &u, take_inode);
 	if (r == 0)
 		r = each(pool, KV_CHUNK, &u, take_frame);
+	if (r == 0)
+		r = each(pool, KV_PACK, &u, take_pack);
 	if (r < 0)
 		return r;
 	packs_bytes(pool->packs, &u.pack_bytes, &u.packs);

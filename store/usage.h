@@ -17,7 +17,8 @@ struct usage {
 	uint64_t unique;		     /* bytes of distinct chunks, garbage included */
 	uint64_t compressed;		     /* what these take in packs */
 	uint64_t chunks, frames;
-	uint64_t packs, pack_bytes; /* pack files and their length */
+	uint64_t packs, pack_bytes; /* pack files in the pool and their length */
+	uint64_t elsewhere;	    /* length of packs in other tiers */
 	uint64_t damaged;	    /* rows that could not be read */
 };
 

@@ -100,6 +100,10 @@ def test_packs_move_and_come_back(tiered, home):
     result = json.loads(move(mount, "warm", mount.dir).stdout)
     assert result["packs_moved"] == len(before) and result["packs_failed"] == 0
     assert packs(home / "warm") == before and hot(mount) == []
+    found = mount.json("df")
+    assert found["packs"] < MIB and found["elsewhere"] == sum(
+        path.stat().st_size for path in (home / "warm").glob("*.pack"))
+    assert found["ratios"]["total"] <= 1.01
     check(mount, data)
     move(mount, "cold", mount.dir)
     assert packs(home / "cold") == before and packs(home / "warm") == []

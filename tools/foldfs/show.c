@@ -66,6 +66,8 @@ void show_df(const json_t *df)
 	printf("\n");
 	size_line(df, "used", "On disk", "");
 	size_line(df, "packs", "  packs", "");
+	if (show_number(df, "elsewhere"))
+		size_line(df, "elsewhere", "  in other tiers", "packs, not on this disk");
 	size_line(df, "index", "  index", "");
 	size_line(df, "log", "  log", "");
 	size_line(df, "staging", "  staging", "not deduplicated yet");
