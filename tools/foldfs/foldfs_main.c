@@ -10,6 +10,7 @@
 #include "show.h"
 #include "status.h"
 #include "tier.h"
+#include "warm.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -43,6 +44,7 @@ static const char help[] =
 	"           tier move TIER PATH...: moves what holds the data of files or trees to a tier\n"
 	"           tier recall PATH...: back to the pool's own disk\n"
 	"           tier pin PATH...: and keeps it there; tier unpin PATH...\n"
+	"  warm     reads files or trees, so that they lie in caches\n"
 	"  bench    measures for half a minute what this machine can do, and what the mount does\n"
 	"  version  the version of this program\n"
 	"  help     this text\n"
@@ -290,6 +292,14 @@ static int run_tier(struct call *c)
 	return failed ? FAILED : r;
 }
 
+static int run_warm(struct call *c)
+{
+	json_t *result = warm_paths(c->paths, c->n_paths);
+	bool failed = show_number(result, "files_failed");
+	int r = end(result, c, warm_show);
+	return failed ? FAILED : r;
+}
+
 static int run_bench(struct call *c)
 {
 	json_t *result = bench_pool(c->pool, c->paths[0]);
@@ -303,7 +313,7 @@ static const struct command {
 } commands[] = {
 	{ "bench", run_bench, false }, { "df", run_df, false },	      { "du", run_du, true },
 	{ "gc", run_gc, false },       { "scrub", run_scrub, false }, { "stats", run_stats, false },
-	{ "sync", run_sync, false },   { "tier", run_tier, true },
+	{ "sync", run_sync, false },   { "tier", run_tier, true },    { "warm", run_warm, true },
 };
 
 static const struct command *find_command(const char *name)
@@ -373,7 +383,7 @@ static int parse(struct call *c, int argc, char **argv)
 	if (optind == argc)
 		return complain_usage(
 			USAGE + 1,
-			"a command is wanted: df, du, stats, sync, gc, scrub, tier or bench");
+			"a command is wanted: df, du, stats, sync, gc, scrub, tier, warm or bench");
 	c->name = argv[optind];
 	c->paths = argv + optind + 1;
 	c->n_paths = argc - optind - 1;

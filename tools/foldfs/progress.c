@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define WARM_MS 200u
+
 static struct {
 	const char *pool;
 	uint64_t began_ms, most;  /* bytes that were left at most */
@@ -94,6 +96,19 @@ void progress_tier(const json_t *report)
 		return;
 	snprintf(text, sizeof text, "%s of %s moved",
 		 show_size(show_number(report, "bytes_moved"), done),
+		 show_size(show_number(report, "bytes"), total));
+	line(text);
+}
+
+void progress_warm(const json_t *report)
+{
+	char text[160], done[SHOW_SIZE], total[SHOW_SIZE];
+	uint64_t now = clock_mono_ms();
+	if (!progress_wanted() || now - state.first_ms < WARM_MS)
+		return;
+	state.first_ms = now;
+	snprintf(text, sizeof text, "%s of %s read",
+		 show_size(show_number(report, "bytes_read"), done),
 		 show_size(show_number(report, "bytes"), total));
 	line(text);
 }

@@ -14,6 +14,8 @@ void progress_sync(const json_t *report);
 void progress_scrub(const json_t *report);
 /* For client_ask(): how much of what shall move has. */
 void progress_tier(const json_t *report);
+/* How much of some files has been read. At most a few times a second. */
+void progress_warm(const json_t *report);
 void progress_begin(const char *pool);
 void progress_end(void); /* clears the line */
 #endif
