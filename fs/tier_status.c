@@ -27,7 +27,7 @@ static json_t *one_tier(struct pool *pool, const struct tier_info *info, const s
 {
 	struct place *pl = tiers_place(pool->tiers, info->number);
 	uint64_t total, avail;
-	bool room = pl && pl->ops->room(pl, &total, &avail) == 0;
+	bool room = pl && pl->ops->room(pl, &total, &avail) == 0 && total != PLACE_NO_LIMIT;
 	json_t *o = json_object();
 	json_object_set_new(o, "name", json_string(info->name));
 	json_object_set_new(o, "number", number(info->number));

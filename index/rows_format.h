@@ -62,7 +62,8 @@
  * KV_META    "ids." and the name of a sequence: le64, ids from here on were never handed out
  *            "dirent_seed": le64, of the hash that makes cookies from names
  *            "dirent_collided": empty; there once two names have had the same hash
- *            "tier." and a u8 number, 1..15: u8 1, 16 bytes of uuid, u8 length of the name, name, place
+ *            "tier." and a u8 number, 1..15: u8 1, 16 bytes of uuid, u8 length of the name, name, place,
+ *            and of a bucket a newline, endpoint, a newline, region
  *            "access." and a be64 n: 256 times le32, when packs 256 n and after were last read, in
  *            seconds since 1970; 0: never
  *            "lost." and a be64 chunk id: empty; fsck found that this chunk is gone. What refers to it

@@ -23,6 +23,7 @@
 #include "cleanup.h"
 #include "fault.h"
 #include "log.h"
+#include "place.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/uio.h>
@@ -188,6 +189,7 @@ static uint32_t list_frame(struct fetch *f, uint64_t id)
 					 row->n * sizeof(struct chunk_entry)),
 		.chunks = row->n,
 		.codec = row->codec,
+		.cached = row->codec != CODEC_RAW || pack_is_far(f->packs, row->pack),
 		.id = id,
 		.id_at = f->rows[f->row].at,
 		.lo = UINT32_MAX,
@@ -267,7 +269,7 @@ static void take_crumbs(struct fetch *f)
 		return;
 	for (uint32_t i = 0; i < f->n_frames; i++) {
 		const struct fetch_frame *fr = &f->frames[i];
-		if (fr->codec != CODEC_RAW && fr->n >= CRUMBS &&
+		if (fr->cached && fr->n >= CRUMBS &&
 		    read_cache(f, fr, fr->begin, fr->end - fr->begin, f->decoded))
 			copy_pieces(f, fr, f->decoded, fr->begin);
 	}
@@ -288,7 +290,7 @@ static void take_cached(struct fetch *f)
 		int hit = 0;
 		if (!p->len)
 			continue;
-		if (f->mode != FETCH_VERIFY && fr->codec != CODEC_RAW && !fr->hi)
+		if (f->mode != FETCH_VERIFY && fr->cached && !fr->hi)
 			hit = read_cache(f, fr, p->at, p->len, p->out);
 		if (hit) {
 			p->len = 0;
@@ -306,7 +308,7 @@ static uint32_t claim_frames(struct fetch *f)
 	for (uint32_t i = 0; i < f->n_frames; i++) {
 		struct fetch_frame *fr = &f->frames[i];
 		fr->waits = false;
-		if (!fr->hi || fr->codec == CODEC_RAW || f->mode == FETCH_VERIFY)
+		if (!fr->hi || !fr->cached || f->mode == FETCH_VERIFY)
 			continue;
 		fr->loading.key = fr->place;
 		fr->claimed = loading_begin(f->loading, &fr->loading);
@@ -339,7 +341,7 @@ static void choose_range(struct fetch_frame *fr)
 	uint32_t from, len;
 	fr->from = fr->place.offset;
 	fr->len = fr->stored_len;
-	if (fr->codec != CODEC_RAW)
+	if (fr->cached)
 		return;
 	frame_raw_range(fr->decoded_len, fr->lo, fr->hi - fr->lo, &from, &len);
 	fr->len = len + (from ? 0 : fr->payload_at);
@@ -410,6 +412,10 @@ static int get_fds(struct fetch *f)
 {
 	for (uint32_t i = 0; i < f->n_ops; i++) {
 		int fd = pack_fd_get(f->packs, f->op_packs[i]);
+		if (fd == -EREMOTE && f->mode == FETCH_TRY)
+			return -EAGAIN;
+		if (fd == -EREMOTE)
+			continue;
 		if (fd < 0)
 			return no_pack(f, f->op_packs[i], fd);
 		f->ops[i].fd = fd;
@@ -435,12 +441,43 @@ static int read_now(struct fetch *f)
 	return 0;
 }
 
+/* What has no descriptor, all at once. Nothing of it is taken for damage that the place did not say. */
+static int read_far(struct fetch *f)
+{
+	struct place_read v[FETCH_FRAMES];
+	uint32_t from[FETCH_FRAMES];
+	size_t n = 0;
+	for (uint32_t i = 0; i < f->n_ops; i++)
+		if (f->ops[i].fd < 0) {
+			struct io_read_op *op = &f->ops[i];
+			from[n] = i;
+			v[n++] = (struct place_read){ f->op_packs[i], (uint64_t)op->at, op->len,
+						      op->buf, 0 };
+		}
+	if (n)
+		pack_read_far(f->packs, v, n);
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].result < 0)
+			return no_pack(f, v[i].pack, (int)v[i].result);
+		f->ops[from[i]].result = v[i].result;
+	}
+	return 0;
+}
+
 static int read_all(struct fetch *f)
 {
 	if (f->mode == FETCH_TRY)
 		return read_now(f);
-	io_read_batch(f->ops, f->n_ops);
-	int r = fault_hit("pack_read");
+	int r = read_far(f);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0, end; i < f->n_ops; i = end) { /* stretches of those with descriptors */
+		for (end = i; end < f->n_ops && f->ops[end].fd >= 0;)
+			end++;
+		io_read_batch(&f->ops[i], end - i);
+		end += end == i;
+	}
+	r = fault_hit("pack_read");
 	if (r < 0 && f->n_ops)
 		f->ops[0].result = r;
 	return 0;
@@ -495,7 +532,7 @@ static int take_raw(struct fetch *f, struct fetch_frame *fr, const uint8_t *byte
 	return r;
 }
 
-static int take_compressed(struct fetch *f, struct fetch_frame *fr, const uint8_t *bytes)
+static int take_whole(struct fetch *f, struct fetch_frame *fr, const uint8_t *bytes)
 {
 	struct frame_head head;
 	int r = check_head(fr, bytes, &head);
@@ -537,7 +574,7 @@ static int take_frame(struct fetch *f, struct fetch_frame *fr)
 	if ((uint64_t)op->result < skip + fr->len)
 		return damaged(f, fr, -EUCLEAN, "the pack ends before it");
 	const uint8_t *bytes = (const uint8_t *)op->buf + skip;
-	int r = fr->codec == CODEC_RAW ? take_raw(f, fr, bytes) : take_compressed(f, fr, bytes);
+	int r = fr->cached ? take_whole(f, fr, bytes) : take_raw(f, fr, bytes);
 	return r == -EUCLEAN ? damaged(f, fr, r, "its checksum is wrong") : r;
 }
 
@@ -546,7 +583,7 @@ static void hint_raw(struct fetch *f)
 {
 	for (uint32_t i = 0; i < f->n_frames; i++) {
 		struct fetch_frame *fr = &f->frames[i];
-		if (fr->codec != CODEC_RAW || !fr->hi)
+		if (fr->cached || !fr->hi)
 			continue;
 		choose_range(fr);
 		int fd = pack_fd_get(f->packs, fr->place.pack);
@@ -605,6 +642,25 @@ int fetch_run(struct fetch *f)
 	return r;
 }
 
+/* 1: the head is there; 0: it is damaged (*ret_err tells how); -errno: the pack cannot be had. */
+static int read_head(struct fetch *f, const struct fetch_frame *fr, int *ret_err)
+{
+	struct place_read v = { fr->place.pack, fr->place.offset, fr->payload_at, f->stored, 0 };
+	int fd = pack_fd_get(f->packs, fr->place.pack);
+	if (fd == -EREMOTE) {
+		pack_read_far(f->packs, &v, 1);
+		if (v.result < 0)
+			return no_pack(f, v.pack, (int)v.result);
+		*ret_err = -EUCLEAN;
+		return (size_t)v.result == v.len;
+	}
+	if (fd < 0)
+		return no_pack(f, fr->place.pack, fd);
+	*ret_err = io_read_exact(fd, f->stored, fr->payload_at, (off_t)fr->place.offset);
+	pack_fd_put(f->packs, fr->place.pack, fd);
+	return *ret_err == 0;
+}
+
 int fetch_head(struct fetch *f, uint64_t id, struct frame_head *ret_head)
 {
 	uint32_t at, left;
@@ -622,13 +678,11 @@ int fetch_head(struct fetch *f, uint64_t id, struct frame_head *ret_head)
 	}
 	if (!f->stored)
 		return -ENOMEM;
-	int fd = pack_fd_get(f->packs, fr->place.pack);
-	if (fd < 0)
-		return no_pack(f, fr->place.pack, fd);
-	r = io_read_exact(fd, f->stored, fr->payload_at, (off_t)fr->place.offset);
-	pack_fd_put(f->packs, fr->place.pack, fd);
-	if (r == 0)
-		r = fault_hit("pack_read");
+	int err = 0;
+	r = read_head(f, fr, &err);
+	if (r < 0)
+		return r;
+	r = r ? fault_hit("pack_read") : err;
 	if (r == 0)
 		r = check_head(fr, f->stored, ret_head);
 	return r < 0 ? damaged(f, fr, r, "head") : 0;

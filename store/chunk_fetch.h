@@ -28,6 +28,7 @@ struct fetch_frame {
 	struct cache_key place; /* pack and offset */
 	struct loading_frame loading;
 	bool claimed, waits; /* we load it; somebody else does */
+	bool cached;	     /* goes through our cache: not what is raw and near */
 	struct frame_name name;
 	uint32_t stored_len, decoded_len, payload_at, chunks;
 	uint8_t codec;

@@ -263,7 +263,7 @@ static int find_flag(const char *value)
 	return value ? -1 : 1;
 }
 
-static void store_number(struct config *c, const struct option *o, uint64_t v)
+static void store_number(void *c, const struct option *o, uint64_t v)
 {
 	char *field = (char *)c + o->at;
 	v = (v + o->divide - 1) / o->divide;
@@ -319,8 +319,7 @@ static bool survives_the_file(const char *value)
 	return !ends && *value != ';' && !strstr(value, " ;") && !strstr(value, "\t;");
 }
 
-static int set_text(struct config *c, const struct option *o, const char *value,
-		    struct config_error *err)
+static int set_text(void *c, const struct option *o, const char *value, struct config_error *err)
 {
 	size_t n = strlen(value);
 	if (!survives_the_file(value)) {
@@ -338,8 +337,8 @@ static int set_text(struct config *c, const struct option *o, const char *value,
 	return 0;
 }
 
-static int set(struct config *c, const struct option *o, const char *value,
-	       struct config_error *err)
+/* `c` is a struct config, or what the option's place counts from. */
+static int set(void *c, const struct option *o, const char *value, struct config_error *err)
 {
 	uint64_t v = 0;
 	int choice;
@@ -526,10 +525,16 @@ static char *next_line(char *out, int size, void *stream)
 	return out;
 }
 
-static const struct option tier_place = { .pub = { "place", "path", "", "", "", 0 },
-					  .at = offsetof(struct config_tier, place),
-					  .size = sizeof((struct config_tier *)0)->place };
-static const struct option tier_age = { .pub = { "age", "time", "1s..36500d", "", "", 0 } };
+/* Of a tier; `place` is judged apart. */
+#define TIER_FIELD(f) offsetof(struct config_tier, f), sizeof(((struct config_tier *)0)->f)
+static const struct option tier_table[] = {
+	{ { "place", "path", "", "", "", 0 }, TIER_FIELD(place), NULL, 1 },
+	{ { "age", "time", "1s..36500d", "", "", 0 }, TIER_FIELD(age_ms), NULL, 1 },
+	{ { "endpoint", "text", "", "", "", 0 }, TIER_FIELD(endpoint), NULL, 1 },
+	{ { "region", "text", "", "", "", 0 }, TIER_FIELD(region), NULL, 1 },
+	{ { "class", "text", "", "", "", 0 }, TIER_FIELD(storage_class), NULL, 1 },
+	{ { "timeout", "time", "1s..1h", "", "", 0 }, TIER_FIELD(timeout_ms), NULL, 1 },
+};
 
 /* The tier of that name, which is declared with its first line. */
 static int find_tier(struct config *c, const char *name, struct config_tier **ret_tier,
@@ -567,23 +572,26 @@ static int take_tier(struct config *c, const char *name, const char *key, const 
 	int r = find_tier(c, name, &tier, err);
 	if (r < 0)
 		return r;
-	if (!strcmp(key, "place")) {
-		size_t len = strlen(value);
-		if (len > 1 && value[0] == '/' && len < sizeof tier->place && !has_control(value)) {
-			memcpy(tier->place, value, len + 1);
-			return 0;
-		}
-		return explain(&tier_place, value, err);
+	const struct option *o = NULL;
+	for (size_t i = 0; i < sizeof tier_table / sizeof *tier_table; i++)
+		if (!strcmp(tier_table[i].pub.name, key))
+			o = &tier_table[i];
+	if (!o) {
+		snprintf(err->text, sizeof err->text,
+			 "[tier %s] has no %.64s: place, age, endpoint, region, class and timeout "
+			 "are "
+			 "known",
+			 name, key);
+		return -EINVAL;
 	}
-	if (!strcmp(key, "age")) {
-		if (parse_amount(&tier_age, value, strlen(value), &tier->age_ms) ||
-		    !in_range(&tier_age, tier->age_ms))
-			return explain(&tier_age, value, err);
-		return 0;
-	}
-	snprintf(err->text, sizeof err->text, "[tier %s] has no %.64s: place and age are known",
-		 name, key);
-	return -EINVAL;
+	if (o != tier_table)
+		return set(tier, o, value, err);
+	size_t len = strlen(value);
+	bool bucket = !strncmp(value, "s3://", 5) && len > 5;
+	if ((!bucket && (value[0] != '/' || len < 2)) || len >= o->size || has_control(value))
+		return explain(o, value, err);
+	memcpy(tier->place, value, len + 1);
+	return 0;
 }
 
 int config_check(const struct config *c, struct config_error *err)
@@ -598,8 +606,7 @@ int config_check(const struct config *c, struct config_error *err)
 	for (unsigned i = 0; i < c->n_tiers; i++) {
 		const struct config_tier *t = &c->tiers[i];
 		if (!*t->place) {
-			snprintf(err->text, sizeof err->text, "[tier %s] lacks its place=DIRECTORY",
-				 t->name);
+			snprintf(err->text, sizeof err->text, "[tier %s] lacks its place", t->name);
 			return -EINVAL;
 		}
 		if (t->age_ms && t->age_ms < age) {

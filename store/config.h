@@ -24,8 +24,11 @@ enum media_choice { MEDIA_ON, MEDIA_KEYFRAMES, MEDIA_OFF };
 /* A colder place for packs than the pool itself. */
 struct config_tier {
 	char name[CONFIG_TIER_NAME];
-	char place[256]; /* absolute path of a directory */
+	char place[256]; /* absolute path of a directory, or s3://bucket/prefix */
 	uint64_t age_ms; /* packs not read for this long go there; 0: not by age */
+	/* of a bucket; empty and 0: see place.h */
+	char endpoint[128], region[32], storage_class[32];
+	uint64_t timeout_ms;
 };
 
 struct config {

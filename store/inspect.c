@@ -18,6 +18,7 @@
 #include "fault.h"
 #include "log.h"
 #include "pack_scan.h"
+#include "place.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -28,8 +29,9 @@
 
 struct inspect {
 	struct inspect_options opt;
-	uint64_t pack; /* the one that `fd` is of */
-	int fd;
+	uint64_t pack; /* the one that `fd` is of; */
+	int fd;	       /* -1: it is read through its place */
+	bool far;
 	bool direct;
 	uint8_t *window; /* [at, at + have) of it */
 	uint64_t at;
@@ -76,14 +78,16 @@ void inspect_free(struct inspect *in)
 static int open_pack(struct inspect *in, uint64_t pack)
 {
 	char path[64];
-	if (in->fd >= 0 && in->pack == pack)
+	if ((in->fd >= 0 || in->far) && in->pack == pack)
 		return 0;
 	if (in->fd >= 0)
 		close(take_fd(&in->fd));
 	in->have = 0;
+	in->pack = pack;
 	int fd = pack_fd_get(in->opt.packs, pack);
+	in->far = fd == -EREMOTE;
 	if (fd < 0)
-		return fd;
+		return in->far ? 0 : fd;
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	in->fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
 	in->direct = in->fd >= 0;
@@ -91,7 +95,6 @@ static int open_pack(struct inspect *in, uint64_t pack)
 		in->fd = open(path, O_RDONLY | O_CLOEXEC);
 	int r = in->fd < 0 ? -errno : 0;
 	pack_fd_put(in->opt.packs, pack, fd);
-	in->pack = pack;
 	return r;
 }
 
@@ -101,6 +104,11 @@ static ssize_t read_device(struct inspect *in, void *buf, size_t len, uint64_t a
 	ssize_t n;
 	if (fault < 0)
 		return fault;
+	if (in->far) {
+		struct place_read v = { in->pack, at, len, buf, 0 };
+		pack_read_far(in->opt.packs, &v, 1);
+		return v.result;
+	}
 	if (!in->direct)
 		posix_fadvise(in->fd, (off_t)at, (off_t)len, POSIX_FADV_DONTNEED);
 	do
@@ -142,10 +150,14 @@ static int read_glance(struct inspect *in, const struct frame_row *row, const ui
 static int read_alone(struct inspect *in, const struct frame_row *row, const uint8_t **ret_bytes)
 {
 	size_t len = row->offset % PAGE + row->stored_len;
-	int r = open_pack(in, row->pack);
-	if (r == 0)
-		r = fill_window(in, row->offset, len);
-	else if (r != -ENOENT && r != -EUCLEAN)
+	int opened = open_pack(in, row->pack);
+	int r = opened == 0 ? fill_window(in, row->offset, len) : opened;
+	if (in->far && r == -ENOENT) { /* it has moved since it was opened */
+		in->far = false;
+		opened = open_pack(in, row->pack);
+		r = opened == 0 ? fill_window(in, row->offset, len) : opened;
+	}
+	if (r == -ENOMEDIUM || (opened < 0 && opened != -ENOENT && opened != -EUCLEAN))
 		return r;
 	memset(in->window + in->have, 0, WINDOW - in->have);
 	for (size_t page = 0; r == -EIO && page < len; page += PAGE)
@@ -445,7 +457,7 @@ static int second_look(struct inspect *in, const struct frame_row *row, struct f
 	int r = 0;
 	for (uint32_t i = 0; i < row->n && r == 0; i++) {
 		struct frame_row now = { 0 };
-		const uint8_t *bytes;
+		const uint8_t *bytes = NULL;
 		uint32_t at, left, offset = row->part * FRAME_DECODED_MAX;
 		if (row->chunks[i].id <= seen)
 			continue;
@@ -498,6 +510,8 @@ int inspect_pack(struct inspect *in, uint64_t pack)
 	size_t n;
 	uint64_t at;
 	int fd = pack_fd_get(in->opt.packs, pack);
+	if (fd == -EREMOTE)
+		return 0; /* nobody needs its ends there */
 	if (fd < 0)
 		return fd;
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);

@@ -184,6 +184,48 @@ bool pack_reachable(struct packs *p, const struct pack_row *row)
 	return !row->tier || tiers_place(p->opt.tiers, row->tier);
 }
 
+/* The place without descriptors that it lies in; NULL: none. */
+static struct place *far_place(struct packs *p, uint64_t pack, int *ret_err)
+{
+	struct pack_row row;
+	*ret_err = pack_get(p->opt.kv, pack, &row);
+	if (*ret_err < 0 || !row.tier)
+		return NULL;
+	struct place *pl = tiers_place(p->opt.tiers, row.tier);
+	*ret_err = pl ? 0 : -ENOMEDIUM;
+	return pl && !pl->ops->open_pack ? pl : NULL;
+}
+
+bool pack_is_far(struct packs *p, uint64_t pack)
+{
+	int err;
+	return tiers_any_far(p->opt.tiers) && far_place(p, pack, &err);
+}
+
+/* What cannot be had now is not there: nobody may take it for damage. */
+static void judge_far(struct place_read *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (v[i].result < 0 && v[i].result != -ENOENT && v[i].result != -ENOMEM)
+			v[i].result = -ENOMEDIUM;
+}
+
+void pack_read_far(struct packs *p, struct place_read *v, size_t n)
+{
+	for (size_t i = 0, end; i < n; i = end) {
+		int err, other;
+		struct place *pl = far_place(p, v[i].pack, &err);
+		for (end = i + 1; end < n && far_place(p, v[end].pack, &other) == pl;)
+			end++;
+		if (pl)
+			pl->ops->read(pl, v + i, end - i);
+		else /* it has moved, or its place has gone */
+			for (size_t k = i; k < end; k++)
+				v[k].result = err == -ENOMEDIUM ? err : -ENOENT;
+	}
+	judge_far(v, n);
+}
+
 void pack_say_absent(struct packs *p, uint64_t pack)
 {
 	struct pack_row row;

@@ -52,11 +52,16 @@ int pack_sync(struct packs *p);
 struct kv_barrier *pack_barrier(struct packs *p);
 
 /* An open descriptor for reading; release with pack_fd_put(). -ENOENT: the pack is gone. -ENOMEDIUM: it
- * lies in a tier that is absent. */
+ * lies in a tier that is absent. -EREMOTE: see pack_read_far(). */
 int pack_fd_get(struct packs *p, uint64_t pack);
 void pack_fd_put(struct packs *p, uint64_t pack, int fd);
 /* Says so in the log, for who got -ENOMEDIUM. */
 void pack_say_absent(struct packs *p, uint64_t pack);
+/* Does it lie where there are no descriptors (pack_fd_get() gives -EREMOTE)? Then ranges are read, all at
+ * once; results as place.h tells. */
+bool pack_is_far(struct packs *p, uint64_t pack);
+struct place_read;
+void pack_read_far(struct packs *p, struct place_read *v, size_t n);
 /* A reader wanted bytes of it. */
 void pack_note_read(struct packs *p, uint64_t pack, uint32_t bytes);
 /* Can its bytes be had: does it lie in a tier whose place is there? */

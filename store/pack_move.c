@@ -10,7 +10,8 @@
  * removed, as with any file; who comes between its row and its file finds nothing, and looks again
  * (-ESTALE, chunk_fetch.c). Offsets stay, so rows of frames and what is cached do too.
  *
- * Compared are sums of the bytes as they were read and as they are read back. Meanwhile gc may give
+ * Compared are sums of the bytes as they were read and as they are read back; an object store compares
+ * what it gets with its sum itself. Meanwhile gc may give
  * back dead frames in place: the copy then has them or zeros, and nobody asks. It may doom the pack: the row
  * is looked at again, under the lock that gc holds, before it changes; the lock is kept until the old
  * one is gone, so that nothing of a pack is left when its row goes.
@@ -27,59 +28,105 @@
 #include <inttypes.h>
 
 #define STEP (1u << 20)
+#define AHEAD (16 * STEP)
 
 struct source {
 	struct place_source s; /* first */
 	const struct pack_move *m;
 	struct place *pl;
 	uint64_t pack, sum;
-	int fd; /* -1: to be read through the place */
+	int fd;		/* -1: to be read through the place, */
+	uint8_t *ahead; /* so far at once: [at, at + have) of it */
+	uint64_t at;
+	size_t have;
 };
 
-static int read_range(struct place *pl, int fd, uint64_t pack, struct io_read_op *op)
+/* Ranges side by side: one after the other would wait for the place each time. */
+static int fill_ahead(struct source *s, uint64_t at)
 {
-	if (fd >= 0)
-		return io_read_exact(fd, op->buf, op->len, op->at);
-	struct place_read v = { pack, (uint64_t)op->at, op->len, op->buf, 0 };
-	pl->ops->read(pl, &v, 1);
-	return v.result < 0 ? (int)v.result : (size_t)v.result == op->len ? 0 : -EUCLEAN;
+	struct place_read v[AHEAD / STEP];
+	size_t n = 0, len = 0;
+	s->ahead = s->ahead ? s->ahead : malloc(AHEAD);
+	s->have = 0;
+	if (!s->ahead)
+		return -ENOMEM;
+	while (n < AHEAD / STEP && at + len < s->s.bytes) {
+		uint64_t left = s->s.bytes - at - len;
+		v[n] = (struct place_read){
+			.pack = s->pack, .at = at + len, .len = STEP, .buf = s->ahead + len
+		};
+		v[n].len = left < STEP ? (size_t)left : STEP;
+		len += v[n++].len;
+	}
+	s->pl->ops->read(s->pl, v, n);
+	for (size_t i = 0; i < n; i++)
+		if (v[i].result != (ssize_t)v[i].len)
+			return v[i].result < 0 ? (int)v[i].result : -EUCLEAN;
+	s->at = at;
+	s->have = len;
+	return 0;
 }
 
-static int pace(const struct pack_move *m, uint64_t bytes)
+static int read_far(struct source *s, uint8_t *out, size_t len, uint64_t at)
 {
-	return m->pace ? m->pace(m->arg, bytes) : 0;
+	while (len) {
+		int r = at >= s->at && at < s->at + s->have ? 0 : fill_ahead(s, at);
+		size_t n = r == 0 ? (size_t)(s->at + s->have - at) : 0;
+		n = n < len ? n : len;
+		if (!n)
+			return r ? r : -EUCLEAN;
+		memcpy(out, s->ahead + (at - s->at), n);
+		out += n;
+		at += n;
+		len -= n;
+	}
+	return 0;
 }
 
 static int source_read(struct place_source *from, void *buf, size_t len, uint64_t at)
 {
 	struct source *s = (struct source *)from;
-	struct io_read_op op = { .buf = buf, .len = len, .at = (off_t)at };
-	int r = read_range(s->pl, s->fd, s->pack, &op);
+	const struct pack_move *m = s->m;
+	int r = s->fd >= 0 ? io_read_exact(s->fd, buf, len, (off_t)at) : read_far(s, buf, len, at);
 	if (r == 0)
 		s->sum = checksum64_seeded(buf, len, s->sum + at);
-	return r ? r : pace(s->m, len);
+	return r == 0 && m->pace ? m->pace(m->arg, len) : r;
+}
+
+/* An object store has compared what it got with its sum: its length tells that it is there. */
+static int ask_length(struct place *pl, const struct source *s)
+{
+	uint64_t bytes = 0;
+	int r = fault_hit("move_read_back");
+	if (r == 0)
+		r = pl->ops->size(pl, s->pack, &bytes);
+	if (r == -ENOENT || (r == 0 && bytes != s->s.bytes))
+		r = -EUCLEAN;
+	return r;
 }
 
 /* In the steps that it was put in. */
-static int read_back(struct place *pl, const struct source *s)
+static int compare(struct place *pl, const struct source *s)
 {
 	CLEANUP_FREE uint8_t *data = malloc(STEP);
-	CLEANUP_CLOSE int fd = pl->ops->open_pack ? pl->ops->open_pack(pl, s->pack) : -1;
+	CLEANUP_CLOSE int fd = pl->ops->open_pack(pl, s->pack);
 	uint64_t sum = 0;
 	int r = data ? fault_hit("move_read_back") : -ENOMEM;
-	if (r == 0 && pl->ops->open_pack && fd < 0)
+	if (r == 0 && fd < 0)
 		r = fd;
 	for (uint64_t at = 0; at < s->s.bytes && r == 0; at += STEP) {
 		uint64_t left = s->s.bytes - at;
-		struct io_read_op op = { .buf = data,
-					 .len = left < STEP ? (size_t)left : STEP,
-					 .at = (off_t)at };
-		r = read_range(pl, fd, s->pack, &op);
+		size_t n = left < STEP ? (size_t)left : STEP;
+		r = io_read_exact(fd, data, n, (off_t)at);
 		if (r == 0)
-			sum = checksum64_seeded(data, op.len, sum + at);
+			sum = checksum64_seeded(data, n, sum + at);
 	}
-	if (r == 0 && sum != s->sum)
-		r = -EUCLEAN;
+	return r == 0 && sum != s->sum ? -EUCLEAN : r;
+}
+
+static int read_back(struct place *pl, const struct source *s)
+{
+	int r = pl->ops->open_pack ? compare(pl, s) : ask_length(pl, s);
 	if (r < 0)
 		log_error("pack %016" PRIx64 ": its copy does not read back: %s", s->pack,
 			  r == -EUCLEAN ? "it has other bytes" : strerror(-r));
@@ -110,6 +157,7 @@ static int copy(const struct pack_move *m, const struct pack_row *row, struct pl
 	if (s.s.bytes < row->bytes)
 		return -EUCLEAN;
 	r = to->ops->put(to, row->id, &s.s);
+	free(s.ahead);
 	if (r == 0)
 		r = read_back(to, &s);
 	if (r == 0)

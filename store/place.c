@@ -5,6 +5,9 @@
  *     tier 2 9a1e...                              number and uuid of the tier
  */
 #include "place.h"
+#ifdef FOLDFS_HAVE_S3
+#include "place_s3.h"
+#endif
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,6 +51,49 @@ int place_label_parse(const char *text, size_t len, struct place_label *ret_labe
 		return -ESTALE;
 	*ret_label = label;
 	return 0;
+}
+
+#ifdef FOLDFS_HAVE_S3
+static const char *given(const char *text)
+{
+	return text && *text ? text : NULL;
+}
+
+static int open_bucket(const struct place_options *opt, struct place **ret_place, char *why,
+		       size_t size)
+{
+	char said[S3_TEXT_MAX] = "";
+	struct s3_options so;
+	s3_defaults(&so);
+	so.place = opt->where;
+	so.endpoint = given(opt->endpoint);
+	so.region = given(opt->region);
+	if (opt->timeout_ms)
+		so.timeout_ms = so.stall_ms = opt->timeout_ms;
+	so.connect_ms = so.connect_ms < so.timeout_ms ? so.connect_ms : so.timeout_ms;
+	int r = place_s3_open(&so, given(opt->storage_class), said, ret_place);
+	if (r < 0)
+		snprintf(why, size, "%s", said);
+	return r;
+}
+#else
+static int open_bucket(const struct place_options *opt, struct place **ret_place, char *why,
+		       size_t size)
+{
+	(void)ret_place;
+	snprintf(why, size, "%s: this foldfs was built without object stores", opt->where);
+	return -EPROTONOSUPPORT;
+}
+#endif
+
+int place_open(const struct place_options *opt, struct place **ret_place, char *why, size_t size)
+{
+	if (!strncmp(opt->where, "s3://", 5))
+		return open_bucket(opt, ret_place, why, size);
+	int r = place_dir_open(opt->where, ret_place);
+	if (r < 0)
+		snprintf(why, size, "%s cannot be opened: %s", opt->where, strerror(-r));
+	return r;
 }
 
 void place_close(struct place *pl)

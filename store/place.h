@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* place: where the packs of a tier lie: a directory now, whatever has ranges to read in general.
+/* place: where the packs of a tier lie: a directory, or a bucket of an object store.
  *
  * A place belongs to one tier of one pool and says so by a label of its own, so that an empty
  * directory (a disk that is not there today), another tier's or another pool's is never taken for it.
@@ -15,7 +15,7 @@ struct place;
 
 /* A pack on its way in. */
 struct place_source {
-	/* Exactly these bytes. An error ends the putting with it. */
+	/* Exactly these bytes, each once and in order; may wait. An error ends the putting with it. */
 	int (*read)(struct place_source *from, void *buf, size_t len, uint64_t at);
 	uint64_t bytes;
 };
@@ -24,7 +24,8 @@ struct place_read {
 	uint64_t pack, at;
 	size_t len;
 	void *buf;
-	ssize_t result; /* bytes read, or -errno; -ENOENT: there is no such pack */
+	ssize_t result; /* bytes read, or -errno; -ENOENT: there is no such pack; -ENOMEDIUM: the place
+			 * does not answer */
 };
 
 struct place_label {
@@ -45,12 +46,14 @@ struct place_ops {
 	int (*list)(struct place *pl, int (*fn)(void *arg, uint64_t pack, uint64_t bytes),
 		    void *arg);
 	int (*tidy)(struct place *pl); /* removes what puts that were interrupted have left */
-	int (*room)(struct place *pl, uint64_t *ret_total, uint64_t *ret_avail);
+	int (*room)(struct place *pl, uint64_t *ret_total,
+		    uint64_t *ret_avail); /* or PLACE_NO_LIMIT */
 	/* -ENOENT: nobody's yet, and empty. -ENOTEMPTY: nobody's, with files. -ESTALE: not to be
 	 * understood. */
 	int (*read_label)(struct place *pl, struct place_label *ret_label);
 	int (*claim)(struct place *pl, const struct place_label *label); /* durable on return */
-	/* Keeps other processes that have a copy of the pool away until close. -EBUSY: another is there. */
+	/* Keeps other processes that have a copy of the pool away until close. -EBUSY: another is there.
+	 * NULL: this cannot be done here. */
 	int (*lock)(struct place *pl);
 	void (*close)(struct place *pl);
 };
@@ -59,11 +62,19 @@ struct place {
 	const struct place_ops *ops;
 };
 
+#define PLACE_NO_LIMIT ((uint64_t)INT64_MAX)
 #define PLACE_LABEL_MAX 128u
 /* The label as the text of a small file; its length. */
 size_t place_label_print(const struct place_label *label, char out[PLACE_LABEL_MAX]);
 int place_label_parse(const char *text, size_t len, struct place_label *ret_label); /* or -ESTALE */
 
+struct place_options {
+	const char *where; /* a directory, or s3://bucket/prefix; and of that: */
+	const char *endpoint, *region, *storage_class; /* NULL or empty: as usual, see s3.h */
+	unsigned timeout_ms;			       /* for a request; 0: a minute */
+};
+/* -errno with a sentence. Of a bucket nothing is asked yet. */
+int place_open(const struct place_options *opt, struct place **ret_place, char *why, size_t size);
 /* `path` is an existing directory. */
 int place_dir_open(const char *path, struct place **ret_place);
 /* The same of a directory that is open, which is borrowed; it has no label. */

@@ -217,9 +217,16 @@ static int take_places(struct packs_repair *pr)
 	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX && e == 0; i++) {
 		struct listing l = { pr, (uint8_t)i, in_pool };
 		struct place *pl = tiers_place(t, i);
-		e = pl ? pl->ops->list(pl, take_elsewhere, &l) : 0;
+		e = pl && pl->ops->open_pack ? pl->ops->list(pl, take_elsewhere, &l) : 0;
 	}
 	return e;
+}
+
+/* What lies in a place that is absent, or has no descriptors, is not judged here. */
+static bool is_looked_into(struct repair *r, const struct pack_row *row)
+{
+	struct place *pl = row->tier ? tiers_place(r->pool->tiers, row->tier) : NULL;
+	return !row->tier || (pl && pl->ops->open_pack);
 }
 
 static int mend_pack_row(struct repair *r, struct slice key, struct slice val)
@@ -233,7 +240,7 @@ static int mend_pack_row(struct repair *r, struct slice key, struct slice val)
 	} else if (!sound && !f) { /* with a file, it is written anew */
 		repair_delete(r, KV_PACK, key);
 		repair_say(r, "a row of a pack was damaged, and is removed");
-	} else if (sound && row.state != PACK_DOOMED && pack_reachable(r->pool->packs, &row)) {
+	} else if (sound && row.state != PACK_DOOMED && is_looked_into(r, &row)) {
 		repair_delete(r, KV_PACK, key);
 		repair_say(r, "pack %lu is gone", row.id);
 	}
@@ -362,7 +369,7 @@ static struct lying *frame_of_row(struct packs_repair *pr, struct slice key, str
 		return NULL;
 	struct lying *l = find_lying(pr, &row);
 	*ret_elsewhere = !l && ((pack_get(pr->r->pool->kv, row.pack, &pack) == 0 &&
-				 !pack_reachable(pr->r->pool->packs, &pack)) ||
+				 !is_looked_into(pr->r, &pack)) ||
 				is_part(pr, &row));
 	frame_row_done(&row);
 	return l;

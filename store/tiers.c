@@ -11,7 +11,7 @@
  *   not there, place not empty                                is refused
  *
  * The label is written before the row: what a crash leaves is in the table. A place that was found stays
- * open; the lock is a leaf, for what tiers_look() changes.
+ * open; the lock is a leaf, for what tiers_look() changes, and never held while a place is asked.
  */
 #include "tiers.h"
 #include "cleanup.h"
@@ -55,6 +55,11 @@ static int refuse(struct sentence *why, int err, const char *fmt, ...)
 
 /* ---- rows ---- */
 
+static bool is_bucket(const char *where)
+{
+	return !strncmp(where, "s3://", 5);
+}
+
 static int put_row(struct tiers *t, const struct tier *tier)
 {
 	CLEANUP_BUF struct buf val = { 0 };
@@ -69,9 +74,29 @@ static int put_row(struct tiers *t, const struct tier *tier)
 	buf_put_u8(&val, (uint8_t)strlen(tier->info.name));
 	buf_put(&val, tier->info.name, strlen(tier->info.name));
 	buf_put(&val, tier->info.where, strlen(tier->info.where));
+	if (is_bucket(tier->info.where)) {
+		buf_put_u8(&val, '\n');
+		buf_put(&val, tier->info.endpoint, strlen(tier->info.endpoint));
+		buf_put_u8(&val, '\n');
+		buf_put(&val, tier->info.region, strlen(tier->info.region));
+	}
 	kv_batch_put(batch, KV_META, key, sizeof key, val.data, val.len);
 	int r = kv_commit(t->opt.kv, batch, &lsn);
 	return r < 0 ? r : kv_sync(t->opt.kv, lsn);
+}
+
+/* Up to a newline or the end. */
+static bool take_line(struct slice *s, char *out, size_t size)
+{
+	const uint8_t *end = s->len ? memchr(s->at, '\n', s->len) : NULL;
+	size_t len = end ? (size_t)(end - s->at) : s->len;
+	if (len >= size)
+		return false;
+	if (len)
+		memcpy(out, s->at, len);
+	out[len] = 0;
+	take_bytes(s, len + (end != NULL));
+	return true;
 }
 
 static bool decode_row(struct slice val, struct tier *tier)
@@ -81,13 +106,13 @@ static bool decode_row(struct slice val, struct tier *tier)
 	const uint8_t *id = take_bytes(&s, sizeof tier->id);
 	size_t len = take_u8(&s);
 	const uint8_t *name = take_bytes(&s, len);
-	if (s.bad || version != 1 || !len || len >= sizeof tier->info.name ||
-	    s.len >= sizeof tier->info.where)
+	if (s.bad || version != 1 || !len || len >= sizeof tier->info.name)
 		return false;
 	memcpy(tier->id, id, sizeof tier->id);
 	memcpy(tier->info.name, name, len);
-	memcpy(tier->info.where, s.at, s.len);
-	return true;
+	return take_line(&s, tier->info.where, sizeof tier->info.where) &&
+	       take_line(&s, tier->info.endpoint, sizeof tier->info.endpoint) &&
+	       take_line(&s, tier->info.region, sizeof tier->info.region);
 }
 
 /* A damaged row is the same as none: the place's label brings it back. */
@@ -110,15 +135,6 @@ static int read_rows(struct tiers *t)
 
 /* ---- places ---- */
 
-static void say_why(struct tier *tier, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(tier->info.why, sizeof tier->info.why, fmt, ap);
-	va_end(ap);
-	tier->info.absent = true;
-}
-
 static bool is_ours(const struct tiers *t, const struct place_label *label)
 {
 	return !memcmp(label->pool, t->opt.pool_uuid, sizeof label->pool);
@@ -130,45 +146,65 @@ static bool is_of(const struct tiers *t, const struct tier *tier, const struct p
 	       !memcmp(label->tier, tier->id, sizeof tier->id);
 }
 
-/* Opens the place of a tier that has a row, if it is that. */
-static void find_place(struct tiers *t, struct tier *tier)
+static int open_place(const struct tier_info *info, struct place **ret_pl, char *why, size_t size)
+{
+	struct place_options opt = { .where = info->where,
+				     .endpoint = info->endpoint,
+				     .region = info->region,
+				     .storage_class = info->storage_class,
+				     .timeout_ms = info->timeout_ms };
+	return place_open(&opt, ret_pl, why, size);
+}
+
+/* The place of a tier that has a row, if it is that; else what is said in `why`. Asks the network: no lock. */
+static struct place *find_place(const struct tiers *t, const struct tier *tier,
+				const struct tier_info *info, char *why, size_t size)
 {
 	struct place *pl = NULL;
 	struct place_label label;
-	int r = place_dir_open(tier->info.where, &pl);
-	if (r < 0) {
-		say_why(tier, "%s cannot be opened: %s", tier->info.where, strerror(-r));
-		return;
-	}
+	int r = open_place(info, &pl, why, size);
+	if (r < 0)
+		return NULL;
+	*why = 0;
 	r = pl->ops->read_label(pl, &label);
 	if (r == -ENOENT || r == -ENOTEMPTY)
-		say_why(tier, "%s is not its place: it has no label (is its disk mounted?)",
-			tier->info.where);
+		snprintf(why, size, "%s is not its place: it has no label%s", info->where,
+			 is_bucket(info->where) ? "" : " (is its disk mounted?)");
 	else if (r < 0)
-		say_why(tier, "%s: its label cannot be read: %s", tier->info.where, strerror(-r));
+		snprintf(why, size, "%s: its label cannot be read: %s", info->where, strerror(-r));
 	else if (!is_of(t, tier, &label))
-		say_why(tier, "%s belongs to %s", tier->info.where,
-			is_ours(t, &label) ? "another tier" : "another pool");
-	else if ((r = pl->ops->lock(pl)) < 0)
-		say_why(tier, "%s is in use by another process, perhaps with a copy of the pool",
-			tier->info.where);
-	if (tier->info.absent) {
-		place_close(pl);
-		return;
-	}
+		snprintf(why, size, "%s belongs to %s", info->where,
+			 is_ours(t, &label) ? "another tier" : "another pool");
+	else if (pl->ops->lock && pl->ops->lock(pl) < 0)
+		snprintf(why, size,
+			 "%s is in use by another process, perhaps with a copy of the pool",
+			 info->where);
+	if (!*why)
+		return pl;
+	place_close(pl);
+	return NULL;
+}
+
+/* True: it is there. By one thread at a time. */
+static bool look_for(struct tiers *t, struct tier *tier)
+{
+	struct tier_info info;
+	char why[sizeof info.why] = "";
+	if (!tiers_get(t, tier->info.number, &info))
+		return false;
+	struct place *pl = find_place(t, tier, &info, why, sizeof why);
+	SCOPED_LOCK(&t->lock);
+	tier->info.absent = !pl;
+	memcpy(tier->info.why, why, sizeof why);
 	atomic_store(&tier->place, pl);
+	return pl;
 }
 
 void tiers_look(struct tiers *t)
 {
-	SCOPED_LOCK(&t->lock);
 	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX; i++) {
 		struct tier *tier = &t->v[i];
-		if (!tier->known || atomic_load(&tier->place))
-			continue;
-		tier->info.absent = false;
-		find_place(t, tier);
-		if (!tier->info.absent)
+		if (tier->known && !atomic_load(&tier->place) && look_for(t, tier))
 			log_info("tier %s is there again: %s", tier->info.name, tier->info.where);
 	}
 }
@@ -240,21 +276,32 @@ static int choose_tier(struct tiers *t, const struct config_tier *conf, struct p
 	return 0;
 }
 
+static void take_options(const struct config_tier *conf, struct tier_info *info)
+{
+	memcpy(info->where, conf->place, sizeof info->where);
+	memcpy(info->endpoint, conf->endpoint, sizeof info->endpoint);
+	memcpy(info->region, conf->region, sizeof info->region);
+	memcpy(info->storage_class, conf->storage_class, sizeof info->storage_class);
+	info->timeout_ms = (unsigned)conf->timeout_ms;
+}
+
 static int add_tier(struct tiers *t, const struct config_tier *conf, struct tier **ret_tier,
 		    struct sentence *why)
 {
 	struct place *pl = NULL;
 	struct tier *tier = NULL;
-	int r = place_dir_open(conf->place, &pl);
+	struct tier_info info = { 0 };
+	char reason[sizeof info.why] = "";
+	take_options(conf, &info);
+	int r = open_place(&info, &pl, reason, sizeof reason);
 	if (r < 0)
-		return refuse(why, r, "[tier %s]: its place %s cannot be opened: %s", conf->name,
-			      conf->place, strerror(-r));
+		return refuse(why, r, "[tier %s]: its place %s", conf->name, reason);
 	r = choose_tier(t, conf, pl, &tier, why);
 	place_close(pl);
 	if (r < 0)
 		return r;
 	memcpy(tier->info.name, conf->name, sizeof tier->info.name);
-	memcpy(tier->info.where, conf->place, sizeof tier->info.where);
+	take_options(conf, &tier->info);
 	r = put_row(t, tier);
 	if (r < 0)
 		return refuse(why, r, "[tier %s] could not be noted: %s", conf->name, strerror(-r));
@@ -266,10 +313,11 @@ static int add_tier(struct tiers *t, const struct config_tier *conf, struct tier
 /* The path in foldfs.conf counts. */
 static int follow_path(struct tiers *t, const struct config_tier *conf, struct tier *tier)
 {
-	if (!strcmp(conf->place, tier->info.where))
-		return 0;
-	memcpy(tier->info.where, conf->place, sizeof tier->info.where);
-	return t->opt.read_only ? 0 : put_row(t, tier);
+	bool same = !strcmp(conf->place, tier->info.where) &&
+		    !strcmp(conf->endpoint, tier->info.endpoint) &&
+		    !strcmp(conf->region, tier->info.region);
+	take_options(conf, &tier->info);
+	return same || t->opt.read_only ? 0 : put_row(t, tier);
 }
 
 static int take_config(struct tiers *t, struct sentence *why)
@@ -313,8 +361,7 @@ static int open_all(struct tiers *t, struct sentence *why)
 			continue;
 		if (!tier->info.declared)
 			t->order[t->n++] = i;
-		find_place(t, tier);
-		if (tier->info.absent)
+		if (!look_for(t, tier))
 			log_warn("tier %s is absent: %s; files with data there cannot be read "
 				 "until it is back",
 				 tier->info.name, tier->info.why);
@@ -360,6 +407,14 @@ bool tiers_any(const struct tiers *t)
 	return false;
 }
 
+bool tiers_any_far(const struct tiers *t)
+{
+	for (unsigned i = TIER_HOT + 1; t && i < TIERS_MAX; i++)
+		if (t->v[i].known && is_bucket(t->v[i].info.where))
+			return true;
+	return false;
+}
+
 struct place *tiers_place(const struct tiers *t, unsigned number)
 {
 	return t && number < TIERS_MAX ? atomic_load(&t->v[number].place) : NULL;
@@ -368,7 +423,9 @@ struct place *tiers_place(const struct tiers *t, unsigned number)
 int tiers_open_pack(const struct tiers *t, unsigned number, uint64_t pack)
 {
 	struct place *pl = tiers_place(t, number);
-	return pl ? pl->ops->open_pack(pl, pack) : -ENOMEDIUM;
+	if (!pl)
+		return -ENOMEDIUM;
+	return pl->ops->open_pack ? pl->ops->open_pack(pl, pack) : -EREMOTE;
 }
 
 bool tiers_get(const struct tiers *t, unsigned number, struct tier_info *ret_info)
@@ -405,7 +462,7 @@ void tiers_say_absent(struct tiers *t, unsigned number, uint64_t pack)
 		atomic_store(&t->v[number].said_ms, now);
 	if (known)
 		log_error("pack %016lx lies in tier %s, which is absent: %s", pack, info.name,
-			  info.why);
+			  info.absent ? info.why : "its place does not answer");
 	else
 		log_error("pack %016lx lies in tier %u, of which nothing is known", pack, number);
 }

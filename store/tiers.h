@@ -17,7 +17,8 @@
 
 #define TIER_HOT 0u
 #define TIERS_MAX (CONFIG_TIERS_MAX + 1) /* numbers are below */
-/* KV_META: this and a u8 number -> u8 1, 16 bytes of uuid, u8 length of the name, name, place. */
+/* KV_META: this and a u8 number -> u8 1, 16 bytes of uuid, u8 length of the name, name, place; of a bucket
+ * also a newline, endpoint, a newline, region. */
 #define TIER_KEY "tier."
 
 struct tiers;
@@ -34,9 +35,11 @@ struct tiers_options {
 struct tier_info {
 	unsigned number;
 	char name[CONFIG_TIER_NAME], where[256];
+	char endpoint[128], region[32], storage_class[32]; /* of a bucket */
+	unsigned timeout_ms;
 	uint64_t age_ms;
 	bool declared, absent; /* in foldfs.conf; its place is */
-	char why[300];	       /* it is absent */
+	char why[400];	       /* it is absent */
 };
 
 /* One sentence goes to `why` on failure, which is only about tiers declared for the first time. */
@@ -46,7 +49,9 @@ bool tiers_any(const struct tiers *t); /* besides the pool itself; NULL: no */
 void tiers_look(struct tiers *t);      /* are places back that were absent? */
 /* NULL: absent, or there is no such tier. Stays until tiers_close(). */
 struct place *tiers_place(const struct tiers *t, unsigned number);
-/* The pack's descriptor; -ENOMEDIUM: the tier is absent. */
+/* Has any a place without descriptors? */
+bool tiers_any_far(const struct tiers *t);
+/* The pack's descriptor; -ENOMEDIUM: the tier is absent; -EREMOTE: there are none in its place. */
 int tiers_open_pack(const struct tiers *t, unsigned number, uint64_t pack);
 /* The i-th from hot to cold, hot among them; false after the last. */
 bool tiers_nth(const struct tiers *t, unsigned i, struct tier_info *ret_info);

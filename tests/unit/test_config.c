@@ -248,6 +248,16 @@ static void test_tiers(void **state)
 	assert_int_equal(conf.tiers[0].age_ms, 12 * 3600000);
 	assert_string_equal(conf.tiers[1].name, "cold-2");
 	assert_int_equal(conf.tiers[1].age_ms, 2 * 86400000);
+	static const char bucket[] = "[tier b]\nplace = s3://bucket/some\nendpoint=https://host:1\n"
+				     "region=r\nclass=GLACIER_IR\ntimeout=20s\n";
+	assert_int_equal(load_text(bucket, strlen(bucket)), 0);
+	assert_string_equal(conf.tiers[0].place, "s3://bucket/some");
+	assert_string_equal(conf.tiers[0].endpoint, "https://host:1");
+	assert_string_equal(conf.tiers[0].region, "r");
+	assert_string_equal(conf.tiers[0].storage_class, "GLACIER_IR");
+	assert_int_equal(conf.tiers[0].timeout_ms, 20000);
+	bad_tiers("[tier b]\nplace=s3://\n", "absolute");
+	bad_tiers("[tier b]\nplace=s3://b\ntimeout=0\n", "1s..1h");
 	bad_tiers("[tier ]\nplace=/a\n", "name");
 	bad_tiers("[tier hot]\nplace=/a\n", "name");
 	bad_tiers("[tier A]\nplace=/a\n", "name");

@@ -281,7 +281,8 @@ static void test_packs_in_a_directory(void **state)
 	char path[128], name[128];
 	make(&b);
 	assert_int_equal(place_dir_open(in(&b, "w", path), &pl), 0);
-	struct place_source good = { zeros_and_more, PACK_BYTES }, bad = { broken, PACK_BYTES };
+	struct place_source good = { zeros_and_more, PACK_BYTES };
+	struct place_source bad = { broken, PACK_BYTES };
 	assert_int_equal(pl->ops->put(pl, 5, &good), 0);
 	assert_int_equal(pl->ops->put(pl, 0x10, &good), 0);
 	assert_int_equal(pl->ops->put(pl, 7, &bad), -EIO);

@@ -31,6 +31,7 @@ static json_t *unmounted_status(const char *path)
 static void show_tier(const json_t *t)
 {
 	char bytes[SHOW_SIZE], avail[SHOW_SIZE];
+	bool limited = json_is_integer(json_object_get(t, "available"));
 	const json_t *absent = json_object_get(t, "absent");
 	printf("%-12s %10s in %" PRIu64 " packs", json_string_value(json_object_get(t, "name")),
 	       show_size(show_number(t, "bytes"), bytes), show_number(t, "packs"));
@@ -39,7 +40,8 @@ static void show_tier(const json_t *t)
 	if (json_is_string(absent))
 		printf("; absent: %s\n", json_string_value(absent));
 	else
-		printf("; %s free in %s%s\n", show_size(show_number(t, "available"), avail),
+		printf("; %s%s%s%s\n", limited ? show_size(show_number(t, "available"), avail) : "",
+		       limited ? " free in " : "in ",
 		       json_string_value(json_object_get(t, "place")),
 		       json_is_true(json_object_get(t, "declared"))
 			       ? ""

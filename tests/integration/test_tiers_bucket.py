@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""Packs in an object store: ranges are read of them, a server that is down costs its files alone."""
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import env
+from pattern import noise, text
+from test_tiers import check, fill, fresh, hot, move, sealed, status, tier_of
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "s3"))
+import store_server  # noqa: E402
+
+pytestmark = pytest.mark.foldfs
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+class Handler(store_server.Handler):
+    """Counts the bytes of packs that it sends."""
+
+    def send(self, reply, kind):
+        if self.command == "GET" and self.path.endswith(".pack"):
+            with self.server.lock:
+                self.server.bytes_sent += len(reply.body)
+        super().send(reply, kind)
+
+
+@pytest.fixture
+def server():
+    made = store_server.Server()
+    made.RequestHandlerClass, made.bytes_sent = Handler, 0
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bucket(new_mount, server):
+    """Function that makes a pool with a tier `far` in the server's bucket."""
+
+    def make(extra="", **options):
+        mount = new_mount(mkfs={"reserve_size": "1M"}, **{"cache_size": "64M", "pack_size": "4M",
+                                                         "tier_interval": "1h", "gc_interval": 0, **options})
+        mount.stop()
+        keys = next(iter(store_server.SECRETS.items()))
+        mount.pool.environ["AWS_ACCESS_KEY_ID"], mount.pool.environ["AWS_SECRET_ACCESS_KEY"] = keys
+        (mount.pool.path / "foldfs.conf").write_text(
+            f"[tier far]\nplace = s3://bucket/some/prefix\nendpoint = {server.endpoint}\ntimeout = 3s\n{extra}")
+        for name in list(os.environ):
+            if name.lower().endswith("_proxy"):
+                mount.pool.environ.pop(name, None)
+        mount.start()
+        return mount
+
+    return make
+
+
+def objects(server):
+    return sorted(key.rsplit("/")[-1] for key in server.objects if key.endswith(".pack"))
+
+
+def quiet(mount):
+    for pattern in ["lies in tier far, which is absent", "s3://bucket"]:
+        mount.expect_log(pattern)
+
+
+@pytest.mark.asan
+def test_packs_move_to_a_bucket_and_back(bucket, server):
+    mount = bucket(extra="class = STANDARD_IA\n")
+    data = fill(mount)
+    before = hot(mount)
+    move(mount, "far", mount.dir)
+    assert objects(server) == before and hot(mount) == []
+    assert {stored.storage_class for key, stored in server.objects.items() if key.endswith(".pack")} == {"STANDARD_IA"}
+    check(mount, data)
+    mount.remount()
+    check(mount, data)
+    assert tier_of(mount, "far")["packs"] == len(before)
+    assert "in s3://bucket/some/prefix" in mount.foldfs("tier", "status", mount.dir).stdout
+    result = json.loads(mount.foldfs("scrub", "--json", mount.dir).stdout)
+    assert not result["damage"] and not result["absent_bytes"] and result["bytes_done"] == result["bytes_total"]
+    mount.foldfs("tier", "recall", mount.dir)
+    assert objects(server) == [] and hot(mount) == before
+    check(mount, data)
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_small_read_fetches_a_frame_and_once(bucket, server, compressed):
+    mount = bucket()
+    data = b"".join(text(20_000, seed) for seed in range(200)) if compressed else noise(4 * MIB)
+    (mount.dir / "f").write_bytes(data)
+    move(mount, "far", mount.dir)
+    with open(mount.dir / "f", "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        before = server.bytes_sent
+        assert os.pread(file.fileno(), 4096, 2 * MIB) == data[2 * MIB:2 * MIB + 4096]
+        fetched = server.bytes_sent - before
+        assert 0 < fetched <= 640 * KIB
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        again = server.bytes_sent
+        assert os.pread(file.fileno(), 4096, 2 * MIB) == data[2 * MIB:2 * MIB + 4096]
+        assert server.bytes_sent == again  # from the block cache
+
+
+@pytest.mark.asan
+def test_a_server_that_is_down_costs_its_files_alone(bucket, server):
+    mount = bucket(cache_size=0)
+    quiet(mount)
+    data = fill(mount, files=1)
+    sealed(mount)
+    data["f1"] = noise(4 * MIB, 9)
+    (mount.dir / "f1").write_bytes(data["f1"])
+    move(mount, "far", mount.dir / "f1")
+    server.fault("status", status=503, match=r"\.pack")
+    with pytest.raises(OSError) as caught:
+        fresh(mount.dir / "f1")
+    assert caught.value.errno == errno.EIO
+    assert fresh(mount.dir / "f0") == data["f0"]
+    result = json.loads(mount.foldfs("scrub", "--json", mount.dir, timeout=300).stdout)
+    assert not result["damage"] and result["absent_bytes"]
+    server.faults.clear()
+    env.until(lambda: reads(mount.dir / "f1"), "the server has answered again")
+    check(mount, data)
+    assert not json.loads(mount.foldfs("scrub", "--json", mount.dir).stdout)["damage"]
+
+
+def reads(path):
+    try:
+        return fresh(path)
+    except OSError:
+        return None
+
+
+@pytest.mark.asan
+def test_no_server_at_the_mount(bucket, server):
+    mount = bucket(tier_interval="1s")
+    quiet(mount)
+    data = fill(mount, files=1)
+    move(mount, "far", mount.dir)
+    mount.stop()
+    server.fault("status", status=503)
+    mount.start()
+    assert tier_of(mount, "far")["absent"]
+    with pytest.raises(OSError):
+        fresh(mount.dir / "f0")
+    server.faults.clear()
+    env.until(lambda: not tier_of(mount, "far")["absent"], "the server is there again")
+    check(mount, data)
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("kind, more", [("status", {"status": 403, "code": "AccessDenied"}), ("flip", {})])
+def test_an_upload_that_fails_leaves_the_pack_where_it_was(bucket, server, kind, more):
+    mount = bucket()
+    quiet(mount)
+    data = fill(mount, files=1)
+    before = hot(mount)
+    server.fault(kind, match=r"^PUT .*\.pack", **more)
+    move(mount, "far", mount.dir, code=1)
+    assert hot(mount) == before and objects(server) == []
+    server.faults.clear()
+    move(mount, "far", mount.dir)
+    assert hot(mount) == []
+    check(mount, data)
+
+
+def test_killed_while_uploading(bucket, server):
+    """Neither the object nor parts of it are left where the index does not know of them."""
+    mount = bucket()
+    data = fill(mount, files=2)
+    before = hot(mount)
+    for point in ["move_compared", "move_switched"]:
+        mount.stop()
+        mount.pool.environ["FOLDFS_FAULT"] = f"{point}:1=crash"
+        mount.start()
+        move(mount, "far", mount.dir, code=None)
+        pid, mount.pid = mount.pid, None
+        os.waitpid(pid, 0)
+        env.run("umount", "-l", mount.dir, code=None)
+        del mount.pool.environ["FOLDFS_FAULT"]
+        mount.start()
+        assert sorted(hot(mount) + objects(server)) == before
+        assert not server.uploads
+        check(mount, data)
+
+
+def test_garbage_in_a_bucket_is_collected(bucket, server):
+    mount = bucket()
+    data = fill(mount, files=4)
+    move(mount, "far", mount.dir)
+    stored = len(objects(server))
+    for name in ["f0", "f2"]:
+        os.unlink(mount.dir / name)
+        del data[name]
+    mount.gc()
+    assert len(objects(server)) < stored
+    check(mount, data)
+
+
+def test_a_bucket_with_other_things_in_it_is_refused(new_mount, bucket, server):
+    server.objects["some/prefix/precious"] = store_server.Stored(b"data", {})
+    with pytest.raises(AssertionError, match="has other files in it"):
+        bucket()
+
+
+@pytest.mark.asan
+def test_warming_up(bucket, server):
+    """What was warmed needs no server any more; the pack stays where it is."""
+    mount = bucket()
+    data = {f"dir/f{i}": noise(2 * MIB, i) for i in range(3)}
+    (mount.dir / "dir").mkdir()
+    for name, content in data.items():
+        (mount.dir / name).write_bytes(content)
+    move(mount, "far", mount.dir)
+    result = json.loads(mount.foldfs("warm", "--json", mount.dir).stdout)
+    assert result == {"files": 3, "bytes_read": 6 * MIB, "files_failed": 0}
+    server.fault("status", status=503, match=r"\.pack")
+    check(mount, data)
+    assert hot(mount) == []
+    assert "No such file" in mount.foldfs("warm", mount.dir / "none", code=1).stderr
+    server.faults.clear()
+
+
+def test_status_names_the_bucket(bucket):
+    mount = bucket()
+    far = next(tier for tier in status(mount)["tiers"] if tier["name"] == "far")
+    assert far["place"] == "s3://bucket/some/prefix" and far["total"] is None
