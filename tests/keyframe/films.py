@@ -105,3 +105,19 @@ def keys(film, kind="video"):
     """Offsets of the key samples of the first track of a kind."""
     first = next(t.number for t in film.tracks if t.kind == kind)
     return [s.at for s in film.samples if s.track == first and s.key]
+
+
+def check_runs(film):
+    """Runs of pictures, one after the other from the first key picture on. Returns where the last one ends."""
+    assert film.tracks and all(track.runs and not track.whole for track in film.tracks)
+    for one, following in zip(film.samples, film.samples[1:]):
+        assert one.at + one.len == following.at
+    return film.samples[-1].at + film.samples[-1].len
+
+
+def agreed(path):
+    """What our parser finds of one stream of pictures, whose keys are those of ffprobe."""
+    film, expected = dump(path), key_packets(path)
+    assert len(expected) > 1 and len(film.tracks) == 1
+    assert keys(film) == expected
+    return film

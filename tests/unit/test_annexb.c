@@ -2,40 +2,24 @@
 /* Elementary streams by hand, and what their parser is made of: start codes, bits, parameter sets,
  * runs. */
 #include "cleanup.h"
-#include "film_memory.h"
 #include "keyframe/film_run.h"
 #include "keyframe/parameter_set.h"
 #include "keyframe/rbsp.h"
 #include "keyframe/startcode.h"
 #include "prng.h"
 #include "stream_bytes.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <cmocka.h>
+#include "stream_keys.h"
 
 static int parse(const struct buf *b, struct film *f)
 {
-	struct film_memory m = { .data = b->data, .len = b->len };
-	int r = film_memory_parse(&m, &film_annexb, f);
-	assert_true(film_is_sound(f, b->len));
-	assert_true(film_is_in_order(f));
-	assert_true(m.read <= 2 * (uint64_t)b->len + 65536);
-	return r;
+	return stream_parse(&film_annexb, b, 2, f);
 }
 
 static void expect_keys(const struct buf *b, const size_t *at, size_t n)
 {
 	struct film f;
 	assert_int_equal(parse(b, &f), 0);
-	assert_int_equal(f.n, n);
-	for (size_t i = 0; i < n; i++) {
-		size_t end = i + 1 < n ? at[i + 1] : b->len;
-		assert_int_equal(f.samples[i].at, at[i]);
-		assert_int_equal(f.samples[i].len, end - at[i]);
-		assert_true(f.samples[i].key);
-	}
-	film_done(&f);
+	stream_expect_runs(&f, b->len, at, n);
 }
 
 static bool is_film(const struct buf *b)
