@@ -526,3 +526,23 @@ def test_copies_go_when_the_disk_gets_full(home):
         loop.close()
 
 
+
+
+def test_copies_go_before_anybody_is_told_that_the_disk_is_full(home):
+    loop = Loop(home, 1 << 30)
+    try:
+        mount = pools.Mount(loop.pool(home), home / "mnt", destage_delay=600,
+                            wal_sync_interval="1h").start()     # nobody looks at the disk by himself
+        try:
+            for n in range(5):
+                store(mount, f"f{n}", noise(8 * SIZE, n))
+                heat(mount, f"f{n}")
+            loop.fill(loop.avail() - (8 << 20))
+            os.statvfs(mount.dir)
+            (mount.dir / "new").write_bytes(noise(SIZE, 9))
+            assert stats(mount)["files"] == 0
+            assert read(mount.dir / "new") == noise(SIZE, 9)
+        finally:
+            mount.stop()
+    finally:
+        loop.close()
