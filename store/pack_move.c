@@ -149,9 +149,10 @@ static int copy(const struct pack_move *m, const struct pack_row *row, struct pl
 		.s = { .read = source_read }, .m = m, .pl = from, .pack = row->id, .fd = -1
 	};
 	int r = from->ops->size(from, row->id, &s.s.bytes);
+	CLEANUP_CLOSE int fd = -1;
 	if (r == 0 && from->ops->open_pack)
-		r = s.fd = from->ops->open_pack(from, row->id);
-	CLEANUP_CLOSE int fd = s.fd;
+		r = fd = from->ops->open_pack(from, row->id);
+	s.fd = fd;
 	if (r < 0)
 		return r;
 	if (s.s.bytes < row->bytes)
