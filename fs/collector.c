@@ -15,14 +15,15 @@ struct collector {
 	pthread_cond_t wake;
 	bool stopping, asked;
 	uint64_t last_ms, took_ms;
-	unsigned long long seen; /* deletes and overwrites at the last pass */
+	unsigned long long seen; /* what changes() was at the last pass */
 	pthread_t thread;
 };
 
+/* Deletes and overwrites; and tiers that are back, where packs may have become garbage meanwhile. */
 static unsigned long long changes(struct fs *fs)
 {
 	return atomic_load(&fs->count.unlinks) + atomic_load(&fs->count.renames) +
-	       atomic_load(&fs->count.destaged_files);
+	       atomic_load(&fs->count.destaged_files) + tiers_returns(fs->pool->tiers);
 }
 
 static void collect(struct fs *fs)

@@ -85,6 +85,6 @@ json_t *tier_status_moved(const struct mover_result *r)
 	json_object_set_new(o, "bytes_shared", number(r->bytes_shared));
 	json_object_set_new(o, "packs_failed", number(r->packs_failed));
 	json_object_set_new(o, "error",
-			    r->packs_failed ? json_string(strerror(-r->error)) : json_null());
+			    r->packs_failed ? json_string(mover_reason(r->error)) : json_null());
 	return o;
 }

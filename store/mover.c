@@ -175,7 +175,7 @@ static int move_one(struct one *one, const struct pack_row *row, unsigned tier)
 	return r;
 }
 
-static const char *reason(int err)
+const char *mover_reason(int err)
 {
 	return err == -ENOMEDIUM ? "a tier is absent"
 	       : err == -ENOSPC	 ? "there is no room for it"
@@ -367,7 +367,7 @@ static void note_failure(struct pass *pass, const struct plan *p, int err)
 	const char *name = pass->order[p->want].name;
 	pass->full[p->want] |= err == -ENOSPC || err == -EDQUOT || err == -ENOMEDIUM;
 	snprintf(pass->error, sizeof pass->error, "pack %016lx could not be moved to tier %s: %s",
-		 p->row.id, name, reason(err));
+		 p->row.id, name, mover_reason(err));
 	if (pass->full[p->want])
 		return;
 	m->failed[m->next_failed++ % FAILED_MAX] =
@@ -452,7 +452,7 @@ int mover_run(struct mover *m)
 	}
 	if (r < 0 && r != -ECANCELED)
 		snprintf(pass.error, sizeof pass.error, "packs could not be moved: %s",
-			 strerror(-r));
+			 mover_reason(r));
 	end_pass(&pass);
 	free(pass.v);
 	return r;

@@ -65,5 +65,6 @@ int mover_run(struct mover *m);
 int mover_move_files(struct mover *m, const uint64_t *inos, size_t n, unsigned tier,
 		     int (*progress)(void *arg, const struct mover_result *so_far), void *arg,
 		     struct mover_result *ret_result);
+const char *mover_reason(int err); /* why a pack could not be moved */
 void mover_get_status(struct mover *m, struct mover_status *ret_status);
 #endif

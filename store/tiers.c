@@ -37,6 +37,7 @@ struct tiers {
 	pthread_mutex_t lock;
 	struct tier v[TIERS_MAX];
 	unsigned order[TIERS_MAX], n; /* hot to cold */
+	atomic_ullong returns;
 };
 
 struct sentence {
@@ -204,9 +205,16 @@ void tiers_look(struct tiers *t)
 {
 	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX; i++) {
 		struct tier *tier = &t->v[i];
-		if (tier->known && !atomic_load(&tier->place) && look_for(t, tier))
-			log_info("tier %s is there again: %s", tier->info.name, tier->info.where);
+		if (!tier->known || atomic_load(&tier->place) || !look_for(t, tier))
+			continue;
+		atomic_fetch_add(&t->returns, 1);
+		log_info("tier %s is there again: %s", tier->info.name, tier->info.where);
 	}
+}
+
+uint64_t tiers_returns(const struct tiers *t)
+{
+	return t ? atomic_load(&t->returns) : 0;
 }
 
 /* ---- what foldfs.conf declares ---- */

@@ -44,9 +44,10 @@ struct tier_info {
 
 /* One sentence goes to `why` on failure, which is only about tiers declared for the first time. */
 int tiers_open(const struct tiers_options *opt, struct tiers **ret_t, char *why, size_t size);
-void tiers_close(struct tiers *t);     /* NULL is fine */
-bool tiers_any(const struct tiers *t); /* besides the pool itself; NULL: no */
-void tiers_look(struct tiers *t);      /* are places back that were absent? */
+void tiers_close(struct tiers *t);	       /* NULL is fine */
+bool tiers_any(const struct tiers *t);	       /* besides the pool itself; NULL: no */
+void tiers_look(struct tiers *t);	       /* are places back that were absent? */
+uint64_t tiers_returns(const struct tiers *t); /* how many were, so far; NULL: none */
 /* NULL: absent, or there is no such tier. Stays until tiers_close(). */
 struct place *tiers_place(const struct tiers *t, unsigned number);
 /* Has any a place without descriptors? */

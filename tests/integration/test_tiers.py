@@ -382,6 +382,24 @@ def test_wrong_places_are_refused(new_mount, home, what, sentence):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_what_became_garbage_while_its_tier_was_absent(tiered, home):
+    mount = tiered("warm", tier_interval="1s", gc_interval="1s")
+    data = fill(mount)
+    move(mount, "warm", mount.dir)
+    mount.stop()
+    (home / "warm").rename(home / "elsewhere")
+    mount.expect_log("lies in tier warm, which is absent|tier warm is absent|left out")
+    mount.start()
+    mount.foldfs("scrub", mount.dir)
+    said = mount.foldfs("scrub", "status", mount.dir).stdout
+    assert ": 0 B of" in said and "lie in tiers that are absent" in said
+    for name in data:
+        (mount.dir / name).unlink()
+    mount.foldfs("gc", mount.dir)
+    (home / "elsewhere").rename(home / "warm")
+    env.until(lambda: not packs(home / "warm"), "collected")
+
+
 @pytest.mark.asan
 def test_a_tier_may_be_renamed_and_its_place_moved(tiered, home):
     mount = tiered("warm", "cold")

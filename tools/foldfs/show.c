@@ -245,7 +245,9 @@ void show_scrub(const json_t *result)
 	else
 		printf("Scrub %s, begun %s: %s of %s verified\n", how,
 		       show_time(show_number(result, "began"), began),
-		       show_size(show_number(result, "bytes_done"), done),
+		       show_size(show_number(result, "bytes_done") -
+					 show_number(result, "absent_bytes"),
+				 done),
 		       show_size(show_number(result, "bytes_total"), total));
 	if (show_number(result, "absent_bytes"))
 		printf("%s lie in tiers that are absent, and were left out\n",
