@@ -230,7 +230,8 @@ static void learn_locked(struct packer *p, struct evidence *e, uint64_t epoch)
 	sequel_put(p->sequel, TAKE_PTR(e->entries), e->n);
 }
 
-/* Gives a chunk that does not read back the bytes at hand. */
+/* Gives a chunk that does not read back the bytes at hand; one that cannot be read just now keeps what it
+ * has. */
 static bool heal(struct packer *p, struct round *round, uint64_t id)
 {
 	struct rotten_chunk chunk = { .id = id, .length = round->len, .digest = *round->digest };
@@ -240,8 +241,9 @@ static bool heal(struct packer *p, struct round *round, uint64_t id)
 		return false;
 	chunk.pack = row.pack;
 	chunk.offset = row.offset;
+	bool wrong = row.n == 1 || rotten_frame_is_wrong(p->opt.rotten, &row) > 0;
 	frame_row_done(&row);
-	return rotten_add(p->opt.rotten, &chunk) == 0 &&
+	return wrong && rotten_add(p->opt.rotten, &chunk) == 0 &&
 	       rotten_heal(p->opt.rotten, round->digest, round->data, round->len) > 0 &&
 	       !rotten_has(p->opt.rotten, id);
 }

@@ -20,6 +20,8 @@
  */
 #include "rotten.h"
 #include "cleanup.h"
+#include "fault.h"
+#include "io.h"
 #include "log.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -388,6 +390,46 @@ static int heal_in_frame(struct healing *h)
 	return err;
 }
 
+static int frame_is_wrong(const struct frame_row *row, const uint8_t *bytes, uint8_t *out)
+{
+	struct frame_head head;
+	size_t need;
+	int err = frame_parse_head(bytes, row->stored_len, row->pack, row->offset, &head, &need);
+	bool same = err == 0 && head.stored_len == row->stored_len &&
+		    head.h.decoded_len == row->decoded_len && head.h.chunks == row->n;
+	if (same)
+		err = frame_decode(&head, bytes, out);
+	return err == -ENOMEM ? err : !same || err < 0;
+}
+
+int rotten_frame_is_wrong(struct rotten *r, const struct frame_row *row)
+{
+	CLEANUP_FREE uint8_t *bytes = malloc((size_t)row->stored_len + FRAME_DECODED_MAX);
+	if (!bytes)
+		return -ENOMEM;
+	int fd = pack_fd_get(r->opt.packs, row->pack);
+	if (fd < 0)
+		return fd == -ENOENT || fd == -EUCLEAN ? 1 : fd;
+	int err = fault_hit("pack_read");
+	ssize_t n = err < 0 ? err : io_read(fd, bytes, row->stored_len, (off_t)row->offset);
+	pack_fd_put(r->opt.packs, row->pack, fd);
+	if (n < 0)
+		return (int)n;
+	return n < (ssize_t)row->stored_len ? 1
+					    : frame_is_wrong(row, bytes, bytes + row->stored_len);
+}
+
+/* What stays unread beside the chunk is given up by healing it, though its bytes might come back. A sector
+ * of the pool's own disk that has failed twice does not. */
+static int may_split(struct healing *h)
+{
+	struct pack_row pack;
+	int err = h->row.n > 1 ? rotten_frame_is_wrong(h->r, &h->row) : 0;
+	if (err == -EIO && pack_get(h->r->opt.kv, h->row.pack, &pack) == 0 && !pack.tier)
+		return 0;
+	return err < 0 ? err : 0;
+}
+
 static int find_and_heal(struct healing *h)
 {
 	uint32_t at, left, i = 0;
@@ -400,6 +442,9 @@ static int find_and_heal(struct healing *h)
 		return h->row.n == 1 && h->chunk->length == h->len ? heal_parts(h) : -EUCLEAN;
 	if (h->row.part || h->row.chunks[i].length != h->len)
 		return -EUCLEAN;
+	err = may_split(h);
+	if (err < 0)
+		return err;
 	h->bytes = malloc(FRAME_DECODED_MAX);
 	return h->bytes ? heal_in_frame(h) : -ENOMEM;
 }

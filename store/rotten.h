@@ -45,6 +45,11 @@ int rotten_list(struct rotten *r, struct rotten_chunk **ret_chunks, size_t *ret_
  * fails is logged. May take long: hold nothing. Durable with the next group commit. */
 unsigned rotten_heal(struct rotten *r, const struct digest *digest, const void *data, uint32_t len);
 
+/* Is what is stored of this frame wrong? 1: yes, it was read, or its file is not there. 0: it is not.
+ * -errno: it could not be read now, which says nothing of the next time (no memory, a disk that is
+ * unplugged). */
+int rotten_frame_is_wrong(struct rotten *r, const struct frame_row *row);
+
 void rotten_lock_rows(struct rotten *r);
 void rotten_unlock_rows(struct rotten *r);
 #endif

@@ -148,6 +148,26 @@ def test_a_flipped_bit_is_named_and_healed(new_mount):
     assert (mount.dir / "dir" / "old").read_bytes() == data
 
 
+@pytest.mark.parametrize("error", ["EIO", "ENOMEM", "ENOSPC"])
+def test_a_passing_error_of_reading_costs_nothing(new_mount, error):
+    """A duplicate is to be compared with what is stored, which cannot be read just then."""
+    mount = new_mount(cache_size=0, verify_age=0)
+    content = noise(1_000_000)
+    (mount.dir / "old").write_bytes(content)
+    mount.destage()
+    mount.stop()
+    mount.expect_log("pack_read|does not read back|cannot be read|frame at|pack ")
+    mount.pool.environ["FOLDFS_FAULT"] = f"pack_read:1+={error}"
+    mount.start()
+    (mount.dir / "new").write_bytes(content[:100_000])
+    mount.destage()
+    mount.stop()
+    del mount.pool.environ["FOLDFS_FAULT"]
+    mount.start()
+    assert (mount.dir / "old").read_bytes() == content
+    assert (mount.dir / "new").read_bytes() == content[:100_000]
+
+
 @pytest.mark.asan
 def test_a_compressed_frame_is_healed_chunk_by_chunk(new_mount):
     mount = new_mount(cache_size=0)

@@ -400,6 +400,27 @@ def test_what_became_garbage_while_its_tier_was_absent(tiered, home):
     env.until(lambda: not packs(home / "warm"), "collected")
 
 
+def test_what_is_written_while_its_tier_is_absent_costs_nothing(tiered, home):
+    """A duplicate that cannot be compared is stored anew; what lies beside it in the tier stays."""
+    mount = tiered("warm")
+    content = noise(MIB)
+    (mount.dir / "old").write_bytes(content)
+    mount.destage()
+    sealed(mount)
+    move(mount, "warm", mount.dir)
+    mount.stop()
+    (home / "warm").rename(home / "elsewhere")
+    mount.expect_log("absent|does not read back|cannot be read")
+    mount.start()
+    (mount.dir / "new").write_bytes(content[:100_000])
+    mount.destage()
+    assert fresh(mount.dir / "new") == content[:100_000]
+    mount.stop()
+    (home / "elsewhere").rename(home / "warm")
+    mount.start()
+    check(mount, {"old": content, "new": content[:100_000]})
+
+
 @pytest.mark.asan
 def test_a_tier_may_be_renamed_and_its_place_moved(tiered, home):
     mount = tiered("warm", "cold")
