@@ -124,7 +124,13 @@ static int stage_move(struct move *m, struct change *c)
 	inode_stage(m->src, c);
 	if (m->dst)
 		inode_stage(m->dst, c);
-	return m->dst && !m->exchange ? stage_data_first(m->fs, m->src, c, &m->src_released) : 0;
+	if (m->dst && !m->exchange)
+		return stage_data_first(m->fs, m->src, c, &m->src_released);
+	if (m->dst || !m->src->held)
+		return 0;
+	/* nothing is replaced, and nobody waits for a disk; but the new name is not seen without content */
+	m->src_released = true;
+	return inode_stage_hold(m->fs, m->src, c, false);
 }
 
 static int move_locked(struct move *m)

@@ -633,6 +633,19 @@ def test_emptied_again_before_its_first_content_is_committed(new_mount):
     assert file.read_bytes() == noise(60000)
 
 
+@pytest.mark.parametrize("size", [5000, SIZE])
+def test_a_new_name_comes_with_its_content(new_mount, size):
+    """Written under another name and renamed, nothing synced: the log has both or neither."""
+    mount = new_mount(wal_sync_interval="60s", destage_delay=600)
+    (mount.dir / "f.tmp").write_bytes(noise(size))
+    os.rename(mount.dir / "f.tmp", mount.dir / "f")
+    with open(mount.dir / "other", "wb") as other:
+        os.fsync(other.fileno())
+    mount.kill()
+    mount.start()
+    assert (mount.dir / "f").read_bytes() == noise(size)
+
+
 def read_uncached(path):
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
