@@ -2,7 +2,7 @@
 /* At open: files and rows are brought together.
  *
  *   row      file            becomes
- *   sealed   there           as it is; shorter than its row says: -EUCLEAN
+ *   sealed   there           as it is; shorter than its row says: -EUCLEAN, if it is not in a tier
  *   sealed   missing         -EUCLEAN
  *   open     there           sealed with the frames up to the last known chunk id, or removed when
  *                            there is none; shorter than an indexed frame: -EUCLEAN
@@ -290,6 +290,11 @@ static int settle_sealed(struct recovery *rec, struct found *f)
 		return 0;
 	}
 	bool there = f->row.tier ? pack_copies_find(c, id, f->row.tier, 0) != NULL : f->file;
+	if (f->row.tier &&
+	    there) { /* only reading has to do with it, and what cannot be read is said then */
+		log_error("pack %016" PRIx64 " in tier %u is shorter than it was", id, f->row.tier);
+		return 0;
+	}
 	return damaged(rec, f, there ? "it is shorter than it was" : "its file is missing");
 }
 

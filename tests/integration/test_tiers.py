@@ -421,6 +421,28 @@ def test_what_is_written_while_its_tier_is_absent_costs_nothing(tiered, home):
     check(mount, {"old": content, "new": content[:100_000]})
 
 
+def test_a_pack_cut_short_in_a_tier_keeps_nobody_from_writing(tiered, home):
+    mount = tiered("warm")
+    data = fill(mount, files=2)
+    move(mount, "warm", mount.dir / "f0")
+    mount.stop()
+    whole = {path: path.read_bytes() for path in (home / "warm").glob("*.pack")}
+    for path in whole:
+        os.truncate(path, 100)
+    mount.expect_log("shorter than it was|frame at|pack ")
+    mount.start()
+    with pytest.raises(OSError):
+        fresh(mount.dir / "f0")
+    assert fresh(mount.dir / "f1") == data["f1"]
+    (mount.dir / "new").write_bytes(b"new")
+    mount.sync()
+    mount.kill()
+    for path, content in whole.items():
+        path.write_bytes(content)
+    mount.start()
+    check(mount, {**data, "new": b"new"})
+
+
 @pytest.mark.asan
 def test_a_tier_may_be_renamed_and_its_place_moved(tiered, home):
     mount = tiered("warm", "cold")
@@ -531,7 +553,7 @@ def test_a_full_tier_is_no_trouble(tiered, home, loop):
     mount.start()
     data = fill(mount)
     done = move(mount, "small", mount.dir, code=1)
-    assert "could not be moved: No space left" in done.stderr
+    assert "could not be moved: there is no room for it" in done.stderr
     check(mount, data)
     mount.stop()
 
