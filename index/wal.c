@@ -51,15 +51,18 @@
  *      -ESTALE. Start at the last one with first_lsn <= C + 1; none: -ENOENT.
  *   2. Read frames while they are valid and consecutive; apply those above C. At the first other
  *      bytes go on in the next segment, whose first_lsn must be the next LSN. If it is not, frames
- *      that were durable are gone: -ENOENT when the file prev_seq is missing or cut, else -EUCLEAN.
+ *      that were durable are gone: -ENOENT when the file prev_seq is missing, cut, or without a valid
+ *      header, else -EUCLEAN.
  *   3. The log ends at LSN E in the last segment. If that has an end that names another one, or has
  *      no end and not the length it was made with: -ENOENT, as a file is missing, or is not whole. If anywhere
- *      behind, there or in a file without valid header, a valid frame has a durable_lsn > E, then
- *      frames that were durable are damaged: -EUCLEAN. If not, whatever lies there was never
+ *      behind a valid frame has a durable_lsn > E, then frames that were durable are damaged: -EUCLEAN;
+ *      in a file without valid header, that is what is wrong: -ENOENT. If not, whatever lies there was never
  *      acknowledged to anyone (the last group's writes may reach the disk in any order): a torn tail, and it
  *      is cut off.
  *   4. E < C is damage too: LMDB never runs ahead of the log. Without the segment that LMDB names, or its
- *      header: -ENOENT.
+ *      header: -ENOENT. And so instead of each -EUCLEAN while a segment that another one's header
+ *      names is missing or has none, or any header is altered: nothing is given up for damage when
+ *      a file may be whole somewhere else.
  *   5. The last segment gets an end that names nothing, is synced (its frames may be in the page cache
  *      only) and cut behind that; the log goes on in a new segment. Frames are never appended to a
  *      file that was found at open.

@@ -190,15 +190,25 @@ static int check_headerless(struct walk *w, const struct wal_file *file)
 	int r = slurp(w, file, &data, &len);
 	if (r < 0)
 		return r;
-	return durable_proof(w, data, len, WAL_FRAMES_AT, seed) >= w->next ? -EUCLEAN : 0;
+	return durable_proof(w, data, len, WAL_FRAMES_AT, seed) >= w->next ? -ENOENT : 0;
 }
 
-static bool has_seq(const struct wal_dir *d, uint64_t seq)
+/* With a header: a file that was emptied is as good as none, whatever its name. */
+static bool has_seq(const struct wal_dir *d, size_t end, uint64_t seq)
 {
-	for (size_t i = 0; i < d->n; i++)
+	for (size_t i = 0; i < end; i++)
 		if (d->files[i].seq == seq)
 			return true;
 	return false;
+}
+
+/* Whether each of these is there that another one names, and no file has an altered header. */
+static bool headers_whole(const struct wal_dir *d, size_t first, size_t end)
+{
+	for (size_t i = first + 1; i < end; i++)
+		if (!has_seq(d, end, d->files[i].header.prev_seq))
+			return false;
+	return d->files[d->n - 1].kind != WAL_HEADER_INVALID;
 }
 
 static int walk_log(struct walk *w, const struct wal_dir *d, size_t first, size_t end)
@@ -206,7 +216,7 @@ static int walk_log(struct walk *w, const struct wal_dir *d, size_t first, size_
 	for (size_t i = first; i < end; i++) {
 		const struct wal_segment_header *h = &d->files[i].header;
 		if (h->first_lsn != w->next)
-			return has_seq(d, h->prev_seq) && !w->cut ? -EUCLEAN : -ENOENT;
+			return has_seq(d, end, h->prev_seq) && !w->cut ? -EUCLEAN : -ENOENT;
 		int r = walk_segment(w, &d->files[i], i + 1 == end);
 		if (r < 0)
 			return r;
@@ -290,9 +300,7 @@ static int find_start(const struct walk *w, const struct wal_dir *d, size_t end,
 			first = i;
 	}
 	*ret_first = first;
-	if (first < end)
-		return 0;
-	return d->n > end && d->files[d->n - 1].kind == WAL_HEADER_INVALID ? -EUCLEAN : -ENOENT;
+	return first < end ? 0 : -ENOENT;
 }
 
 /* Whether the segment that the base names is there. */
@@ -322,6 +330,8 @@ static size_t valid_headers(const struct wal_dir *d)
 	return n;
 }
 
+/* What is told as damage is given up without being asked for twice. A file that is gone, or without its
+ * header, may be whole somewhere: where there is one, that is what is told. */
 static int find_and_walk(struct walk *w, const struct wal_dir *d, size_t end)
 {
 	size_t first;
@@ -329,10 +339,12 @@ static int find_and_walk(struct walk *w, const struct wal_dir *d, size_t end)
 	int r = find_start(w, d, end, &first);
 	w->out->last_lsn = w->in->checkpoint_lsn;
 	if (r < 0)
-		return r == -EUCLEAN && named < 0 ? named : r;
+		return r;
 	w->next = d->files[first].header.first_lsn;
 	r = walk_log(w, d, first, end);
 	w->out->last_lsn = w->next - 1;
+	if (r == -EUCLEAN && (named < 0 || !headers_whole(d, first, end)))
+		r = -ENOENT;
 	return r < 0 ? r : named;
 }
 
@@ -349,7 +361,6 @@ int wal_replay(const struct wal_replay *in, struct wal_found *ret_found)
 		end = valid_headers(&d);
 		r = find_and_walk(&w, &d, end);
 		ret_found->damaged = r == -EUCLEAN;
-		ret_found->foreign = r == -EUCLEAN && d.files[d.n - 1].kind == WAL_HEADER_INVALID;
 	}
 	if (r == 0 && !in->read_only)
 		r = seal_tail(&w, &d.files[end - 1]);

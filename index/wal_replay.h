@@ -19,13 +19,12 @@ struct wal_found {
 	uint64_t frames, bytes;	     /* applied */
 	bool torn_tail;
 	bool damaged;		      /* with -EUCLEAN: what precedes was applied */
-	bool foreign;		      /* and there is a file whose header is not its own */
 	struct wal_segment *segments; /* of the log, in its order; the caller's */
 };
 
 /* Applies the log's frames in order. -ESTALE: another pool's or another log; -ENOENT: segments are
- * missing; -EUCLEAN: damage; -EPROTONOSUPPORT: a segment of a later version. See wal.c for what is
- * what. */
+ * missing, cut, or without their headers; -EUCLEAN: damage; -EPROTONOSUPPORT: a segment of a later
+ * version. See wal.c for what is what. */
 int wal_replay(const struct wal_replay *in, struct wal_found *ret_found);
 
 /* After a clean close nothing in the directory is needed: removes what is there unless it belongs

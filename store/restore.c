@@ -363,8 +363,7 @@ static int ignore_entry(void *arg, uint64_t lsn, struct slice payload)
 }
 
 /* An index older than the log that is left, which a dump reaches, is what is wrong; else the log. */
-static enum restore_need blame(struct restoring *rs, const struct base_state *state, int err,
-			       const struct wal_found *found)
+static enum restore_need blame(struct restoring *rs, const struct base_state *state, int err)
 {
 	struct dump_place place = pool_dump_place(rs->pool);
 	struct dump_info dump;
@@ -373,7 +372,7 @@ static enum restore_need blame(struct restoring *rs, const struct base_state *st
 		pool_say(rs->err, "%s: the index is older than its log", rs->pool->path);
 		return RESTORE_INDEX;
 	}
-	bool gone = err == -ENOENT || older || !rs->has_log || found->foreign;
+	bool gone = err == -ENOENT || older || !rs->has_log;
 	pool_say(rs->err, "%s: log entries that the index needs, after entry %lu, are %s",
 		 rs->pool->path, state->checkpoint_lsn,
 		 gone ? "missing, or their files are not whole: put the log's files back, or give "
@@ -441,7 +440,7 @@ static int diagnose(struct restoring *rs, enum restore_need *ret_need)
 		pool_say_foreign(rs->pool, rs->err);
 	if (r != -EUCLEAN && r != -ENOENT)
 		return r;
-	*ret_need = blame(rs, &state, r, &found);
+	*ret_need = blame(rs, &state, r);
 	return 0;
 }
 

@@ -448,3 +448,65 @@ def test_lost_and_found_of_who_made_the_pool(filled, owner):
     place = (filled.mount.dir / "lost+found").stat()
     assert (place.st_uid, place.st_gid) == owner
     filled.mount.stop()
+
+
+@pytest.fixture
+def long_log(filled):
+    """A pool whose daemon was killed when two segments of the log held what the index needs."""
+    filled.mount.start(destage_delay="1h")
+    for number in range(300):
+        file = filled.mount.dir / f"late{number}"
+        file.touch()
+        os.setxattr(file, "user.filler", noise(60_000, 100 + number))
+    filled.mount.sync()
+    filled.before = trees.snapshot(filled.mount.dir, times=False)
+    filled.mount.kill()
+    used = [path for path in sorted((filled.path / "wal").glob("wal-*")) if any(path.read_bytes()[:80])]
+    filled.segments = used[-2:]
+    return filled
+
+
+def unchanged(pool):
+    """All of its files but what LMDB's readers write."""
+    return {path: digest for path, digest in files_of(pool.path).items() if path.name != "lock.mdb"}
+
+
+def emptied(path):
+    os.truncate(path, 0)
+
+
+def zeroed(path):
+    overwrite(path, 0, bytes(path.stat().st_size))
+
+
+def header_bit(path):
+    overwrite(path, 9, bytes([path.read_bytes()[9] ^ 0x10]))
+
+
+def expect_missing(pool, segment, harm):
+    whole = segment.read_bytes()
+    harm(segment)
+    before = unchanged(pool)
+    refused = pool.run("mount.foldfs", pool.path, pool.mount.dir, code=32)
+    assert "write-ahead log segments that the index needs are missing" in refused.stderr
+    for option in ("-n", "-y"):
+        told = pool.fsck(option, code=LEFT).stdout
+        assert "are missing, or their files are not whole: put the log's files back" in told
+    assert unchanged(pool) == before
+    segment.write_bytes(whole)
+
+
+def test_a_segment_of_the_log_without_its_header_is_missing(long_log):
+    """It may be whole somewhere, and without it nearly nothing is there: never mounted, and -y asks for -f."""
+    for segment in long_log.segments:
+        for harm in (emptied, zeroed, header_bit, os.unlink):
+            expect_missing(long_log, segment, harm)
+    long_log.mount.start()
+    assert trees.snapshot(long_log.mount.dir, times=False) == long_log.before
+    long_log.mount.stop()
+
+
+def test_a_log_with_a_missing_segment_can_be_given_up(long_log):
+    emptied(long_log.segments[0])
+    assert "could not be read, and is lost" in repair(long_log, "-y", "-f")
+    contents(long_log)
