@@ -44,11 +44,20 @@ def read(path):
 
 
 def heat(mount, name, times=3):
-    """Reads until there is a copy."""
-    made = stats(mount)["made"]
-    for _ in range(times):
-        read(mount.dir / name)
-    env.until(lambda: stats(mount)["made"] > made, f"{name} has a copy")
+    """Reads until there is a copy. One that is called off, as the file is not at rest yet, is made when it
+    is opened again."""
+    made, called_off = stats(mount)["made"], -1
+
+    def copied():
+        nonlocal called_off
+        now = stats(mount)
+        if now["made"] == made and now["called_off"] != called_off:
+            called_off = now["called_off"]
+            for _ in range(times):
+                read(mount.dir / name)
+        return now["made"] > made
+
+    env.until(copied, f"{name} has a copy")
 
 
 def opens_hot(mount, act):

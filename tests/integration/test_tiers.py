@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 
 import pytest
 
@@ -526,12 +527,16 @@ def test_watermarks(loop, home):
         mount.start()
         data = fill(mount, files=8, size=16 * MIB)
         assert packs(home / "warm") == []
+        written = time.time()  # times are kept in seconds
+        env.until(lambda: time.time() >= written + 1.1, "time has passed")
         for name in ["f0", "f1"]:
             assert fresh(mount.dir / name) == data[name]
         mount.stop()
         before = hot(mount)
-        mount.start(high_watermark=used() - 5, low_watermark=used() - 15)
-        low = used() - 15
+        mount.start()
+        low = used() - 15  # with the log's segments
+        mount.stop()
+        mount.start(high_watermark=low + 10, low_watermark=low)
         env.until(lambda: used() <= low, "so much has left")
         gone = packs(home / "warm")
         assert 8 <= len(gone) <= 24
