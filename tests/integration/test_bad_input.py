@@ -508,6 +508,7 @@ def test_a_pool_mounts_where_no_whole_log_segment_fits(loop, home):
     mount.start()
     assert os.listdir(mount.dir) == ["kept"]
     assert (mount.dir / "kept").read_bytes() == noise(300_000, 4)
+    mount.stop()
 
 
 def test_filling_the_disk_gives_enospc_and_loses_nothing(loop, home):
