@@ -290,8 +290,8 @@ static int settle_sealed(struct recovery *rec, struct found *f)
 		return 0;
 	}
 	bool there = f->row.tier ? pack_copies_find(c, id, f->row.tier, 0) != NULL : f->file;
-	if (f->row.tier &&
-	    there) { /* only reading has to do with it, and what cannot be read is said then */
+	/* in a tier only reading has to do with it, and what cannot be read is said then */
+	if (f->row.tier && there) {
 		log_error("pack %016" PRIx64 " in tier %u is shorter than it was", id, f->row.tier);
 		return 0;
 	}
