@@ -6,20 +6,10 @@
 #include "cleanup.h"
 #include "io.h"
 #include "wal.h"
+#include "wal_files.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-
-struct wal_file {
-	uint64_t seq;
-	enum wal_header_kind kind;
-	struct wal_segment_header header;
-};
-
-struct wal_dir {
-	struct wal_file *files;
-	size_t n;
-};
 
 struct walk {
 	const struct wal_replay *in;
@@ -31,86 +21,6 @@ struct walk {
 	uint64_t next_seq;
 	struct buf scratch;
 };
-
-static int file_read_header(int dirfd, struct wal_file *f)
-{
-	char name[WAL_NAME_SIZE];
-	uint8_t raw[sizeof f->header];
-	wal_segment_name(f->seq, name);
-	CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return -errno;
-	ssize_t n = io_read(fd, raw, sizeof raw, 0);
-	if (n < 0)
-		return (int)n;
-	f->kind = wal_header_parse(raw, (size_t)n, f->seq, &f->header);
-	return 0;
-}
-
-/* Log order; what has no valid header comes last. */
-static int by_lsn(const void *a, const void *b)
-{
-	const struct wal_file *x = a, *y = b;
-	if (x->kind != y->kind)
-		return x->kind < y->kind ? -1 : 1;
-	uint64_t i = x->kind == WAL_HEADER_VALID ? x->header.first_lsn : x->seq;
-	uint64_t j = y->kind == WAL_HEADER_VALID ? y->header.first_lsn : y->seq;
-	if (i == j) { /* one that ended before its first frame, and its successor */
-		i = x->seq;
-		j = y->seq;
-	}
-	return (i > j) - (i < j);
-}
-
-static int dir_add(struct wal_dir *d, int dirfd, uint64_t seq)
-{
-	struct wal_file *files = realloc(d->files, (d->n + 1) * sizeof *files);
-	if (!files)
-		return -ENOMEM;
-	d->files = files;
-	files[d->n] = (struct wal_file){ .seq = seq };
-	return file_read_header(dirfd, &files[d->n++]);
-}
-
-static int dir_list(const struct wal_replay *in, struct wal_dir *d, struct wal_found *out)
-{
-	CLEANUP_CLOSE int fd = openat(in->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir)
-		return -errno;
-	take_fd(&fd);
-	int r = 0;
-	for (struct dirent *e; r == 0 && (errno = 0, e = readdir(dir));) {
-		uint64_t seq;
-		if (!wal_segment_parse_name(e->d_name, &seq))
-			continue;
-		if (seq > out->last_seq)
-			out->last_seq = seq;
-		r = dir_add(d, in->dirfd, seq);
-	}
-	if (r == 0 && errno)
-		r = -errno;
-	for (size_t i = 0; r == 0 && i < d->n; i++)
-		if (d->files[i].kind == WAL_HEADER_VALID &&
-		    memcmp(d->files[i].header.pool_uuid, in->id.pool_uuid, 16))
-			r = -ESTALE;
-	if (d->n)
-		qsort(d->files, d->n, sizeof *d->files, by_lsn);
-	return r;
-}
-
-static int slurp(const struct walk *w, const struct wal_file *f, uint8_t **ret_data,
-		 size_t *ret_len)
-{
-	char name[WAL_NAME_SIZE];
-	void *data;
-	wal_segment_name(f->seq, name);
-	int r = io_slurp(w->in->dirfd, name, WAL_SEGMENT_MAX, &data, ret_len);
-	if (r < 0)
-		return r == -EFBIG ? -EUCLEAN : r;
-	*ret_data = data;
-	return 0;
-}
 
 /* A valid frame at or after `at` proves that everything up to its durable_lsn was once safely in
  * the log. Returns the greatest such LSN. */
@@ -165,7 +75,7 @@ static int walk_segment(struct walk *w, const struct wal_file *file, bool last)
 	size_t len, at = WAL_FRAMES_AT;
 	uint64_t seed = wal_segment_seed(&w->in->id, file->seq);
 	struct wal_frame f;
-	int r = slurp(w, file, &data, &len);
+	int r = wal_file_slurp(w->in->dirfd, file, &data, &len);
 	w->ended = false;
 	while (r == 0 && !w->ended && at < len && wal_frame_parse(data + at, len - at, seed, &f) &&
 	       f.lsn == w->next) {
@@ -187,7 +97,7 @@ static int check_headerless(struct walk *w, const struct wal_file *file)
 	CLEANUP_FREE uint8_t *data = NULL;
 	size_t len;
 	uint64_t seed = wal_segment_seed(&w->in->id, file->seq);
-	int r = slurp(w, file, &data, &len);
+	int r = wal_file_slurp(w->in->dirfd, file, &data, &len);
 	if (r < 0)
 		return r;
 	return durable_proof(w, data, len, WAL_FRAMES_AT, seed) >= w->next ? -ENOENT : 0;
@@ -314,22 +224,6 @@ static int check_named(const struct walk *w, const struct wal_dir *d, size_t end
 	return -ENOENT;
 }
 
-static int check_versions(const struct wal_dir *d)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (d->files[i].kind == WAL_HEADER_NEWER)
-			return -EPROTONOSUPPORT;
-	return 0;
-}
-
-static size_t valid_headers(const struct wal_dir *d)
-{
-	size_t n = 0;
-	while (n < d->n && d->files[n].kind == WAL_HEADER_VALID)
-		n++;
-	return n;
-}
-
 /* What is told as damage is given up without being asked for twice. A file that is gone, or without its
  * header, may be whole somewhere: where there is one, that is what is told. */
 static int find_and_walk(struct walk *w, const struct wal_dir *d, size_t end)
@@ -354,11 +248,12 @@ int wal_replay(const struct wal_replay *in, struct wal_found *ret_found)
 	struct walk w = { .in = in, .out = ret_found };
 	size_t end = 0;
 	*ret_found = (struct wal_found){ 0 };
-	int r = dir_list(in, &d, ret_found);
+	int r = wal_dir_list(in->dirfd, in->id.pool_uuid, &d);
+	ret_found->last_seq = d.last_seq;
 	if (r == 0)
-		r = check_versions(&d);
+		r = wal_dir_versions(&d);
 	if (r == 0) {
-		end = valid_headers(&d);
+		end = wal_dir_valid(&d);
 		r = find_and_walk(&w, &d, end);
 		ret_found->damaged = r == -EUCLEAN;
 	}
@@ -367,7 +262,7 @@ int wal_replay(const struct wal_replay *in, struct wal_found *ret_found)
 	if (r == 0 && !in->read_only)
 		r = hand_over(&w, &d, end);
 	buf_done(&w.scratch);
-	free(d.files);
+	wal_dir_done(&d);
 	return r;
 }
 
@@ -382,7 +277,7 @@ static int check_discardable(const struct wal_replay *in, const struct wal_file 
 	if (file->kind != WAL_HEADER_VALID)
 		return 0;
 	memcpy(own.id.wal_id, file->header.wal_id, sizeof own.id.wal_id);
-	int r = slurp(&w, file, &data, &len);
+	int r = wal_file_slurp(w.in->dirfd, file, &data, &len);
 	if (r < 0)
 		return r;
 	uint64_t seed = wal_segment_seed(&own.id, file->seq);
@@ -400,9 +295,10 @@ int wal_discard(const struct wal_replay *in, struct wal_found *ret_found)
 	struct wal_dir d = { 0 };
 	char name[WAL_NAME_SIZE];
 	*ret_found = (struct wal_found){ .last_lsn = in->checkpoint_lsn };
-	int r = dir_list(in, &d, ret_found);
+	int r = wal_dir_list(in->dirfd, in->id.pool_uuid, &d);
+	ret_found->last_seq = d.last_seq;
 	if (r == 0)
-		r = check_versions(&d);
+		r = wal_dir_versions(&d);
 	for (size_t i = 0; r == 0 && i < d.n; i++)
 		r = check_discardable(in, &d.files[i]);
 	for (size_t i = 0; r == 0 && !in->read_only && i < d.n; i++) {
@@ -412,57 +308,7 @@ int wal_discard(const struct wal_replay *in, struct wal_found *ret_found)
 	}
 	if (r == 0 && !in->read_only && d.n)
 		r = io_fsync_dir(in->dirfd);
-	free(d.files);
-	return r;
-}
-
-static int survey_file(struct walk *w, const struct wal_file *file, struct wal_survey *sv)
-{
-	CLEANUP_FREE uint8_t *data = NULL;
-	uint64_t seed = wal_segment_seed(&w->in->id, file->seq);
-	struct wal_frame f;
-	size_t len;
-	int r = slurp(w, file, &data, &len);
-	if (r < 0)
-		return r == -EUCLEAN ? 0 : r; /* longer than any segment */
-	for (size_t at = WAL_FRAMES_AT; at + sizeof(struct wal_frame_header) <= len;
-	     at += WAL_ALIGN)
-		if (wal_frame_parse(data + at, len - at, seed, &f)) {
-			uint64_t lsn = f.kind == WAL_BATCH ? f.lsn : f.durable_lsn;
-			sv->seen_lsn = lsn > sv->seen_lsn ? lsn : sv->seen_lsn;
-		}
-	return 0;
-}
-
-int wal_survey(int dirfd, const uint8_t pool_uuid[16], struct wal_survey *ret_survey)
-{
-	struct wal_replay in = { .dirfd = dirfd, .read_only = true };
-	struct wal_found found = { 0 };
-	struct wal_survey sv = { 0 };
-	struct wal_dir d = { 0 };
-	struct walk w = { .in = &in, .out = &found };
-	memcpy(in.id.pool_uuid, pool_uuid, sizeof in.id.pool_uuid);
-	int r = dir_list(&in, &d, &found);
-	size_t n = valid_headers(&d);
-	if (r == 0)
-		r = check_versions(&d);
-	if (r == 0 && !n)
-		r = -ENOENT;
-	if (r == 0)
-		memcpy(sv.wal_id, d.files[n - 1].header.wal_id, sizeof sv.wal_id);
-	memcpy(in.id.wal_id, sv.wal_id, sizeof in.id.wal_id);
-	for (size_t i = 0; r == 0 && i < d.n; i++) {
-		const struct wal_segment_header *h = &d.files[i].header;
-		bool ours = i < n && !memcmp(h->wal_id, sv.wal_id, sizeof sv.wal_id);
-		if (ours && (!sv.first_lsn || h->first_lsn < sv.first_lsn))
-			sv.first_lsn = h->first_lsn;
-		if (ours && h->first_lsn > sv.seen_lsn + 1)
-			sv.seen_lsn = h->first_lsn - 1;
-		r = survey_file(&w, &d.files[i], &sv);
-	}
-	free(d.files);
-	if (r == 0)
-		*ret_survey = sv;
+	wal_dir_done(&d);
 	return r;
 }
 

@@ -30,13 +30,5 @@ int wal_replay(const struct wal_replay *in, struct wal_found *ret_found);
 /* After a clean close nothing in the directory is needed: removes what is there unless it belongs
  * to another pool or holds frames beyond the checkpoint (-ESTALE). */
 int wal_discard(const struct wal_replay *in, struct wal_found *ret_found);
-/* What is there, whatever its state: of the log that the newest valid header belongs to. */
-struct wal_survey {
-	uint8_t wal_id[16];
-	uint64_t first_lsn; /* of the oldest segment */
-	uint64_t seen_lsn;  /* the greatest that any valid frame or header knows of */
-};
-/* -ENOENT: no segment with a valid header; -ESTALE: another pool's. Reads every segment. */
-int wal_survey(int dirfd, const uint8_t pool_uuid[16], struct wal_survey *ret_survey);
 void wal_found_done(struct wal_found *found);
 #endif

@@ -23,7 +23,7 @@
 #include "pool_impl.h"
 #include "rebuild.h"
 #include "wal_home.h"
-#include "wal_replay.h"
+#include "wal_salvage.h"
 #include "wal_segment.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +40,7 @@ struct restoring {
 	struct rebuild *rebuild;
 	struct wal_survey log;
 	bool has_log, log_whole;
+	bool log_gone;	/* some of its files, so that nobody can say what is lost */
 	bool kept;	/* files of the log were put aside */
 	uint32_t named; /* the log's segment that the index names; 0: not known */
 	uint64_t rows_total;
@@ -81,7 +82,19 @@ static int take_entry(void *arg, uint64_t lsn, struct slice payload)
 	return r;
 }
 
-/* Applies the log after start_lsn. 0 also when it cannot be read to its end: log_whole says. */
+/* What can be read behind the place that the log could not be replayed beyond, too. */
+static int salvage_log(struct restoring *rs, struct wal_replay *in)
+{
+	struct restore_result *res = rs->res;
+	struct wal_salvaged found;
+	in->checkpoint_lsn = res->last_lsn;
+	int r = wal_salvage(in, &found);
+	res->gap_lsn = found.gap_lsn;
+	res->lost_entries = found.lost;
+	return r == -EUCLEAN || r == -ESTALE ? 0 : r;
+}
+
+/* Applies the log after start_lsn. 0 also when not all of it can be read: log_whole says. */
 static int apply_log(struct restoring *rs)
 {
 	struct wal_found found = { 0 };
@@ -94,7 +107,7 @@ static int apply_log(struct restoring *rs)
 		.arg = rs,
 	};
 	rs->res->last_lsn = rs->res->start_lsn;
-	rs->log_whole = false;
+	rs->log_whole = rs->log_gone = false;
 	if (!rs->has_log)
 		return 0;
 	memcpy(in.id.pool_uuid, rs->pool->super.uuid, sizeof in.id.pool_uuid);
@@ -102,7 +115,8 @@ static int apply_log(struct restoring *rs)
 	int r = wal_replay(&in, &found);
 	wal_found_done(&found);
 	rs->log_whole = r == 0;
-	return r == -EUCLEAN || r == -ENOENT || r == -ESTALE ? 0 : r;
+	rs->log_gone = r == -ENOENT || r == -ESTALE;
+	return r == -EUCLEAN || rs->log_gone ? salvage_log(rs, &in) : r;
 }
 
 /* What the log held, or must have held, beyond what could be applied. `end_lsn`: the dump knows of it. */
@@ -164,23 +178,25 @@ static bool dump_is_old(struct restoring *rs)
 	return read_state(rs, &had) < 0 || had.checkpoint_lsn > rs->res->last_lsn;
 }
 
-static void say_how_many(const struct restore_result *res, char ret_text[64])
+static void say_what_is_lost(const struct restore_result *res, char ret_text[96])
 {
 	if (res->lost_entries)
-		snprintf(ret_text, 64, ", at least %lu entr%s,", res->lost_entries,
-			 res->lost_entries == 1 ? "y" : "ies");
-	else
-		*ret_text = 0; /* nothing that is left tells of a later entry */
+		snprintf(ret_text, 96, "at least %lu of its entries, the first after entry %lu,",
+			 res->lost_entries, res->gap_lsn);
+	else /* nothing that is left tells of a later entry */
+		snprintf(ret_text, 96, "what it may have had after entry %lu", res->gap_lsn);
 }
 
 static int finish(struct restoring *rs, uint64_t end_lsn)
 {
 	struct restore_result *res = rs->res;
 	struct base_state state = { .checkpoint_lsn = res->last_lsn };
-	res->lost_entries = missing_entries(rs, end_lsn);
+	uint64_t missing = missing_entries(rs, end_lsn);
+	if (!res->lost_entries)
+		res->gap_lsn = res->last_lsn;
+	res->lost_entries += missing;
 	bool old = !rs->has_log && (!res->generation || dump_is_old(rs));
-	/* or a file is gone, and nobody knows what it held */
-	res->lost = res->lost_entries || (rs->has_log && !rs->log_whole) || old;
+	res->lost = res->lost_entries || rs->log_gone || old;
 	if (old && !rs->opt->give_up_entries) {
 		pool_say(rs->err,
 			 "%s: there is no log, and restoring the index from its dump would give up "
@@ -189,19 +205,19 @@ static int finish(struct restoring *rs, uint64_t end_lsn)
 		return -EUCLEAN;
 	}
 	if (res->lost && !rs->opt->give_up_entries) {
-		char how_many[64];
-		say_how_many(res, how_many);
+		char what[96];
+		say_what_is_lost(res, what);
 		pool_say(rs->err,
-			 "%s: the log is damaged after entry %lu: what follows%s cannot be read, "
-			 "and restoring the index would give it up",
-			 rs->pool->path, res->last_lsn, how_many);
+			 "%s: the log is damaged: %s cannot be read, and restoring the index would "
+			 "give that up",
+			 rs->pool->path, what);
 		return -EUCLEAN;
 	}
 	memcpy(state.pool_uuid, rs->pool->super.uuid, sizeof state.pool_uuid);
 	if (rs->log_whole && !res->lost) {
 		memcpy(state.wal_id, rs->log.wal_id, sizeof state.wal_id);
 	} else {
-		state.checkpoint_lsn += res->lost_entries;
+		state.checkpoint_lsn += missing;
 		state.clean = true;
 	}
 	int r = res->lost ? keep_log_files(rs->pool->wal_fd, &rs->kept) : 0;
@@ -235,17 +251,15 @@ static int from_dump(struct restoring *rs, const struct dump_info *dump)
 static void say_result(struct restoring *rs)
 {
 	struct restore_result *res = rs->res;
-	char when[64] = "", how_many[64], lost[192];
+	char when[64] = "", what[96], lost[224];
 	struct tm tm;
 	time_t t = (time_t)res->dumped;
 	if (res->generation && gmtime_r(&t, &tm))
 		strftime(when, sizeof when, " of %Y-%m-%d %H:%M:%S UTC", &tm);
 	const char *aside = rs->kept ? " (the log's files are kept as wal-*.damaged)" : "";
-	say_how_many(res, how_many);
+	say_what_is_lost(res, what);
 	if (res->lost && rs->has_log)
-		snprintf(lost, sizeof lost,
-			 "what the log has after entry %lu%s could not be read, and is lost%s",
-			 res->last_lsn, how_many, aside);
+		snprintf(lost, sizeof lost, "%s could not be read, and is lost%s", what, aside);
 	else if (!rs->has_log)
 		snprintf(lost, sizeof lost, "there is no log%s: what was changed later is lost%s",
 			 rs->kept ? " that can be read" : "", aside);

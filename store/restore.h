@@ -14,7 +14,7 @@
  *
  * The new index holds every table as of the last batch in the log (ret->last_lsn), save KV_DIGEST and
  * the digests' row of KV_META. It holds nothing that was not acknowledged or about to be: same
- * state as after a power cut at that moment. Rows are as they were written; whether they agree
+ * state as after a power cut at that moment, unless entries were given up. Rows are as they were written; whether they agree
  * with each other and with the packs is check_pool()'s to say.
  */
 #ifndef FOLDFS_RESTORE_H
@@ -31,8 +31,8 @@ enum restore_need {
 
 struct restore_options {
 	/* Entries of the log that were durable may be given up when they cannot be read, or when there
-	 * is no log: then the state before the first such entry is restored. Without it such a log is
-	 * -EUCLEAN and nothing is changed. */
+	 * is no log. Later ones that can be read are applied all the same: what fits nothing any more is
+	 * for repair_pool() to find. Without it such a log is -EUCLEAN and nothing is changed. */
 	bool give_up_entries;
 	/* rows or entries done so far, total 0: unknown (may be NULL). Not 0: stop, with that result. */
 	int (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
@@ -45,6 +45,7 @@ struct restore_result {
 	unsigned bad_dumps;	      /* newer ones that did not verify, or whose log is gone */
 	uint64_t start_lsn, last_lsn; /* the log was applied after the first, to the last */
 	uint64_t rows, entries;	      /* taken from the dump / entries applied */
+	uint64_t gap_lsn;	      /* the last entry before the first that is lost */
 	uint64_t lost_entries;	      /* given up, at least this many; 0: it is not known */
 	bool lost;		      /* some were given up */
 	char text[512]; /* one sentence for the user: what was used and what is lost */
@@ -60,9 +61,8 @@ int restore_diagnose(const char *path, enum restore_need *ret_need, struct pool_
 int restore_index(const char *path, const struct restore_options *opt,
 		  struct restore_result *ret_result, struct pool_error *err);
 
-/* For RESTORE_LOG and RESTORE_LOG_GONE: copies the index and applies what precedes the damage or the
- * gap. give_up_entries must be set
- * (-EINVAL); otherwise as restore_index(). */
+/* For RESTORE_LOG and RESTORE_LOG_GONE: copies the index and applies what can be read of the log.
+ * give_up_entries must be set (-EINVAL); otherwise as restore_index(). */
 int restore_log(const char *path, const struct restore_options *opt,
 		struct restore_result *ret_result, struct pool_error *err);
 #endif

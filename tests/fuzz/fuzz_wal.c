@@ -6,7 +6,7 @@
 #include "digest.h"
 #include "kv_batch.h"
 #include "memtable.h"
-#include "wal_replay.h"
+#include "wal_salvage.h"
 #include <errno.h>
 #include <zstd.h>
 
@@ -91,6 +91,20 @@ static int replay(const struct wal_replay *in, struct wal_found *ret_found)
 	return r;
 }
 
+/* It takes what replay takes, and more when that stopped. */
+static void salvage(const struct wal_replay *in, const struct wal_found *whole)
+{
+	struct wal_replay own = *in;
+	struct wal_salvaged s;
+	own.arg = memtable_new(4096);
+	must(own.arg);
+	int r = wal_salvage(&own, &s);
+	memtable_free(own.arg);
+	must(r == 0 || r == -ESTALE || r == -EUCLEAN || r == -EPROTONOSUPPORT);
+	must(s.last_lsn >= in->checkpoint_lsn && s.gap_lsn <= s.last_lsn);
+	must(!whole || r < 0 || s.last_lsn >= whole->last_lsn);
+}
+
 bool fuzz_one(struct slice in)
 {
 	uint8_t flags = take_u8(&in);
@@ -110,8 +124,11 @@ bool fuzz_one(struct slice in)
 		must(r == 0 || r == -ESTALE || r == -EUCLEAN || r == -EPROTONOSUPPORT);
 		return r == 0;
 	}
-	if (replay(&w, &found) < 0)
+	if (replay(&w, &found) < 0) {
+		salvage(&w, NULL);
 		return false;
+	}
+	salvage(&w, &found);
 	must(replay(&w, &again) == 0);
 	must(again.last_lsn == found.last_lsn && again.frames == found.frames);
 	must(w.read_only || !again.torn_tail);
