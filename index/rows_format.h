@@ -91,6 +91,7 @@ enum inode_present {
 #define META_IDS_PREFIX "ids."
 #define META_DIRENT_SEED "dirent_seed"
 #define META_DIRENT_COLLIDED "dirent_collided"
+#define META_LOG_LOST "log_lost"
 #define META_LOST_CHUNK "lost."
 #define META_LOST_CHUNK_SIZE (sizeof META_LOST_CHUNK - 1 + 8)
 #endif

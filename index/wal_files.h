@@ -19,8 +19,9 @@ struct wal_dir {
 /* -ESTALE: one of another pool; -errno. *d is to be freed in any case. */
 int wal_dir_list(int dirfd, const uint8_t pool_uuid[16], struct wal_dir *d);
 void wal_dir_done(struct wal_dir *d);
-size_t wal_dir_valid(const struct wal_dir *d);	/* so many have a valid header */
-int wal_dir_versions(const struct wal_dir *d); /* -EPROTONOSUPPORT: there is one of a later version */
+size_t wal_dir_valid(const struct wal_dir *d); /* so many have a valid header */
+int wal_dir_versions(
+	const struct wal_dir *d); /* -EPROTONOSUPPORT: there is one of a later version */
 
 /* The whole file, to be freed; -EUCLEAN: it is longer than any segment. */
 int wal_file_slurp(int dirfd, const struct wal_file *f, uint8_t **ret_data, size_t *ret_len);

@@ -8,16 +8,21 @@
  *   inodes and segments    refer to chunks whose rows precede theirs in the log: a reference to a chunk
  *                          beyond last_chunk proves that rows were lost
  *   digests                are hints, made of rows, and lead nowhere without one
+ *   a repair               made the index anew, or without part of its log, and has yet to take the
+ *                          file in: there is no root, or META_LOG_LOST
  *
  * So when nothing of this is there, no state on this disk can have the file's chunks, and their ids
  * will be given to others. Where rows were lost that must not happen, and the pool is damaged. The last two questions cost a walk over the metadata, as gc's marking does,
  * and are asked only when there is such a file.
  */
 #include "pack_stray.h"
+#include "cleanup.h"
 #include "dump.h"
 #include "chunk_row.h"
 #include "extents.h"
+#include "inode_row.h"
 #include "packer.h"
+#include "rows_format.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -48,12 +53,19 @@ static void note_beyond(void *arg, uint64_t chunk)
 	b->found |= chunk > b->last;
 }
 
+static bool has_row(struct kv *kv, enum kv_table t, const void *key, size_t len)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	return kv_get(kv, t, key, len, &val) == 0;
+}
+
 static const char *ask_index(struct stray_index *index)
 {
 	const struct packs_options *opt = &index->p->opt;
 	struct dump_place place = { .dirfd = opt->dirfd };
 	struct dump_info dump;
 	struct beyond beyond = { .last = index->last_chunk };
+	uint8_t root[8];
 	memcpy(place.pool_uuid, opt->pool_uuid, sizeof place.pool_uuid);
 	int n = dump_list(&place, &dump, 1);
 	if (n < 0)
@@ -63,8 +75,13 @@ static const char *ask_index(struct stray_index *index)
 	if (extents_scan_rows(opt->kv, note_beyond, &beyond) < 0)
 		return "the index cannot be read";
 	index->damaged = beyond.found;
-	return beyond.found ? "no row names it, and files need chunks of which no row is left"
-			    : NULL;
+	if (beyond.found)
+		return "no row names it, and files need chunks of which no row is left";
+	put_be64(root, INO_ROOT);
+	if (!has_row(opt->kv, KV_INODE, root, sizeof root) ||
+	    has_row(opt->kv, KV_META, META_LOG_LOST, strlen(META_LOG_LOST)))
+		return "a repair of the index has not come to its end";
+	return NULL;
 }
 
 /* By its footer, which also names frames whose heads are gone. */

@@ -32,7 +32,8 @@ static int mend_meta(struct repair *r, struct slice key, struct slice val)
 	if (val.at || is_key(key, META_DIRENT_SEED) || is_key(key, PACKER_NEXT_KEY) ||
 	    begins(key, META_IDS_PREFIX))
 		return 0;
-	if (is_key(key, META_DIRENT_COLLIDED) || begins(key, META_LOST_CHUNK)) {
+	if (is_key(key, META_DIRENT_COLLIDED) || is_key(key, META_LOG_LOST) ||
+	    begins(key, META_LOST_CHUNK)) {
 		repair_put(r, KV_META, key, slice_of("", 0));
 		return 0;
 	}

@@ -604,6 +604,17 @@ static int unmark_lost(struct repair *r, struct slice key, struct slice val)
 	return 0;
 }
 
+/* What only the lost part of the log named is taken in. */
+static int forget_lost_log(struct repair *r)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	struct slice key = slice_of(META_LOG_LOST, strlen(META_LOG_LOST));
+	if (kv_get(r->pool->kv, KV_META, key.at, key.len, &val) == -ENOENT)
+		return 0;
+	repair_delete(r, KV_META, key);
+	return repair_commit(r);
+}
+
 static int raise_next_chunk(struct packs_repair *pr)
 {
 	CLEANUP_BUF struct buf val = { 0 };
@@ -666,7 +677,9 @@ static int mend_all(struct packs_repair *pr)
 		e = repair_each(r, KV_CHUNK, "frames", drop_row);
 	if (e == 0)
 		e = repair_commit(r);
-	return e < 0 ? e : repair_each(r, KV_META, "lost chunks", unmark_lost);
+	if (e == 0)
+		e = repair_each(r, KV_META, "lost chunks", unmark_lost);
+	return e < 0 ? e : forget_lost_log(r);
 }
 
 int repair_packs(struct repair *r)

@@ -8,6 +8,7 @@
 #include "repair.h"
 #include "repair_index.h"
 #include "restore.h"
+#include "rows_format.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -22,6 +23,7 @@ struct run {
 	bool quiet;  /* checking again before repairing: nothing new is said */
 	bool anew;   /* the index was begun anew: everything has to be looked for */
 	bool less;   /* it was restored: packs may hold what it had later */
+	bool marked; /* so it was by a repair that has not come to its end */
 	char **lost; /* sentences of the last check: what they say may be mended yet */
 	size_t n_lost, cap_lost;
 };
@@ -114,6 +116,7 @@ static bool ask(struct run *run, const char *fmt, ...)
 static int check(struct run *run)
 {
 	struct pool *pool = NULL;
+	CLEANUP_BUF struct buf mark = { 0 };
 	struct check_options opt = { .full = run->call->full,
 				     .error = on_error,
 				     .note = on_note,
@@ -127,6 +130,7 @@ static int check(struct run *run)
 	if (r < 0)
 		return r;
 	r = check_pool(pool, &opt, &run->report->result);
+	run->marked = kv_get(pool->kv, KV_META, META_LOG_LOST, strlen(META_LOG_LOST), &mark) == 0;
 	int closed = pool_close(pool);
 	r = r < 0 ? r : closed;
 	if (r < 0)
@@ -164,7 +168,7 @@ static int open_to_write(struct run *run, struct pool **ret_pool)
 static bool takes_in(const struct run *run)
 {
 	const struct check_result *found = &run->report->result;
-	return found->unknown || (run->less && found->strays);
+	return found->unknown || run->marked || (run->less && found->strays);
 }
 
 static int repair(struct run *run)
@@ -343,9 +347,9 @@ static int give_back_strays(struct run *run)
 static bool shall_repair(struct run *run)
 {
 	const struct check_result *found = &run->report->result;
-	if (run->anew || (run->less && (found->unknown || found->strays)))
+	if (run->anew || (run->less && (found->unknown || found->strays || run->marked)))
 		return true;
-	if (!found->errors && found->unknown && !run->call->safe_only)
+	if (!found->errors && takes_in(run) && !run->call->safe_only)
 		return ask(run, "Take in the packs that no row names?");
 	if (!found->errors && !run->call->full)
 		return false;

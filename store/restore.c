@@ -22,6 +22,7 @@
 #include "lmdb_base.h"
 #include "pool_impl.h"
 #include "rebuild.h"
+#include "rows_format.h"
 #include "wal_home.h"
 #include "wal_salvage.h"
 #include "wal_segment.h"
@@ -221,6 +222,9 @@ static int finish(struct restoring *rs, uint64_t end_lsn)
 		state.clean = true;
 	}
 	int r = res->lost ? keep_log_files(rs->pool->wal_fd, &rs->kept) : 0;
+	if (r == 0 && res->lost)
+		r = rebuild_put(rs->rebuild, KV_META,
+				slice_of(META_LOG_LOST, strlen(META_LOG_LOST)), slice_of("", 0));
 	if (r < 0)
 		return r;
 	return rebuild_finish(TAKE_PTR(rs->rebuild), &state);

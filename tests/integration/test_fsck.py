@@ -506,6 +506,41 @@ def test_a_segment_of_the_log_without_its_header_is_missing(long_log):
     long_log.mount.stop()
 
 
+def stored_and_forgotten(pool):
+    """Packs that only a part of the log names, which is gone."""
+    pool.mount.start()
+    (pool.mount.dir / "dir5" / "staged").unlink()
+    pool.mount.stop()
+    pool.mount.start(destage_delay="1h")
+    (pool.mount.dir / "forgotten").write_bytes(noise(3_000_000, 77))
+    pool.mount.destage()
+    pool.mount.kill()
+    used = [path for path in sorted((pool.path / "wal").glob("wal-*")) if any(path.read_bytes()[:80])]
+    emptied(used[-1])
+
+
+def test_packs_stay_when_a_repair_of_the_log_is_interrupted(filled):
+    """Neither a mount nor the next repair takes them for what a crash left, before they were taken in."""
+    stored_and_forgotten(filled)
+    have = {path.name for path in packs(filled)}
+    done = env.run(env.binary("fsck.foldfs"), "-y", "-f", filled.path, code=None,
+                   env={**filled.environ, "FOLDFS_FAULT": "repair_commit:1=crash"})
+    assert done.returncode == 99
+    filled.mount.expect_log("foldfs warning: ")
+    filled.mount.start()
+    assert {path.name for path in packs(filled)} >= have
+    filled.mount.stop()
+    assert "is known again" in filled.fsck("-y", code=CORRECTED).stdout
+    assert {path.name for path in packs(filled)} >= have
+    filled.fsck("-n")
+    before = sum(path.stat().st_size for path in packs(filled))
+    filled.mount.start()
+    (filled.mount.dir / "again").write_bytes(noise(3_000_000, 77))
+    filled.mount.destage()
+    assert sum(path.stat().st_size for path in packs(filled)) - before < 200_000
+    filled.mount.stop()
+
+
 def test_a_log_with_a_missing_segment_can_be_given_up(long_log):
     emptied(long_log.segments[0])
     assert "could not be read, and is lost" in repair(long_log, "-y", "-f")

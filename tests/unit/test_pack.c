@@ -312,12 +312,27 @@ static void make_strays(struct chunk_pool *cp, unsigned packs, bool sealed)
 	assert_int_equal(chunk_pool_files(cp), packs);
 }
 
+static void put_row(struct chunk_pool *cp, const struct inode_row *row, const char *meta)
+{
+	struct kv *kv = pool_open(&cp->pool);
+	struct kv_batch *b = kv_batch_new();
+	if (row)
+		inode_row_put(b, row);
+	if (meta)
+		kv_batch_put(b, KV_META, meta, strlen(meta), "", 0);
+	assert_int_equal(kv_commit(kv, b, NULL), 0);
+	assert_int_equal(kv_close(kv), 0);
+}
+
+static const struct inode_row root = { .ino = INO_ROOT, .mode = S_IFDIR | 0755, .nlink = 2 };
+
 static void what_nothing_refers_to_is_given_back(void **state)
 {
 	(void)state;
 	struct chunk_pool cp;
 	for (int sealed = 0; sealed < 2; sealed++) {
 		make_strays(&cp, 3, sealed);
+		put_row(&cp, &root, NULL);
 		assert_int_equal(chunk_pool_try_recover(&cp, true), 0);
 		chunk_pool_stop(&cp);
 		assert_int_equal(chunk_pool_files(&cp), 3); /* reading only */
@@ -327,6 +342,21 @@ static void what_nothing_refers_to_is_given_back(void **state)
 		add_frames(&cp, 1, 3, 9000, 3);
 		chunk_pool_reopen(&cp);
 		chunk_pool_check_all(&cp, 3);
+		chunk_pool_close(&cp);
+	}
+}
+
+/* An index without a root has just been begun anew, one with the mark lacks a part of its log. */
+static void what_a_repair_has_yet_to_take_in_is_kept(void **state)
+{
+	(void)state;
+	struct chunk_pool cp;
+	for (int marked = 0; marked < 2; marked++) {
+		make_strays(&cp, 3, true);
+		if (marked)
+			put_row(&cp, &root, META_LOG_LOST);
+		chunk_pool_recover(&cp);
+		assert_int_equal(chunk_pool_files(&cp), 3);
 		chunk_pool_close(&cp);
 	}
 }
@@ -341,11 +371,7 @@ static void what_a_file_refers_to_is_kept(void **state)
 	row.size = row.mapped_bytes = 30 << 10;
 	for (int sealed = 0; sealed < 2; sealed++) {
 		make_strays(&cp, 3, sealed);
-		struct kv *kv = pool_open(&cp.pool);
-		struct kv_batch *b = kv_batch_new();
-		inode_row_put(b, &row);
-		assert_int_equal(kv_commit(kv, b, NULL), 0);
-		assert_int_equal(kv_close(kv), 0);
+		put_row(&cp, &row, NULL);
 		assert_int_equal(chunk_pool_try_recover(&cp, false), -EUCLEAN);
 		assert_int_equal(chunk_pool_files(&cp), 3);
 		chunk_pool_close(&cp);
@@ -548,6 +574,7 @@ int main(void)
 		cmocka_unit_test(a_pack_without_anything_known_goes),
 		cmocka_unit_test(files_without_rows),
 		cmocka_unit_test(what_nothing_refers_to_is_given_back),
+		cmocka_unit_test(what_a_repair_has_yet_to_take_in_is_kept),
 		cmocka_unit_test(what_a_file_refers_to_is_kept),
 		cmocka_unit_test(what_a_newer_dump_may_refer_to_is_kept),
 		cmocka_unit_test(a_number_in_use_is_not_the_next),
