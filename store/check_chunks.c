@@ -185,20 +185,6 @@ static void mark_unreadable(struct check *k, const struct frame_row *row)
 			k->chunk_len[row->chunks[i].id] |= CHUNK_UNREADABLE;
 }
 
-/* Rows of a frame of which some chunks were healed elsewhere (rotten.h) name the others. */
-bool check_part_of_frame(const struct frame_row *row, const struct frame_head *head)
-{
-	uint32_t at = 0;
-	bool same = head->stored_len == row->stored_len && head->h.part == row->part;
-	for (uint32_t i = 0; same && i < row->n; i++) {
-		while (at < head->h.chunks && head->entries[at].id < row->chunks[i].id)
-			at++;
-		same = at < head->h.chunks && head->entries[at].id == row->chunks[i].id &&
-		       head->entries[at].length == row->chunks[i].length;
-	}
-	return same;
-}
-
 static int look_at_frame(struct check *k, const struct frame_row *row)
 {
 	CLEANUP_BUF struct buf bytes = { 0 };
@@ -226,7 +212,7 @@ static int look_at_frame(struct check *k, const struct frame_row *row)
 	else if (r < 0)
 		check_error(k, "pack %lu cannot be read at %lu: %s", row->pack, row->offset,
 			    strerror(-r));
-	else if (row->n < head.h.chunks && check_part_of_frame(row, &head))
+	else if (frame_has_part(&head, row))
 		mark_unreadable(k, row); /* that is known, and told by file */
 	else if (!same_frame(row, &head))
 		check_error(k, "the frame in pack %lu at %lu is not what the row of chunk %lu says",

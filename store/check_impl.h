@@ -108,10 +108,6 @@ enum piece_state check_piece_state(struct check *k, const struct piece *p);
 /* Says so if not (unless it is known), beginning with `whose`. True: its bytes cannot be read. */
 bool check_piece(struct check *k, const struct piece *p, const char *whose, uint64_t id);
 
-struct frame_head;
-/* Does the row name some of the frame's chunks, and nothing else? */
-bool check_part_of_frame(const struct frame_row *row, const struct frame_head *head);
-
 /* Files with bytes that cannot be read: remembered while their maps pass by, told at the end. */
 bool check_chunk_is_lost(struct check *k, uint64_t chunk);
 void check_remember_lost(struct check *k, uint64_t ino, uint64_t at, uint64_t len);

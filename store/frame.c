@@ -226,6 +226,20 @@ int frame_parse_head(const void *bytes, size_t len, uint64_t pack, uint64_t offs
 	return 0;
 }
 
+bool frame_has_part(const struct frame_head *head, const struct frame_row *row)
+{
+	uint32_t at = 0;
+	bool same = head->stored_len == row->stored_len && head->h.part == row->part &&
+		    row->n < head->h.chunks;
+	for (uint32_t i = 0; same && i < row->n; i++) {
+		while (at < head->h.chunks && head->entries[at].id < row->chunks[i].id)
+			at++;
+		same = at < head->h.chunks && head->entries[at].id == row->chunks[i].id &&
+		       head->entries[at].length == row->chunks[i].length;
+	}
+	return same;
+}
+
 int frame_decode(const struct frame_head *head, const void *bytes, void *out)
 {
 	const struct frame_header *h = &head->h;

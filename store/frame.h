@@ -46,6 +46,9 @@ struct frame_head {
  * are needed (then *ret_need says how many). */
 int frame_parse_head(const void *bytes, size_t len, uint64_t pack, uint64_t offset,
 		     struct frame_head *ret_head, size_t *ret_need);
+/* Does the row name some of the frame's chunks, not all? Such a row is left where the others were healed
+ * elsewhere (rotten.h), and nobody reads through it. */
+bool frame_has_part(const struct frame_head *head, const struct frame_row *row);
 /* Verifies and decodes a whole frame (bytes: stored_len of them) into out (decoded_len). */
 int frame_decode(const struct frame_head *head, const void *bytes, void *out);
 /* What the blocks of a raw frame are bound to: the key of the frame's row. */

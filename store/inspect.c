@@ -12,6 +12,9 @@
  * written anew at once, and has cost nothing. The digest of a chunk that is lost is taken from its entry
  * even if the head's sum is wrong, unless another part of the chunk knows it. Should it be the digest that
  * rotted, then no bytes in the world have it, and nothing wrong can be healed in.
+ *
+ * A row that names a part of its frame was left by healing, and nobody reads through it. When the frame
+ * can be read all the same (its pack is back, its disk was replugged), the chunks it names are written anew, too.
  */
 #include "inspect.h"
 #include "cleanup.h"
@@ -37,6 +40,7 @@ struct inspect {
 	uint64_t at;
 	size_t have;
 	uint8_t *decoded;
+	struct chunk_entry part[FRAME_CHUNKS_MAX]; /* of a frame, what a row names of it */
 	struct { /* a chunk in parts, as far as they have come by */
 		uint64_t id;
 		uint32_t len;
@@ -287,6 +291,7 @@ struct autopsy {
 	const struct chunk_entry *entries; /* not to be relied upon unless head_ok */
 	bool head_ok;
 	bool readable, decoded; /* of a compressed frame: by readers; in spite of its head */
+	bool part;		/* as open_part() says */
 };
 
 /* Does the chunk, which begins at `at`, read? *ret_there: its bytes are in in->decoded. */
@@ -294,7 +299,7 @@ static bool chunk_reads(struct inspect *in, const struct autopsy *a, uint32_t i,
 			bool *ret_there)
 {
 	const struct frame_row *row = a->row;
-	if (row->codec != CODEC_RAW) {
+	if (row->codec != CODEC_RAW || a->part) {
 		*ret_there = a->decoded;
 		return a->readable;
 	}
@@ -304,6 +309,27 @@ static bool chunk_reads(struct inspect *in, const struct autopsy *a, uint32_t i,
 				    row->chunks[i].length, in->decoded + at) == 0;
 	/* who reads the first block reads the head with it */
 	return *ret_there && (a->head_ok || at >= RAW_BLOCK);
+}
+
+/* When the frame is whole and the row names a part of it: leaves those chunks, one after the other, in
+ * in->decoded, and their entries in in->part. */
+static bool open_part(struct inspect *in, const struct frame_row *row, const uint8_t *bytes)
+{
+	struct frame_head head;
+	size_t need;
+	if (frame_parse_head(bytes, row->stored_len, row->pack, row->offset, &head, &need) < 0 ||
+	    head.h.chunk_len || !frame_has_part(&head, row) ||
+	    frame_decode(&head, bytes, in->decoded) < 0)
+		return false;
+	uint32_t from = 0, to = 0, n = 0;
+	for (uint32_t i = 0; i < head.h.chunks && n < row->n; from += head.entries[i++].length) {
+		if (head.entries[i].id != row->chunks[n].id)
+			continue;
+		in->part[n++] = head.entries[i];
+		memmove(in->decoded + to, in->decoded + from, head.entries[i].length);
+		to += head.entries[i].length;
+	}
+	return entries_agree(row, in->part, in->decoded);
 }
 
 static void open_frame(struct inspect *in, const struct frame_row *row, const uint8_t *bytes,
@@ -319,6 +345,11 @@ static void open_frame(struct inspect *in, const struct frame_row *row, const ui
 		.entries = (const void *)(bytes + sizeof h),
 		.head_ok = check_head(row, bytes, &head) == 0,
 	};
+	if (!a->head_ok && open_part(in, row, bytes)) {
+		a->entries = in->part;
+		a->decoded = a->part = true;
+		return;
+	}
 	if (row->codec == CODEC_RAW)
 		return;
 	a->readable = a->head_ok && frame_decode(&head, bytes, in->decoded) == 0;

@@ -222,6 +222,47 @@ def test_packs_that_a_crash_left_are_given_back_by_fsck(stray, how):
     assert data_of(contents(pool)).items() >= data_of(pool.before).items()
 
 
+def scrubbed(mount):
+    """How many chunks the pool lacks after it."""
+    done = mount.foldfs("scrub", "--json", mount.dir, code=None, timeout=600)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)["rotten"]
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_a_pack_comes_back_when_some_of_it_was_healed(pool, repaired):
+    """What was not healed of its frames is found again: by scrub, and after a repair by fsck and scrub."""
+    mount = pools.Mount(pool, destage_delay="600s").start()
+    whole = text(900_000, 3)
+    (mount.dir / "old").write_bytes(whole)
+    mount.destage()
+    mount.stop()
+    mount.expect_log("foldfs error: ")
+    mount.expect_log("foldfs warning: ")
+    mount.start(cache_size="0")
+    pack, = packs(pool)
+    away = pool.home / "away"
+    pack.rename(away)
+    lacks = scrubbed(mount)
+    (mount.dir / "new").write_bytes(whole[:350_000])
+    mount.destage()
+    assert 0 < scrubbed(mount) < lacks
+    with pytest.raises(OSError):
+        (mount.dir / "old").read_bytes()
+    if repaired:
+        mount.kill()
+        pool.fsck("-y", code=CORRECTED)
+    away.rename(pack)
+    if repaired:
+        assert "beside healed ones" in pool.fsck("-y", "-f", "-v", code=CORRECTED).stdout
+        mount.start()
+    scrubbed(mount)
+    assert (mount.dir / "old").read_bytes() == whole
+    assert (mount.dir / "new").read_bytes() == whole[:350_000]
+    assert scrubbed(mount) == 0
+    mount.stop()
+
+
 def test_damaged_headers_and_footers(filled):
     for pack in packs(filled):
         overwrite(pack, 0, b"?" * 16)

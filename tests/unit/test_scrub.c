@@ -418,6 +418,30 @@ static void half_a_frame_survives_gc(void **state)
 	bed_done(&bed);
 }
 
+/* What was taken for lost with its frame is there again when the frame is. */
+static void the_rest_of_a_frame_comes_back(void **state)
+{
+	(void)state;
+	struct bed bed;
+	bed_make(&bed, &small);
+	struct frame_row row = break_frame(&bed);
+	size_t before = rotten_count(bed.st.rotten), at = bed.len[0] / 2;
+	assert_int_equal(file_store(&bed.st, INO + 60, bed.data[0] + at - 20000, 40000), 0);
+	size_t half = rotten_count(bed.st.rotten);
+	assert_true(half > 0 && half < before);
+	scrub(&bed);
+	assert_int_equal(rotten_count(bed.st.rotten), half);
+	assert_true(damaged_file(&bed, INO));
+	flip(&bed, row.pack, row.offset + row.stored_len - 100, 0);
+	struct scrub_status s = scrub(&bed);
+	assert_int_equal(s.repaired, half);
+	assert_int_equal(rotten_count(bed.st.rotten), 0);
+	assert_all_read(&bed);
+	check_rows(&bed.st);
+	assert_int_equal(scrub(&bed).bad_chunks, 0);
+	bed_done(&bed);
+}
+
 /* The process ends at the n-th write, sync or rename while a file is healed. True when it got so far. */
 static bool crash_in_healing(struct bed *bed, unsigned n)
 {
@@ -548,6 +572,7 @@ int main(void)
 		cmocka_unit_test(a_footer_is_not_the_data),
 		cmocka_unit_test(a_dump_is_read_too),
 		cmocka_unit_test(half_a_frame_survives_gc),
+		cmocka_unit_test(the_rest_of_a_frame_comes_back),
 		cmocka_unit_test(a_crash_while_healing_loses_nothing),
 		cmocka_unit_test(nobody_minds_a_scrub),
 	};
