@@ -547,10 +547,11 @@ static void put_part(struct packs_repair *pr, const struct lying *l, const struc
 	}
 	chunk_put_frame(pr->r->batch, &row);
 	pr->r->ops++;
-	repair_say(pr->r,
-		   "chunks %lu to %lu were found in pack %lu beside healed ones: foldfs scrub makes "
-		   "them readable",
-		   chunks[0].id, chunks[n - 1].id, row.pack);
+	repair_say(
+		pr->r,
+		"chunks %lu to %lu were found in pack %lu beside healed ones: foldfs scrub makes "
+		"them readable",
+		chunks[0].id, chunks[n - 1].id, row.pack);
 }
 
 /* A frame that came back when some of its chunks had been healed: the others have no row any more. */
