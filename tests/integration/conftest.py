@@ -31,10 +31,31 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    left_out = []
     if env.REFERENCE:
         left_out = [item for item in items if item.get_closest_marker("foldfs")]
+    elif env.SLOW > 1:
+        left_out = superfluous(items)
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def superfluous(items):
+    """What tells nothing more where everything is slow (sanitizers): there a value that a test is run with
+    meets each mode and each state, and not every pair of them. Other values meet the other pairs.
+    (Dealt out by the parity of bits: every other one would always be the same of a second parameter.)"""
+    found, numbers = [], {}
+    for item in items:
+        given = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+        if "settle" not in given or "shared_mount" not in given:
+            continue
+        place = env.MODES.index(given.pop("shared_mount")) + state_params().index(given.pop("settle"))
+        values = numbers.setdefault((item.path, item.originalname), {})
+        number = values.setdefault(repr(given), len(values))
+        if given and (place + number.bit_count()) % 2:
+            found.append(item)
+    return found
 
 
 def pytest_report_header():

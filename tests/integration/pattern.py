@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Data for tests: reproducible, and told apart by its seed at any offset."""
 
+import functools
 import random
+
+WORDS = [b"fold", b"chunk", b"pack", b"frame", b"extent", b"segment", b"digest", b"inode"]
 
 
 def noise(length, seed=1):
@@ -11,10 +14,14 @@ def noise(length, seed=1):
 
 def text(length, seed=1):
     """LENGTH bytes of words, which compress about threefold."""
-    words = [b"fold", b"chunk", b"pack", b"frame", b"extent", b"segment", b"digest", b"inode"]
-    rng = random.Random(seed)
-    line = b" ".join(rng.choice(words) + b"%d" % rng.randrange(1000) for _ in range(4096))
+    line = line_of(min(length // 6 + 2, 4096), seed)    # a word and its blank have six bytes or more
     return (line * (length // len(line) + 1))[:length]
+
+
+@functools.lru_cache(maxsize=64)
+def line_of(count, seed):
+    rng = random.Random(seed)
+    return b" ".join(rng.choice(WORDS) + b"%d" % rng.randrange(1000) for _ in range(count))
 
 
 class Shadow:

@@ -56,6 +56,12 @@ def fill(mount):
 
 
 @pytest.fixture
+def pool(home):
+    """A small one: its bytes are compared and copied again and again."""
+    return pools.Pool(home, cache_size="4M", reserve_size="4M")
+
+
+@pytest.fixture
 def filled(pool):
     mount = pools.Mount(pool, destage_delay="600s").start()
     fill(mount)

@@ -253,12 +253,12 @@ def test_sync_destages_what_was_there_and_returns_under_constant_writing(new_mou
     def write_on(number):
         turn = 0
         while not stop.is_set():
-            text = noise(300_000, 1000 * number + turn).hex().encode()
+            text = noise(100_000, 1000 * number + turn).hex().encode()
             (mount.dir / f"again{number}").write_bytes(text)
-            (mount.dir / f"{number}.{turn % 50}").write_bytes(text[1000:])
+            (mount.dir / f"{number}.{turn % 10}").write_bytes(text[1000:])
             turn += 1
 
-    writers = [threading.Thread(target=write_on, args=(number,)) for number in range(4)]
+    writers = [threading.Thread(target=write_on, args=(number,)) for number in range(2)]
     for writer in writers:
         writer.start()
     try:
