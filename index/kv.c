@@ -568,14 +568,18 @@ int kv_close(struct kv *kv)
 	if (!kv)
 		return 0;
 	int r = 0, r2;
-	bool clean = false;
+	bool clean = false, full = false;
 	if (kv->wal && !(r = atomic_load(&kv->failed))) {
 		r = kv_sync(kv, UINT64_MAX);
 		r2 = kv_checkpoint(kv);
-		r = r ? r : r2;
+		full = r == 0 && (r2 == -ENOSPC || r2 == -EDQUOT); /* the log has everything */
+		r = r || full ? r : r2;
 	}
 	stop_keeper(kv);
-	if (kv->wal && r == 0) {
+	if (full)
+		log_warn("there is no room to write the index: the next mount takes what is new "
+			 "from the log");
+	if (kv->wal && r == 0 && !full) {
 		struct base_state state = kv->state;
 		state.clean = true;
 		state.log_tag = 0;

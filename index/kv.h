@@ -83,7 +83,7 @@ struct kv_recovery {
  * readable); *ret_recovery says where. -ENOENT: log segments that the checkpoint needs are missing. */
 int kv_open(const struct kv_options *opt, struct kv **ret_kv, struct kv_recovery *ret_recovery);
 /* Syncs, checkpoints and trims the log (unless read-only or failed), then frees. First error wins;
- * memory is freed whatever happens. */
+ * memory is freed whatever happens. No room for the checkpoint is no error: the log stays. */
 int kv_close(struct kv *kv);
 /* A number that no other handle of this process has or had: for caches of what a pool's rows say. */
 uint64_t kv_id(const struct kv *kv);

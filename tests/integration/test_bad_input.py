@@ -474,8 +474,8 @@ def test_full_backing_refuses_or_serves(loop, home):
         assert (mount.dir / "f").read_bytes() == noise(300_000)
         os.unlink(mount.dir / "big")
         assert os.listdir(mount.dir) == ["f"]
-        os.unlink(loop.dir / "filler")  # not even the reserve had room: what was deleted waits for some
         mount.stop()
+        os.unlink(loop.dir / "filler")
         mount.start()
         assert os.listdir(mount.dir) == ["f"]
         assert (mount.dir / "f").read_bytes() == noise(300_000)
