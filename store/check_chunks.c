@@ -39,26 +39,62 @@ static void tell_absent(struct check *k, unsigned tier)
 			tier);
 }
 
+static void look_at_file(struct check *k, const struct pack_row *row, unsigned tier, int fd)
+{
+	struct footer_entry *entries = NULL;
+	struct stat st;
+	uint64_t at;
+	size_t n;
+	int r = pack_header_check(fd, row->id, k->pool->super.uuid);
+	if (r == -EUCLEAN)
+		check_file_error(k, tier,
+				 "the file of pack %lu does not begin as that of this pack",
+				 row->id);
+	else if (r < 0)
+		check_error(k, "pack %lu cannot be read: %s", row->id, strerror(-r));
+	if (row->state != PACK_SEALED || fstat(fd, &st))
+		return;
+	if ((uint64_t)st.st_size < row->bytes)
+		check_file_error(k, tier, "the file of pack %lu has %lu bytes, not %lu", row->id,
+				 (uint64_t)st.st_size, row->bytes);
+	if (pack_footer_read(fd, row->id, &entries, &n, &at) < 0)
+		check_file_error(k, tier, "the footer of pack %lu is damaged", row->id);
+	free(entries);
+}
+
+/* It is not where its row says. */
+static void look_elsewhere(struct check *k, const struct pack_row *row)
+{
+	unsigned tier;
+	CLEANUP_CLOSE int fd = check_find_copy(k, row->id, row->tier, &tier);
+	if (fd < 0) {
+		check_error(k, "pack %lu is missing: %s", row->id, strerror(ENOENT));
+		return;
+	}
+	check_say_moved(k, row, tier);
+	look_at_file(k, row, tier, fd);
+}
+
 /* To ask for each head would take a request for each: that is for scrub. */
-static int look_at_far(struct check *k, const struct pack_row *row)
+static void look_at_far(struct check *k, const struct pack_row *row)
 {
 	struct place *pl = tiers_place(k->pool->tiers, row->tier);
 	uint64_t bytes = 0;
 	int r = pl->ops->size(pl, row->id, &bytes);
 	if (r == -ENOENT)
-		check_error(k, "pack %lu is missing: %s", row->id, strerror(ENOENT));
+		look_elsewhere(k, row);
 	else if (r < 0)
 		tell_absent(k, row->tier);
 	else if (row->state == PACK_SEALED && bytes < row->bytes)
 		check_error(k, "the object of pack %lu has %lu bytes, not %lu", row->id, bytes,
 			    row->bytes);
-	return 0;
+	if (r == 0)
+		check_compare_copies(k, row);
 }
 
 static int look_at_pack(struct check *k, struct slice key, struct slice val)
 {
 	struct pack_row row;
-	struct stat st;
 	int r = pack_decode_row(key, val, &row);
 	if (r < 0)
 		return r;
@@ -68,42 +104,28 @@ static int look_at_pack(struct check *k, struct slice key, struct slice val)
 		return 0;
 	int fd = pack_fd_get(k->pool->packs, row.id);
 	if (fd == -EREMOTE)
-		return look_at_far(k, &row);
-	if (fd == -ENOMEDIUM) {
+		look_at_far(k, &row);
+	else if (fd == -ENOMEDIUM)
 		tell_absent(k, row.tier);
-		return 0;
-	}
-	if (fd == -EUCLEAN) {
+	else if (fd == -EUCLEAN)
 		check_error(k, "the file of pack %lu is that of another pool", row.id);
-		return 0;
-	}
-	if (fd < 0) {
+	else if (fd == -ENOENT)
+		look_elsewhere(k, &row);
+	else if (fd < 0)
 		check_error(k, "pack %lu is missing: %s", row.id, strerror(-fd));
+	if (fd < 0)
 		return 0;
-	}
-	r = pack_header_check(fd, row.id, k->pool->super.uuid);
-	if (r == -EUCLEAN)
-		check_error(k, "the file of pack %lu does not begin as that of this pack", row.id);
-	else if (r < 0)
-		check_error(k, "pack %lu cannot be read: %s", row.id, strerror(-r));
-	if (row.state == PACK_SEALED && !fstat(fd, &st)) {
-		struct footer_entry *entries = NULL;
-		size_t n;
-		uint64_t at;
-		if ((uint64_t)st.st_size < row.bytes)
-			check_error(k, "the file of pack %lu has %lu bytes, not %lu", row.id,
-				    (uint64_t)st.st_size, row.bytes);
-		if (pack_footer_read(fd, row.id, &entries, &n, &at) < 0)
-			check_error(k, "the footer of pack %lu is damaged", row.id);
-		free(entries);
-	}
+	check_compare_copies(k, &row);
+	look_at_file(k, &row, row.tier, fd);
 	pack_fd_put(k->pool->packs, row.id, fd);
 	return 0;
 }
 
 static void close_pack(struct check *k)
 {
-	if (k->pack.id && k->pack.fd >= 0)
+	if (k->pack.id && k->pack.fd >= 0 && k->pack.found)
+		close(k->pack.fd);
+	else if (k->pack.id && k->pack.fd >= 0)
 		pack_fd_put(k->pool->packs, k->pack.id, k->pack.fd);
 	k->pack.id = 0;
 }
@@ -111,6 +133,7 @@ static void close_pack(struct check *k)
 static void open_pack(struct check *k, uint64_t id)
 {
 	struct stat st;
+	unsigned tier;
 	if (k->pack.id == id)
 		return;
 	close_pack(k);
@@ -118,6 +141,9 @@ static void open_pack(struct check *k, uint64_t id)
 	k->pack.error = 0;
 	k->pack.size = 0;
 	k->pack.fd = pack_fd_get(k->pool->packs, id);
+	k->pack.found = k->pack.fd == -ENOENT;
+	if (k->pack.found)
+		k->pack.fd = check_find_copy(k, id, TIERS_MAX, &tier);
 	if (k->pack.fd < 0)
 		k->pack.error = k->pack.fd;
 	else if (fstat(k->pack.fd, &st))

@@ -61,6 +61,7 @@ struct check {
 	struct {
 		uint64_t id, size;
 		int fd, error;
+		bool found; /* elsewhere: the descriptor is our own */
 	} pack;
 	uint32_t absent;     /* tiers of which that has been told, a bit each */
 	uint64_t last_chunk; /* of the rows so far */
@@ -80,6 +81,16 @@ void check_error_safe(struct check *k, const char *fmt, ...) __attribute__((form
 void check_note(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_absent(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_progress(struct check *k, const char *what, uint64_t done, uint64_t total);
+
+/* About the file of a pack in this tier: said, but no error, where it cannot be written to. */
+void check_file_error(struct check *k, unsigned tier, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The pack's file in a directory of another tier: its descriptor, the caller's; or -ENOENT. */
+int check_find_copy(struct check *k, uint64_t pack, unsigned not_tier, unsigned *ret_tier);
+void check_say_moved(struct check *k, const struct pack_row *row, unsigned tier);
+/* Is another copy of the pack sounder than the one that its row names? */
+void check_compare_copies(struct check *k, const struct pack_row *row);
 
 /* Calls fn for each row of a table; reports rows that cannot be read, and those for which fn says
  * -EUCLEAN. Any other failure ends it. */

@@ -149,41 +149,7 @@ static int find_indexed_ends(struct recovery *rec)
 	return r;
 }
 
-struct kept {
-	struct footer_entry *v;
-	size_t n, cap;
-	uint64_t end, first_chunk, last_chunk, limit;
-};
-
-static int keep_frame(void *arg, uint64_t offset, const struct frame_head *head)
-{
-	struct kept *k = arg;
-	uint64_t first = head->entries[0].id, last = head->entries[head->h.chunks - 1].id;
-	if (first > k->limit)
-		return 0;
-	if (k->n == k->cap) {
-		size_t cap = k->cap ? k->cap * 2 : 256;
-		struct footer_entry *v = realloc(k->v, cap * sizeof *v);
-		if (!v)
-			return -ENOMEM;
-		k->v = v;
-		k->cap = cap;
-	}
-	if (!k->n || first < k->first_chunk)
-		k->first_chunk = first;
-	if (last > k->last_chunk)
-		k->last_chunk = last;
-	k->end = offset + head->stored_len;
-	k->v[k->n++] = (struct footer_entry){
-		.offset = offset,
-		.first_chunk = first,
-		.stored_len = head->stored_len,
-		.decoded_len = head->h.decoded_len,
-	};
-	return 0;
-}
-
-static int write_footer(struct found *f, int fd, struct kept *k)
+static int write_footer(struct found *f, int fd, struct pack_kept *k)
 {
 	if (ftruncate(fd, (off_t)k->end)) /* first: it makes room for the footer on a full disk */
 		return -errno;
@@ -213,7 +179,7 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 {
 	struct packs *p = rec->p;
 	char name[PACK_NAME_MAX];
-	struct kept k = { .limit = rec->index.last_chunk };
+	struct pack_kept k = { .limit = rec->index.last_chunk };
 	const char *needed = NULL;
 	uint64_t end;
 	pack_name(f->row.id, name);
@@ -224,7 +190,7 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 		return -EPROTONOSUPPORT;
 	if (f->row.state && pack_is_foreign(fd, p->opt.pool_uuid))
 		return damaged(rec, f, "its file is that of another pool");
-	int r = pack_scan_fd(fd, f->row.id, 0, keep_frame, &k, &end);
+	int r = pack_scan_fd(fd, f->row.id, 0, pack_keep_frame, &k, &end);
 	if (r == -EUCLEAN) /* damage within a footer's pack: what is left is kept */
 		r = 0;
 	if (k.end < f->indexed_end)

@@ -63,6 +63,34 @@ bool pack_is_foreign(int fd, const uint8_t pool_uuid[16])
 	       memcmp(h.pool_uuid, pool_uuid, sizeof h.pool_uuid) != 0;
 }
 
+int pack_keep_frame(void *arg, uint64_t offset, const struct frame_head *head)
+{
+	struct pack_kept *k = arg;
+	uint64_t first = head->entries[0].id, last = head->entries[head->h.chunks - 1].id;
+	if (first > k->limit)
+		return 0;
+	if (k->n == k->cap) {
+		size_t cap = k->cap ? k->cap * 2 : 256;
+		struct footer_entry *v = realloc(k->v, cap * sizeof *v);
+		if (!v)
+			return -ENOMEM;
+		k->v = v;
+		k->cap = cap;
+	}
+	if (!k->n || first < k->first_chunk)
+		k->first_chunk = first;
+	if (last > k->last_chunk)
+		k->last_chunk = last;
+	k->end = offset + head->stored_len;
+	k->v[k->n++] = (struct footer_entry){
+		.offset = offset,
+		.first_chunk = first,
+		.stored_len = head->stored_len,
+		.decoded_len = head->h.decoded_len,
+	};
+	return 0;
+}
+
 static int entry_order(const void *a, const void *b)
 {
 	uint64_t x = ((const struct footer_entry *)a)->offset,

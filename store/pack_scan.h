@@ -10,6 +10,15 @@ typedef int pack_scan_fn(void *arg, uint64_t offset, const struct frame_head *he
 int pack_scan_fd(int fd, uint64_t pack, uint64_t from, pack_scan_fn *fn, void *arg,
 		 uint64_t *ret_end);
 
+/* What a new footer is made of: the frames whose first chunk is at most `limit`, their end, and the chunks
+ * in them. The caller frees v. */
+struct pack_kept {
+	struct footer_entry *v;
+	size_t n, cap;
+	uint64_t end, first_chunk, last_chunk, limit;
+};
+int pack_keep_frame(void *arg, uint64_t offset, const struct frame_head *head); /* a pack_scan_fn */
+
 /* 0, -EUCLEAN when the file does not begin with the header of this pack in this pool. */
 int pack_header_check(int fd, uint64_t pack, const uint8_t pool_uuid[16]);
 /* The file begins with a sound header of another pool: its frames may be at the places of ours, and say

@@ -57,6 +57,8 @@ struct place_ops {
 	int (*lock)(struct place *pl);
 	void (*close)(struct place *pl);
 };
+	/* The directory, borrowed: files in it can be mended. NULL: this is none. */
+	int (*dirfd)(struct place *pl);
 
 struct place {
 	const struct place_ops *ops;

@@ -257,6 +257,11 @@ static int dir_lock(struct place *pl)
 	return 0;
 }
 
+static int dir_dirfd(struct place *pl)
+{
+	return dir_of(pl)->fd;
+}
+
 static void dir_close(struct place *pl)
 {
 	struct place_dir *d = dir_of(pl);
@@ -279,6 +284,7 @@ static const struct place_ops dir_ops = {
 	.claim = dir_claim,
 	.lock = dir_lock,
 	.close = dir_close,
+	.dirfd = dir_dirfd,
 };
 
 static int place_of(int taken_fd, struct place **ret_place)

@@ -15,18 +15,14 @@
  * Rows that name only some chunks of their frame stay, too: the others were healed elsewhere, and
  * these wait for that (rotten.h).
  *
- * Packs: a row is made from the file where it is missing. A sealed pack that is shorter than it was,
- * or has lost its footer, is open again, and gets a new footer at the end (repair_seal), when all rows
- * are right. A file in which nothing can be used is kept under another name. Files that carry each
- * other's names get them back, as headers tell.
+ * Packs: what becomes of their files and rows is told in repair_files.c. One that is open again gets a
+ * new footer at the end (repair_seal), when all rows are right.
  *
  * The next chunk id is raised first, beyond all that is found: an interrupted repair must not let an
  * id be given twice.
  */
-#include "repair_impl.h"
-#include "aside.h"
+#include "repair_files.h"
 #include "cleanup.h"
-#include "clock.h"
 #include "frame.h"
 #include "io.h"
 #include "pack.h"
@@ -51,201 +47,6 @@ struct lying {
 	bool has_row, chosen;
 	bool partial; /* rows name parts of it */
 };
-
-struct file {
-	uint64_t id, size;
-	uint8_t tier; /* where it lies: what is not in the pool itself is read only */
-	int64_t created;
-	uint64_t first_chunk, frames;
-	struct pack_row row; /* state 0: there is none */
-	bool there, header, footer, holes;
-};
-
-struct packs_repair {
-	struct repair *r;
-	int dirfd;
-	struct file *files; /* by id */
-	size_t n_files, cap_files;
-	struct lying *frames;
-	size_t n, cap;
-	size_t file; /* being scanned */
-	uint64_t max_chunk;
-	size_t at; /* of frames: walks beside the rows */
-};
-
-/* ---- files ---- */
-
-static struct file *find_file(const struct packs_repair *pr, uint64_t id)
-{
-	size_t lo = 0, hi = pr->n_files;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		if (pr->files[mid].id < id)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < pr->n_files && pr->files[lo].id == id ? &pr->files[lo] : NULL;
-}
-
-static struct file *add_file(struct packs_repair *pr, uint64_t id)
-{
-	if (pr->n_files == pr->cap_files) {
-		size_t cap = pr->cap_files ? pr->cap_files * 2 : 64;
-		struct file *v = realloc(pr->files, cap * sizeof *v);
-		if (!v)
-			return NULL;
-		pr->files = v;
-		pr->cap_files = cap;
-	}
-	pr->files[pr->n_files] = (struct file){ .id = id };
-	return &pr->files[pr->n_files++];
-}
-
-static int file_order(const void *a, const void *b)
-{
-	uint64_t x = ((const struct file *)a)->id, y = ((const struct file *)b)->id;
-	return (x > y) - (x < y);
-}
-
-static int open_pack_file(const struct packs_repair *pr, uint64_t id, int flags)
-{
-	char name[PACK_NAME_MAX];
-	const struct file *f = find_file(pr, id);
-	if (f && f->tier)
-		return tiers_open_pack(pr->r->pool->tiers, f->tier, id);
-	pack_name(id, name);
-	int fd = openat(pr->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? -errno : fd;
-}
-
-/* Which pack of this pool the file is by its header; 0: it cannot be told. */
-static uint64_t named_by_header(const struct packs_repair *pr, uint64_t id, int64_t *ret_created)
-{
-	struct pack_header h;
-	CLEANUP_CLOSE int fd = open_pack_file(pr, id, O_RDONLY);
-	if (fd < 0 || io_read_exact(fd, &h, sizeof h, 0) < 0 || h.magic != PACK_MAGIC ||
-	    h.sum != checksum64(&h, offsetof(struct pack_header, sum)) ||
-	    memcmp(h.pool_uuid, pr->r->pool->super.uuid, sizeof h.pool_uuid))
-		return 0;
-	*ret_created = (int64_t)h.created;
-	return h.pack;
-}
-
-/* A file whose header says another name gets that name, or exchanges it with the file that has it. */
-static int mend_file_name(struct packs_repair *pr, uint64_t id)
-{
-	char from[PACK_NAME_MAX], to[PACK_NAME_MAX];
-	int64_t created;
-	uint64_t says = named_by_header(pr, id, &created);
-	if (!says || says == id || named_by_header(pr, says, &created) == says)
-		return 0;
-	pack_name(id, from);
-	pack_name(says, to);
-	bool taken = faccessat(pr->dirfd, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-	if (renameat2(pr->dirfd, from, pr->dirfd, to, taken ? RENAME_EXCHANGE : RENAME_NOREPLACE))
-		return -errno;
-	repair_say(pr->r, "packs/%s was %s, and has its name again", from, to);
-	return io_fsync_dir(pr->dirfd);
-}
-
-static int each_pack_name(struct packs_repair *pr, int (*fn)(struct packs_repair *pr, uint64_t id))
-{
-	int fd = openat(pr->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	int e = d ? 0 : -errno;
-	for (struct dirent *entry; e == 0 && (entry = readdir(d));) {
-		uint64_t id = pack_of_name(entry->d_name);
-		e = id ? fn(pr, id) : 0;
-	}
-	return e;
-}
-
-/* Another pool's is left alone, as if it were not there: nothing in it is ours, whatever it says. */
-static int take_file(struct packs_repair *pr, uint64_t id)
-{
-	struct stat st;
-	CLEANUP_CLOSE int fd = open_pack_file(pr, id, O_RDONLY);
-	if (fd >= 0 && pack_is_foreign(fd, pr->r->pool->super.uuid))
-		return 0;
-	struct file *f = add_file(pr, id);
-	if (!f)
-		return -ENOMEM;
-	f->there = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-	f->size = f->there ? (uint64_t)st.st_size : 0;
-	f->holes = f->there && st.st_blocks * 512 < st.st_size;
-	f->header = named_by_header(pr, id, &f->created) == id;
-	return 0;
-}
-
-struct listing {
-	struct packs_repair *pr;
-	uint8_t tier;
-	size_t in_pool; /* so many files, sorted */
-};
-
-/* Of a pack that lies twice, as a move may leave it, the one in the pool counts. */
-static int take_elsewhere(void *arg, uint64_t id, uint64_t bytes)
-{
-	struct listing *l = arg;
-	struct packs_repair *pr = l->pr;
-	size_t all = pr->n_files;
-	pr->n_files = l->in_pool;
-	bool known = find_file(pr, id);
-	pr->n_files = all;
-	if (known)
-		return 0;
-	CLEANUP_CLOSE int fd = tiers_open_pack(pr->r->pool->tiers, l->tier, id);
-	if (fd >= 0 && pack_is_foreign(fd, pr->r->pool->super.uuid))
-		return 0;
-	struct file *f = add_file(pr, id);
-	if (!f)
-		return -ENOMEM;
-	f->tier = l->tier;
-	f->there = fd >= 0;
-	f->size = bytes;
-	f->header = true; /* is not mended there */
-	f->holes = true;
-	return 0;
-}
-
-static int take_places(struct packs_repair *pr)
-{
-	struct tiers *t = pr->r->pool->tiers;
-	size_t in_pool = pr->n_files;
-	int e = 0;
-	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX && e == 0; i++) {
-		struct listing l = { pr, (uint8_t)i, in_pool };
-		struct place *pl = tiers_place(t, i);
-		e = pl && pl->ops->open_pack ? pl->ops->list(pl, take_elsewhere, &l) : 0;
-	}
-	return e;
-}
-
-/* What lies in a place that is absent, or has no descriptors, is not judged here. */
-static bool is_looked_into(struct repair *r, const struct pack_row *row)
-{
-	struct place *pl = row->tier ? tiers_place(r->pool->tiers, row->tier) : NULL;
-	return !row->tier || (pl && pl->ops->open_pack);
-}
-
-static int mend_pack_row(struct repair *r, struct slice key, struct slice val)
-{
-	struct packs_repair *pr = r->packs;
-	struct pack_row row;
-	bool sound = val.at && pack_decode_row(key, val, &row) == 0;
-	struct file *f = key.len == 8 ? find_file(pr, get_be64(key.at)) : NULL;
-	if (sound && f) {
-		f->row = row;
-	} else if (!sound && !f) { /* with a file, it is written anew */
-		repair_delete(r, KV_PACK, key);
-		repair_say(r, "a row of a pack was damaged, and is removed");
-	} else if (sound && row.state != PACK_DOOMED && is_looked_into(r, &row)) {
-		repair_delete(r, KV_PACK, key);
-		repair_say(r, "pack %lu is gone", row.id);
-	}
-	return 0;
-}
 
 /* ---- frames ---- */
 
@@ -287,9 +88,9 @@ static int scan_file(struct packs_repair *pr, size_t i)
 	struct footer_entry *entries = NULL;
 	size_t n;
 	uint64_t at, end;
-	if (!f->there || f->row.state == PACK_DOOMED)
+	if (!f->there || f->far || f->row.state == PACK_DOOMED)
 		return 0;
-	CLEANUP_CLOSE int fd = open_pack_file(pr, f->id, O_RDONLY);
+	CLEANUP_CLOSE int fd = repair_file_open(pr, f->id);
 	if (fd < 0)
 		return fd;
 	f->footer = pack_footer_read(fd, f->id, &entries, &n, &at) == 0;
@@ -345,8 +146,8 @@ static bool is_part(struct packs_repair *pr, const struct frame_row *row)
 	size_t need;
 	struct frame_head head;
 	CLEANUP_BUF struct buf bytes = { 0 };
-	struct file *f = find_file(pr, row->pack);
-	CLEANUP_CLOSE int fd = f && f->there ? open_pack_file(pr, row->pack, O_RDONLY) : -1;
+	struct file *f = repair_file_find(pr, row->pack);
+	CLEANUP_CLOSE int fd = f && f->there && !f->far ? repair_file_open(pr, row->pack) : -1;
 	void *to = fd >= 0 ? buf_extend(&bytes, row->stored_len) : NULL;
 	if (!to || io_read_exact(fd, to, row->stored_len, (off_t)row->offset) < 0 ||
 	    frame_parse_head(to, row->stored_len, row->pack, row->offset, &head, &need) < 0 ||
@@ -363,14 +164,11 @@ static struct lying *frame_of_row(struct packs_repair *pr, struct slice key, str
 				  bool *ret_elsewhere)
 {
 	struct frame_row row;
-	struct pack_row pack;
 	*ret_elsewhere = false;
 	if (!val.at || frame_decode_row(key, val, &row) < 0)
 		return NULL;
 	struct lying *l = find_lying(pr, &row);
-	*ret_elsewhere = !l && ((pack_get(pr->r->pool->kv, row.pack, &pack) == 0 &&
-				 !is_looked_into(pr->r, &pack)) ||
-				is_part(pr, &row));
+	*ret_elsewhere = !l && (repair_file_hides(pr, &row) || is_part(pr, &row));
 	frame_row_done(&row);
 	return l;
 }
@@ -402,7 +200,7 @@ static int read_lying(const struct packs_repair *pr, const struct lying *l, bool
 {
 	size_t need;
 	uint64_t pack = pr->files[l->pack].id;
-	CLEANUP_CLOSE int fd = open_pack_file(pr, pack, O_RDONLY);
+	CLEANUP_CLOSE int fd = repair_file_open(pr, pack);
 	void *to = fd >= 0 ? buf_extend(bytes, l->stored_len) : NULL;
 	if (!to)
 		return fd < 0 ? fd : -ENOMEM;
@@ -425,7 +223,7 @@ static bool decodes(const struct packs_repair *pr, const struct lying *l)
 static bool overlaps_hole(const struct packs_repair *pr, const struct lying *l)
 {
 	const struct file *f = &pr->files[l->pack];
-	CLEANUP_CLOSE int fd = f->holes ? open_pack_file(pr, f->id, O_RDONLY) : -1;
+	CLEANUP_CLOSE int fd = f->holes ? repair_file_open(pr, f->id) : -1;
 	off_t hole = fd < 0 ? -1 : lseek(fd, (off_t)l->offset, SEEK_HOLE);
 	return f->holes && (hole < 0 || (uint64_t)hole < l->offset + l->stored_len);
 }
@@ -584,79 +382,6 @@ static int put_parts(struct packs_repair *pr)
 	return e;
 }
 
-/* ---- rows of packs ---- */
-
-static int mend_header(struct packs_repair *pr, const struct file *f)
-{
-	CLEANUP_CLOSE int fd = open_pack_file(pr, f->id, O_RDWR);
-	int e = fd < 0 ? fd : pack_header_write(fd, f->id, pr->r->pool->super.uuid, f->row.created);
-	if (e == 0)
-		e = io_fdatasync(fd);
-	repair_say(pr->r, "the header of pack %lu is written anew", f->id);
-	return e;
-}
-
-/* Nothing in it can be used: it is put aside, and is no pack any more. */
-static int put_aside(struct packs_repair *pr, const struct file *f)
-{
-	char name[PACK_NAME_MAX], aside[ASIDE_NAME_MAX];
-	pack_name(f->id, name);
-	int e = aside_move(pr->dirfd, name, aside);
-	if (e < 0)
-		return e;
-	pack_delete(pr->r->batch, f->id);
-	pr->r->ops++;
-	repair_say(pr->r, "nothing in pack %lu can be used: it is packs/%s now", f->id, aside);
-	return io_fsync_dir(pr->dirfd);
-}
-
-/* Nothing is written to it. */
-static int settle_elsewhere(struct packs_repair *pr, struct file *f)
-{
-	struct pack_row was = f->row;
-	if (was.state && was.tier == f->tier)
-		return 0;
-	if (!was.state)
-		f->row = (struct pack_row){ .id = f->id,
-					    .bytes = f->size,
-					    .first_chunk = f->first_chunk,
-					    .created = clock_wall_ns() / 1000000000 };
-	f->row.state = PACK_SEALED;
-	f->row.tier = f->tier;
-	f->row.verified = was.state ? was.verified : f->row.created;
-	pack_put(pr->r->batch, &f->row);
-	pr->r->ops++;
-	repair_say(pr->r, "pack %lu was found in tier %u", f->id, f->tier);
-	return 0;
-}
-
-static int settle_file(struct packs_repair *pr, struct file *f)
-{
-	struct pack_row was = f->row;
-	bool whole = f->footer && f->size >= was.bytes;
-	if (!f->there || was.state == PACK_DOOMED || (!was.state && !f->frames))
-		return 0;
-	if (f->tier || was.tier)
-		return f->tier ? settle_elsewhere(pr, f) : 0;
-	if (was.state == PACK_SEALED && !f->frames && !whole)
-		return put_aside(pr, f);
-	if (!was.state) {
-		/* created, verified: long ago. A crash may have kept its payload from the disk, and no
-		 * copy shall go before its bytes have been compared. */
-		f->row = (struct pack_row){ .id = f->id, .first_chunk = f->first_chunk };
-		repair_say(pr->r, "pack %lu is known again", f->id);
-	}
-	if (!was.state || (was.state == PACK_SEALED && !whole)) {
-		f->row.state = f->footer ? PACK_SEALED : PACK_OPEN;
-		f->row.bytes = f->size;
-		pack_put(pr->r->batch, &f->row);
-		pr->r->ops++;
-		if (was.state)
-			repair_say(pr->r, "pack %lu gets a new footer", f->id);
-	}
-	return f->header ? 0 : mend_header(pr, f);
-}
-
 /* Marks of chunks that are back. */
 static int unmark_lost(struct repair *r, struct slice key, struct slice val)
 {
@@ -705,17 +430,7 @@ static int raise_next_chunk(struct packs_repair *pr)
 static int gather_files(struct packs_repair *pr)
 {
 	struct repair *r = pr->r;
-	int e = each_pack_name(pr, mend_file_name);
-	if (e == 0)
-		e = each_pack_name(pr, take_file);
-	if (pr->n_files)
-		qsort(pr->files, pr->n_files, sizeof *pr->files, file_order);
-	if (e == 0)
-		e = take_places(pr);
-	if (pr->n_files)
-		qsort(pr->files, pr->n_files, sizeof *pr->files, file_order);
-	if (e == 0)
-		e = repair_each(r, KV_PACK, "packs", mend_pack_row);
+	int e = repair_files_gather(pr);
 	for (size_t i = 0; e == 0 && i < pr->n_files; i++) {
 		if (r->opt->progress)
 			r->opt->progress(r->opt->arg, "pack files", i, pr->n_files);
@@ -741,7 +456,7 @@ static int mend_all(struct packs_repair *pr)
 	if (e == 0) /* before rows go: at no time does the index know less */
 		e = put_frames(pr);
 	for (size_t i = 0; e == 0 && i < pr->n_files; i++)
-		e = settle_file(pr, &pr->files[i]);
+		e = repair_file_settle(pr, &pr->files[i]);
 	if (e == 0)
 		e = repair_commit(r);
 	if (e == 0)
@@ -761,16 +476,11 @@ int repair_packs(struct repair *r)
 	if (!(r->opt->areas & CHECK_AREA_CHUNKS))
 		return 0;
 	int e = repair_look(r);
-	pr.dirfd = openat(r->pool->dirfd, "packs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (e == 0 && pr.dirfd < 0)
-		e = -errno;
 	r->packs = &pr;
 	if (e == 0)
 		e = mend_all(&pr);
 	r->packs = NULL;
-	if (pr.dirfd >= 0)
-		close(pr.dirfd);
-	free(pr.files);
+	repair_files_done(&pr);
 	free(pr.frames);
 	return e;
 }

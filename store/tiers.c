@@ -20,9 +20,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 struct tier {
 	bool known; /* has a row */
@@ -442,6 +444,31 @@ bool tiers_get(const struct tiers *t, unsigned number, struct tier_info *ret_inf
 	if (!t || number >= TIERS_MAX || (number && !t->v[number].known))
 		return false;
 	SCOPED_LOCK(&own->lock);
+int tiers_dirfd(const struct tiers *t, unsigned number)
+{
+	struct place *pl = tiers_place(t, number);
+	if (!pl)
+		return -ENOMEDIUM;
+	return pl->ops->dirfd ? pl->ops->dirfd(pl) : -EREMOTE;
+}
+
+bool tiers_writable(const struct tiers *t, unsigned number)
+{
+	int fd = tiers_dirfd(t, number);
+	return fd >= 0 && faccessat(fd, ".", W_OK, AT_EACCESS) == 0;
+}
+
+void tiers_called(const struct tiers *t, unsigned number, char out[TIER_CALLED_MAX])
+{
+	struct tier_info info;
+	if (!number)
+		snprintf(out, TIER_CALLED_MAX, "packs/");
+	else if (tiers_get(t, number, &info))
+		snprintf(out, TIER_CALLED_MAX, "tier %s", info.name);
+	else
+		snprintf(out, TIER_CALLED_MAX, "tier %u", number);
+}
+
 	*ret_info = t->v[number].info;
 	return true;
 }

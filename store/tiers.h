@@ -54,6 +54,13 @@ struct place *tiers_place(const struct tiers *t, unsigned number);
 bool tiers_any_far(const struct tiers *t);
 /* The pack's descriptor; -ENOMEDIUM: the tier is absent; -EREMOTE: there are none in its place. */
 int tiers_open_pack(const struct tiers *t, unsigned number, uint64_t pack);
+/* The directory, borrowed; -ENOMEDIUM: the tier is absent; -EREMOTE: its place is none. */
+int tiers_dirfd(const struct tiers *t, unsigned number);
+/* Is it a directory that is there, and can be written to? */
+bool tiers_writable(const struct tiers *t, unsigned number);
+#define TIER_CALLED_MAX 80u
+/* For sentences: "packs/", or "tier NAME". */
+void tiers_called(const struct tiers *t, unsigned number, char out[TIER_CALLED_MAX]);
 /* The i-th from hot to cold, hot among them; false after the last. */
 bool tiers_nth(const struct tiers *t, unsigned i, struct tier_info *ret_info);
 bool tiers_get(const struct tiers *t, unsigned number, struct tier_info *ret_info);

@@ -231,3 +231,70 @@ def test_status_names_the_bucket(bucket):
     mount = bucket()
     far = next(tier for tier in status(mount)["tiers"] if tier["name"] == "far")
     assert far["place"] == "s3://bucket/some/prefix" and far["total"] is None
+
+
+def at_rest(bucket, server):
+    """All packs in the bucket, nothing mounted; the key of one of them, and the files' content."""
+    mount = bucket(cache_size=0)
+    quiet(mount)
+    data = fill(mount, files=2)
+    sealed(mount)
+    move(mount, "far", mount.dir)
+    mount.stop()
+    return mount, data, sorted(key for key in server.objects if key.endswith(".pack"))[1]
+
+
+def lost(mount, data):
+    return [name for name in data if reads(mount.dir / name) != data[name]]
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("kind", ["rotten", "cut", "gone"])
+def test_a_damaged_object_of_which_there_is_a_copy(bucket, server, kind):
+    """As a move leaves it that was interrupted: nothing is lost."""
+    mount, data, key = at_rest(bucket, server)
+    whole = server.objects[key].data
+    (mount.pool.path / "packs" / key.rsplit("/")[-1]).write_bytes(whole)
+    middle = len(whole) // 2
+    if kind == "rotten":
+        server.objects[key].data = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]
+    elif kind == "cut":
+        server.objects[key].data = whole[:middle]
+    else:
+        del server.objects[key]
+    found = mount.pool.fsck("-n", code=4).stdout
+    assert ("but in packs/" if kind == "gone" else "its copy in packs/ is sounder") in found and "lost:" not in found
+    done = mount.pool.fsck("-y", code=1).stdout
+    assert "was found in packs/" in done and "lost:" not in done
+    mount.pool.fsck("-n")
+    mount.start()
+    check(mount, data)
+    assert key not in server.objects
+    result = json.loads(mount.foldfs("scrub", "--json", mount.dir).stdout)
+    assert not result["damage"]
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("kind", ["cut", "gone"])
+def test_a_damaged_object_costs_what_it_held_until_it_is_back(bucket, server, kind):
+    mount, data, key = at_rest(bucket, server)
+    stored, whole = server.objects[key], server.objects[key].data
+    if kind == "cut":
+        stored.data = whole[:len(whole) // 2]
+    else:
+        del server.objects[key]
+    found = mount.pool.fsck("-n", code=4).stdout
+    assert ("bytes, not" if kind == "cut" else "is missing") in found
+    done = mount.pool.fsck("-y", code=1).stdout
+    assert "lost: /f" in done and "left" not in done
+    mount.pool.fsck("-n")
+    mount.expect_log("cannot be read|lost|damaged")
+    mount.start()
+    assert 1 <= len(lost(mount, data)) <= 2
+    (mount.dir / "new").write_bytes(b"goes on")
+    mount.stop()
+    stored.data = whole
+    server.objects[key] = stored
+    assert "is there again" in mount.pool.fsck("-y", "-f", code=1).stdout
+    mount.start()
+    check(mount, data)
