@@ -52,13 +52,15 @@ struct place_ops {
 	 * understood. */
 	int (*read_label)(struct place *pl, struct place_label *ret_label);
 	int (*claim)(struct place *pl, const struct place_label *label); /* durable on return */
+	/* The same where there is a label that is not to be understood. */
+	int (*relabel)(struct place *pl, const struct place_label *label);
 	/* Keeps other processes that have a copy of the pool away until close. -EBUSY: another is there.
 	 * NULL: this cannot be done here. */
 	int (*lock)(struct place *pl);
-	void (*close)(struct place *pl);
-};
 	/* The directory, borrowed: files in it can be mended. NULL: this is none. */
 	int (*dirfd)(struct place *pl);
+	void (*close)(struct place *pl);
+};
 
 struct place {
 	const struct place_ops *ops;
@@ -66,6 +68,7 @@ struct place {
 
 #define PLACE_NO_LIMIT ((uint64_t)INT64_MAX)
 #define PLACE_LABEL_MAX 128u
+#define PLACE_LABEL_NAME "foldfs-tier"
 /* The label as the text of a small file; its length. */
 size_t place_label_print(const struct place_label *label, char out[PLACE_LABEL_MAX]);
 int place_label_parse(const char *text, size_t len, struct place_label *ret_label); /* or -ESTALE */

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#define LABEL "foldfs-tier"
+#define LABEL PLACE_LABEL_NAME
 #define PART ".part"
 #define PART_NAME_MAX (PACK_NAME_MAX + sizeof PART)
 #define COPY_BYTES (1u << 20)
@@ -282,9 +282,10 @@ static const struct place_ops dir_ops = {
 	.room = dir_room,
 	.read_label = dir_read_label,
 	.claim = dir_claim,
+	.relabel = dir_claim,
 	.lock = dir_lock,
-	.close = dir_close,
 	.dirfd = dir_dirfd,
+	.close = dir_close,
 };
 
 static int place_of(int taken_fd, struct place **ret_place)

@@ -18,7 +18,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#define LABEL "foldfs-tier"
+#define LABEL PLACE_LABEL_NAME
 #define FOLDER "packs/"
 #define KEY_MAX (sizeof FOLDER + PACK_NAME_MAX)
 #define SAY_NS 1000000000u
@@ -260,15 +260,25 @@ static int bucket_read_label(struct place *pl, struct place_label *ret_label)
 	return r ? r : -ENOENT;
 }
 
-static int bucket_claim(struct place *pl, const struct place_label *label)
+static int put_label(struct place *pl, const struct place_label *label, bool anew)
 {
 	char text[PLACE_LABEL_MAX];
 	size_t len = place_label_print(label, text);
 	struct s3_request rq = { .op = S3_PUT,
 				 .key = LABEL,
 				 .source = { .data = text, .len = len },
-				 .if_none_match = true };
+				 .if_none_match = !anew };
 	return run(s3_of(pl), &rq);
+}
+
+static int bucket_claim(struct place *pl, const struct place_label *label)
+{
+	return put_label(pl, label, false);
+}
+
+static int bucket_relabel(struct place *pl, const struct place_label *label)
+{
+	return put_label(pl, label, true);
 }
 
 static int bucket_lock(struct place *pl)
@@ -295,6 +305,7 @@ static const struct place_ops bucket_ops = {
 	.room = bucket_room,
 	.read_label = bucket_read_label,
 	.claim = bucket_claim,
+	.relabel = bucket_relabel,
 	.lock = bucket_lock,
 	.close = bucket_close,
 };

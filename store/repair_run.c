@@ -7,6 +7,7 @@
 #include "pool_owner.h"
 #include "repair.h"
 #include "repair_index.h"
+#include "repair_labels.h"
 #include "restore.h"
 #include "rows_format.h"
 #include <errno.h>
@@ -129,8 +130,10 @@ static int check(struct run *run)
 	int r = pool_open_bare(run->path, true, &pool, run->err);
 	if (r < 0)
 		return r;
+	unsigned labels = repair_labels_look(pool, on_error, on_absent, run);
 	r = check_pool(pool, &opt, &run->report->result);
 	run->marked = kv_get(pool->kv, KV_META, META_LOG_LOST, strlen(META_LOG_LOST), &mark) == 0;
+	run->report->result.errors += labels;
 	int closed = pool_close(pool);
 	r = r < 0 ? r : closed;
 	if (r < 0)
@@ -192,6 +195,8 @@ static int repair(struct run *run)
 		return r;
 	if (run->report->result.areas & CHECK_AREA_POOL) /* by opening it */
 		say(run, REPAIR_DONE, "both copies of the superblock are sound again");
+	if (!run->call->safe_only && repair_labels(pool, on_done, run))
+		opt.areas |= CHECK_AREA_CHUNKS; /* nobody has looked at what lies there */
 	r = repair_pool(pool, &opt, &result);
 	int closed = pool_close(pool);
 	r = r < 0 ? r : closed;

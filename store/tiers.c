@@ -171,8 +171,14 @@ static struct place *find_place(const struct tiers *t, const struct tier *tier,
 	*why = 0;
 	r = pl->ops->read_label(pl, &label);
 	if (r == -ENOENT || r == -ENOTEMPTY)
-		snprintf(why, size, "%s is not its place: it has no label%s", info->where,
-			 is_bucket(info->where) ? "" : " (is its disk mounted?)");
+		snprintf(why, size, "%s is not its place: it has no label%s%s", info->where,
+			 is_bucket(info->where) ? "" : " (is its disk mounted?)",
+			 r == -ENOENT ? "" : "; if that is lost, fsck.foldfs -y writes it anew");
+	else if (r == -ESTALE)
+		snprintf(why, size,
+			 "%s: its label " PLACE_LABEL_NAME " is damaged; fsck.foldfs -y writes it "
+			 "anew, if the packs there are this pool's",
+			 info->where);
 	else if (r < 0)
 		snprintf(why, size, "%s: its label cannot be read: %s", info->where, strerror(-r));
 	else if (!is_of(t, tier, &label))
@@ -273,8 +279,8 @@ static int choose_tier(struct tiers *t, const struct config_tier *conf, struct p
 			      "this tier alone",
 			      conf->name, conf->place);
 	if (r < 0)
-		return refuse(why, r, "[tier %s]: the label of %s cannot be read: %s", conf->name,
-			      conf->place, strerror(-r));
+		return refuse(why, r, "[tier %s]: the label of %s %s", conf->name, conf->place,
+			      r == -ESTALE ? "is damaged" : strerror(-r));
 	bool ours = is_ours(t, &label) && label.number > TIER_HOT && label.number < TIERS_MAX;
 	struct tier *tier = ours ? &t->v[label.number] : NULL;
 	if (!ours || (tier->known &&
@@ -438,12 +444,6 @@ int tiers_open_pack(const struct tiers *t, unsigned number, uint64_t pack)
 	return pl->ops->open_pack ? pl->ops->open_pack(pl, pack) : -EREMOTE;
 }
 
-bool tiers_get(const struct tiers *t, unsigned number, struct tier_info *ret_info)
-{
-	struct tiers *own = (struct tiers *)(uintptr_t)t;
-	if (!t || number >= TIERS_MAX || (number && !t->v[number].known))
-		return false;
-	SCOPED_LOCK(&own->lock);
 int tiers_dirfd(const struct tiers *t, unsigned number)
 {
 	struct place *pl = tiers_place(t, number);
@@ -469,8 +469,40 @@ void tiers_called(const struct tiers *t, unsigned number, char out[TIER_CALLED_M
 		snprintf(out, TIER_CALLED_MAX, "tier %u", number);
 }
 
+bool tiers_get(const struct tiers *t, unsigned number, struct tier_info *ret_info)
+{
+	struct tiers *own = (struct tiers *)(uintptr_t)t;
+	if (!t || number >= TIERS_MAX || (number && !t->v[number].known))
+		return false;
+	SCOPED_LOCK(&own->lock);
 	*ret_info = t->v[number].info;
 	return true;
+}
+
+int tiers_open_place(const struct tiers *t, unsigned number, struct place **ret_pl)
+{
+	struct tier_info info;
+	char why[sizeof info.why];
+	if (!tiers_get(t, number, &info))
+		return -ENOENT;
+	return open_place(&info, ret_pl, why, sizeof why);
+}
+
+void tiers_label(const struct tiers *t, unsigned number, struct place_label *ret_label)
+{
+	*ret_label = (struct place_label){ .number = number };
+	memcpy(ret_label->pool, t->opt.pool_uuid, sizeof ret_label->pool);
+	memcpy(ret_label->tier, t->v[number].id, sizeof ret_label->tier);
+}
+
+const uint8_t *tiers_uuid(const struct tiers *t)
+{
+	return t->opt.pool_uuid;
+}
+
+struct kv *tiers_kv(const struct tiers *t)
+{
+	return t->opt.kv;
 }
 
 bool tiers_nth(const struct tiers *t, unsigned i, struct tier_info *ret_info)

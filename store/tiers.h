@@ -65,6 +65,12 @@ void tiers_called(const struct tiers *t, unsigned number, char out[TIER_CALLED_M
 bool tiers_nth(const struct tiers *t, unsigned i, struct tier_info *ret_info);
 bool tiers_get(const struct tiers *t, unsigned number, struct tier_info *ret_info);
 bool tiers_find(const struct tiers *t, const char *name, struct tier_info *ret_info);
+/* Whoever looks into a place by itself: the place whatever its label says, the caller's; what its label
+ * should say; and of the pool its uuid, and its index. */
+int tiers_open_place(const struct tiers *t, unsigned number, struct place **ret_pl);
+void tiers_label(const struct tiers *t, unsigned number, struct place_label *ret_label);
+const uint8_t *tiers_uuid(const struct tiers *t);
+struct kv *tiers_kv(const struct tiers *t);
 /* Says in the log, at most once a second for each tier, that a pack cannot be reached. */
 void tiers_say_absent(struct tiers *t, unsigned number, uint64_t pack);
 #endif

@@ -208,3 +208,86 @@ def test_of_two_copies_the_sound_one_counts(cold, which, kind):
     assert len(packs(cold.place)) + len(hot(cold)) == len(set(packs(cold.place) + hot(cold)))
     cold.stop()
     cold.pool.fsck("-n", "-f")
+
+
+LABEL = "foldfs-tier"
+
+
+def spoil_label(path, how):
+    if how == "rotten":
+        flip(path, 20)
+    elif how == "empty":
+        os.truncate(path, 0)
+    else:
+        path.unlink()
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("how", ["rotten", "empty", "gone"])
+def test_a_label_is_written_anew_when_the_packs_prove_whose_it_is(cold, how):
+    label = cold.place / LABEL
+    was = label.read_bytes()
+    spoil_label(label, how)
+    cold.expect_log("lies in tier cold, which is absent|tier cold is absent")
+    cold.start()
+    with pytest.raises(OSError):
+        fresh(cold.dir / "f0")
+    why = tier_of(cold, "cold")["absent"]
+    assert "fsck.foldfs -y writes it anew" in why and "Stale" not in why
+    cold.pid = None  # its end is not that of a pool in order
+    cold.unmount()
+    env.until(lambda: cold.pool.owner() is None, "the pool is free")
+    found = cold.pool.fsck("-n", code=LEFT).stdout
+    assert f"{label}, is damaged or gone, and what lies there is this pool's" in found
+    assert f"{label}, is written anew" in cold.pool.fsck("-y", code=CORRECTED).stdout
+    assert label.read_bytes() == was
+    cold.pool.fsck("-n")
+    cold.start()
+    check(cold, cold.content)
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("whose", ["another pool's", "another tier's", "nobody's"])
+def test_a_label_is_not_written_anew_where_nothing_proves_it(cold, home, new_mount, whose):
+    """Whatever lies there stays as it is, and it is said why."""
+    label = cold.place / LABEL
+    cold.expect_log("lies in tier cold, which is absent|tier cold is absent")
+    if whose == "another pool's":
+        other = new_mount(mkfs={"reserve_size": "1M"}, name="second", pack_size="4M", gc_interval=0)
+        (other.dir / "f").write_bytes(noise(MIB, 5))
+        other.destage()
+        other.stop()
+        for path in cold.place.glob("*.pack"):
+            path.rename(home / path.name)
+        for path in (other.pool.path / "packs").glob("*.pack"):
+            shutil.copy(path, cold.place)
+        sentence = "packs of another pool lie there"
+    elif whose == "another tier's":
+        declare(cold, home, "cold", "warm")
+        cold.start()
+        move(cold, "warm", cold.dir)
+        cold.stop()
+        for path in (home / "warm").glob("*.pack"):
+            shutil.copy(path, cold.place)
+        sentence = "packs of another tier of this pool lie there"
+    else:
+        for path in cold.place.glob("*.pack"):
+            path.rename(home / path.name)
+        sentence = "no pack there proves"
+    label.write_bytes(b"")
+    for options, code in [("-n", None), ("-y", None)]:
+        done = cold.pool.fsck(options, code=code)
+        assert sentence in done.stdout and label.read_bytes() == b"" and "written anew" not in done.stdout
+
+
+@pytest.mark.asan
+def test_the_label_of_a_tier_in_which_nothing_lies(tiered, home):
+    """Nothing can be taken for what it is not."""
+    mount = tiered("cold")
+    mount.stop()
+    os.truncate(home / "cold" / LABEL, 0)
+    mount.pool.fsck("-n", code=LEFT)
+    mount.pool.fsck("-y", code=CORRECTED)
+    mount.pool.fsck("-n")
+    mount.start()
+    assert not tier_of(mount, "cold")["absent"]
