@@ -84,6 +84,18 @@ def seeds(*usual):
     return [int(SEED)] if SEED else list(usual)
 
 
+def when_slow(first, *values):
+    """A run that the quick check of a slow build (sanitizers) makes only if it is FIRST."""
+    return pytest.param(*values, marks=[] if first or env.SLOW <= 1 else [pytest.mark.full])
+
+
+def pairs(*usual):
+    """Each mode with each seed; on a slow build each mode with a seed of its own."""
+    given = seeds(*usual)
+    return [when_slow(turn == place % len(given), mode, seed)
+            for place, mode in enumerate(MODES) for turn, seed in enumerate(given)]
+
+
 def drive(place, seed, *more, steps=STEPS, phases=3, procs=2, mkfs=None, **options):
     """A run with remounts against a mount with OPTIONS; the pool is checked afterwards."""
     if env.REFERENCE:
@@ -113,8 +125,7 @@ def remount_command(mount):
 
 
 @pytest.mark.asan
-@pytest.mark.parametrize("seed", seeds(1, 2, 3))
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode, seed", pairs(1, 2, 3))
 def test_foldfs_equals_ext4(place, mode, seed):
     """Destage follows on the heels of every close."""
     drive(place, seed, mode=mode, destage_delay=0.01)
@@ -143,7 +154,7 @@ def test_little_staging_small_chunks(place, seed):
 
 
 @pytest.mark.asan
-@pytest.mark.parametrize("seed", seeds(10, 11, 12))
+@pytest.mark.parametrize("seed", [when_slow(turn == 0, seed) for turn, seed in enumerate(seeds(10, 11, 12))])
 def test_every_file_hot(place, seed):
     """Whatever is stored and opened to be read gets a copy; the comparison between phases reads all."""
     drive(place, seed, "--between", f"{env.BUILD}/foldfs sync --destage {place}/mnt", mode="auto",
