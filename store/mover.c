@@ -13,6 +13,7 @@
 #include "cond.h"
 #include "guard.h"
 #include "log.h"
+#include "pack_leftover.h"
 #include "pack_move.h"
 #include "tier_wishes.h"
 #include <errno.h>
@@ -214,10 +215,25 @@ static int add_plan(void *arg, const struct pack_row *row)
 	return 0;
 }
 
+/* What could not be removed from a place while it was away is removed when it is back. */
+static void look_for_tiers(struct mover *m)
+{
+	bool there[TIERS_MAX];
+	for (unsigned i = 0; i < TIERS_MAX; i++)
+		there[i] = tiers_place(m->opt.tiers, i);
+	tiers_look(m->opt.tiers);
+	for (unsigned i = 0; i < TIERS_MAX; i++) {
+		if (there[i] || !tiers_place(m->opt.tiers, i))
+			continue;
+		SCOPED_LOCK(&m->moving);
+		pack_leftover_remove(m->opt.packs, i);
+	}
+}
+
 static void list_tiers(struct pass *pass)
 {
 	struct mover *m = pass->m;
-	tiers_look(m->opt.tiers);
+	look_for_tiers(m);
 	while (tiers_nth(m->opt.tiers, pass->n_order, &pass->order[pass->n_order])) {
 		const struct tier_info *info = &pass->order[pass->n_order];
 		pass->usable[pass->n_order++] = info->declared && !info->absent;

@@ -11,7 +11,8 @@
  *   none     there           as open; removed only when the index lacks nothing (pack_stray.h)
  *
  * Where tiers are declared, a move that was interrupted may have left a pack twice (pack_move.c). The row
- * says which counts; the others are removed, once that one has been seen whole. If it is not there, a
+ * says which counts; the others are removed, once that one has been seen whole (those in tiers at the
+ * end, with what nothing refers to, pack_leftover.h). If it is not there, a
  * whole copy in another place that is takes its part. A tier that is absent leaves all as it is.
  *
  * Chunk ids are given out in the order their rows are committed, so a frame with ids beyond
@@ -29,6 +30,7 @@
 #include "clock.h"
 #include "log.h"
 #include "pack_copies.h"
+#include "pack_leftover.h"
 #include "pack_stray.h"
 #include "pack_version.h"
 #include <errno.h>
@@ -247,10 +249,10 @@ static int settle_sealed(struct recovery *rec, struct found *f)
 	if (f->row.tier && pack_copies_find(c, id, f->row.tier, bytes)) {
 		int r = ro || !f->file ? 0 : pack_unlink(rec->p, id);
 		f->file = f->file && (ro || r < 0);
-		return r || ro ? r : pack_copies_remove(c, id, f->row.tier);
+		return r;
 	}
 	if (whole && !f->row.tier)
-		return ro ? 0 : pack_copies_remove(c, id, TIER_HOT);
+		return 0;
 	if (!ro && (whole || other)) {
 		change_tier(rec, f, whole ? TIER_HOT : other->tier);
 		return 0;
@@ -371,6 +373,9 @@ int packs_recover(struct packs *p)
 		r = settle_all(&rec);
 	if (r == 0)
 		r = finish(&rec);
+	for (unsigned i = TIER_HOT + 1; r == 0 && i < TIERS_MAX; i++)
+		if (rec.copies.listed[i])
+			pack_leftover_remove(p, i);
 	kv_batch_free(rec.batch);
 	pack_copies_done(&rec.copies);
 	free(rec.unlink);

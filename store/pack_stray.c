@@ -43,14 +43,13 @@ int stray_index_init(struct stray_index *index, struct packs *p)
 }
 
 struct beyond {
-	uint64_t last;
-	bool found;
+	uint64_t most;
 };
 
 static void note_beyond(void *arg, uint64_t chunk)
 {
 	struct beyond *b = arg;
-	b->found |= chunk > b->last;
+	b->most = chunk > b->most ? chunk : b->most;
 }
 
 static bool has_row(struct kv *kv, enum kv_table t, const void *key, size_t len)
@@ -64,7 +63,8 @@ static const char *ask_index(struct stray_index *index)
 	const struct packs_options *opt = &index->p->opt;
 	struct dump_place place = { .dirfd = opt->dirfd };
 	struct dump_info dump;
-	struct beyond beyond = { .last = index->last_chunk };
+	struct beyond beyond = { 0 };
+	struct stray_index now = *index;
 	uint8_t root[8];
 	memcpy(place.pool_uuid, opt->pool_uuid, sizeof place.pool_uuid);
 	int n = dump_list(&place, &dump, 1);
@@ -74,14 +74,25 @@ static const char *ask_index(struct stray_index *index)
 		return "a dump of the index is newer than the index";
 	if (extents_scan_rows(opt->kv, note_beyond, &beyond) < 0)
 		return "the index cannot be read";
-	index->damaged = beyond.found;
-	if (beyond.found)
+	/* chunks are known before anything refers to them, while others write, too */
+	if (beyond.most > now.last_chunk && stray_index_init(&now, index->p) < 0)
+		return "the index cannot be read";
+	index->damaged = beyond.most > now.last_chunk;
+	if (index->damaged)
 		return "no row names it, and files need chunks of which no row is left";
 	put_be64(root, INO_ROOT);
 	if (!has_row(opt->kv, KV_INODE, root, sizeof root) ||
 	    has_row(opt->kv, KV_META, META_LOG_LOST, strlen(META_LOG_LOST)))
 		return "a repair of the index has not come to its end";
 	return NULL;
+}
+
+const char *stray_index_lacks(struct stray_index *index)
+{
+	if (!index->asked)
+		index->lacks = ask_index(index);
+	index->asked = true;
+	return index->lacks;
 }
 
 /* By its footer, which also names frames whose heads are gone. */
@@ -105,10 +116,7 @@ const char *pack_stray_needed(struct stray_index *index, int fd, uint64_t pack)
 		return NULL;
 	if (lists_known(fd, pack, index->last_chunk))
 		return "its footer names chunks that the index knows, and they cannot be read";
-	if (!index->asked)
-		index->lacks = ask_index(index);
-	index->asked = true;
-	return index->lacks;
+	return stray_index_lacks(index);
 }
 
 static int note_known(void *arg, uint64_t offset, const struct frame_head *head)

@@ -21,6 +21,9 @@ struct stray_index {
 /* -EUCLEAN: the number cannot be read, and the set is open for writing. */
 int stray_index_init(struct stray_index *index, struct packs *p);
 
+/* NULL: the index has all that it ever had. Else what it lacks, or why nobody knows. */
+const char *stray_index_lacks(struct stray_index *index);
+
 /* NULL when the file may go: all its frames hold chunks beyond last_chunk, no dump is newer than
  * the index, and nothing in the index refers to a chunk beyond last_chunk. Else why not. */
 const char *pack_stray_needed(struct stray_index *index, int fd, uint64_t pack);

@@ -608,3 +608,90 @@ def test_commands_that_make_no_sense(tiered, mount):
     assert "no tier is declared" in mount.foldfs("tier", "move", "warm", mount.dir, code=1).stderr
     assert "wants one of" in mount.foldfs("tier", "shake", mount.dir, code=2).stderr
     assert "wants one of" in mount.foldfs("tier", code=2).stderr
+
+
+class ReadOnly:
+    """The place cannot be written to, as when its disk had errors."""
+
+    def __init__(self, place):
+        env.need_root()
+        self.place = place
+
+    def __enter__(self):
+        env.run("mount", "--bind", self.place, self.place)
+        env.run("mount", "-o", "remount,ro,bind", self.place)
+
+    def __exit__(self, *exc):
+        env.run("umount", "-l", self.place)
+
+
+def leave_behind(tiered, home):
+    """Packs that are back from the tier, one of which has been collected since; their files are still there."""
+    mount = tiered("cold", tier_interval="1s")
+    data = fill(mount)
+    sealed(mount)
+    move(mount, "cold", mount.dir)
+    mount.stop()
+    mount.expect_log("could not be removed|Read-only")
+    with ReadOnly(home / "cold"):
+        mount.start()
+        mount.foldfs("tier", "recall", mount.dir)
+        (mount.dir / "f1").unlink()
+        del data["f1"]
+        mount.gc()
+        mount.remount()  # nothing can be removed yet
+        check(mount, data)
+        mount.stop()
+    left = packs(home / "cold")
+    assert set(left) - set(hot(mount)) and set(left) & set(hot(mount))
+    return mount, data
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("crash", [None, 1, 2, 3])
+def test_what_could_not_be_removed_from_a_place_goes_with_the_next_mount(tiered, home, crash):
+    """A crash while it is being removed leaves the rest to the mount after that."""
+    mount, data = leave_behind(tiered, home)
+    if crash:
+        mount.pool.environ["FOLDFS_FAULT"] = f"place_remove:{crash}=crash"
+        mount.pool.run("mount.foldfs", mount.pool.path, mount.dir, code=None)
+        del mount.pool.environ["FOLDFS_FAULT"]
+        assert mount.pool.owner() is None and packs(home / "cold")
+    mount.start()
+    assert packs(home / "cold") == []
+    check(mount, data)
+    mount.remount()
+    check(mount, data)
+
+
+@pytest.mark.asan
+def test_what_could_not_be_removed_from_a_place_goes_when_it_is_back(tiered, home):
+    mount, data = leave_behind(tiered, home)
+    (home / "cold").rename(home / "elsewhere")
+    mount.expect_log("tier cold is absent")
+    mount.start()
+    (home / "elsewhere").rename(home / "cold")
+    env.until(lambda: packs(home / "cold") == [], "the files are gone")
+    check(mount, data)
+
+
+@pytest.mark.asan
+def test_a_pack_that_was_put_back_stays_as_long_as_its_bytes_are_lost(tiered, home):
+    """No row names it: fsck.foldfs -y has given it up. Neither a mount nor gc takes it for what may go."""
+    mount = tiered("cold")
+    data = fill(mount)
+    sealed(mount)
+    move(mount, "cold", mount.dir)
+    mount.stop()
+    path = home / "cold" / packs(home / "cold")[1]
+    path.rename(home / "away")
+    assert "lost: /f" in mount.pool.fsck("-y", code=1).stdout
+    (home / "away").rename(path)
+    mount.expect_log("that no row of the index knows: they stay")
+    mount.start()
+    mount.gc()
+    mount.stop()
+    assert path.exists()
+    mount.pool.fsck("-y", "-f", code=1)
+    mount.start()
+    check(mount, data)
