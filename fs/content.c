@@ -198,6 +198,20 @@ void content_clear_holes(struct inode *inode)
 	}
 }
 
+/* Before the staging file gets an end beyond the one it has. There are filesystems (btrfs) that fill the
+ * block in which a file ended with zeros when it grows, also where it had a hole, and the map's bytes
+ * are seen through holes. */
+static int complete_end(struct fs *fs, struct inode *inode, uint64_t end)
+{
+	struct stat st;
+	if (inode->staging_whole)
+		return 0;
+	if (fstat(inode->fd, &st))
+		return -errno;
+	uint64_t had = (uint64_t)st.st_size;
+	return end > had && had % BLOCK ? complete_block(fs, inode, had) : 0;
+}
+
 int content_map_changed(struct fs *fs, struct inode *inode, struct change *c)
 {
 	if (inode->fd < 0 || content_has_map(&inode->row))
@@ -375,6 +389,8 @@ static int write_staged(struct fs *fs, struct inode *inode, const void *buf, siz
 	}
 	bool grows = at + len > inode->row.size;
 	int r = grows ? tail_cut(fs, inode) : 0;
+	if (r == 0)
+		r = complete_end(fs, inode, at + len);
 	if (r < 0)
 		return r;
 	if (at % BLOCK)
@@ -480,6 +496,9 @@ static int lengthen_staged(struct fs *fs, struct inode *inode, uint64_t size)
 {
 	int r = tail_cut(fs, inode);
 	if (r < 0 || inode->fd < 0 || size > FAR_OFFSET)
+		return r;
+	r = complete_end(fs, inode, size);
+	if (r < 0)
 		return r;
 	return ftruncate(inode->fd, (off_t)size) ? -errno : 0;
 }

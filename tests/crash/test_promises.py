@@ -230,6 +230,25 @@ def writer_takes_a_hot_copy(a):
         file.close()
 
 
+def grow_over_a_map(a):
+    """What is stored ends within a block; the file grows by its size alone, and by a write behind a gap."""
+    for change in (lambda file: file.truncate(file.length + 2048),
+                   lambda file: file.write(a.bytes(512), file.length + 20480)):
+        name = f"f{a.stamp}"
+        file = a.create(name)
+        file.write(a.bytes(395904))
+        file.fsync()
+        file.close()
+        a.wait(0.5)  # it is destaged
+        file = a.open(name, os.O_WRONLY)
+        file.write(a.bytes(512), 4096)
+        change(file)
+        yield
+        file.fsync()
+        yield
+        file.close()
+
+
 def shrink_and_grow_native(a):
     file = a.create("f", os.O_RDWR)
     file.write(a.bytes(100000))
@@ -258,6 +277,7 @@ SCENARIOS = {
     "mapped_overwrite": mapped_overwrite,
     "shrink_over_a_map": shrink_over_a_map,
     "punch_over_a_map": punch_over_a_map,
+    "grow_over_a_map": grow_over_a_map,
     "writer_takes_a_hot_copy": writer_takes_a_hot_copy,
     "shrink_and_grow_native": shrink_and_grow_native,
 }
@@ -269,7 +289,7 @@ class Scripted(actors.Actor):
 
 
 OVER_A_MAP = ("mapped_overwrite", "shrink_over_a_map", "punch_over_a_map")
-DESTAGED = OVER_A_MAP + ("writer_takes_a_hot_copy",)
+DESTAGED = OVER_A_MAP + ("grow_over_a_map", "writer_takes_a_hot_copy",)
 WHOLE = DESTAGED[1:]
 
 actors.KINDS.update((name, Scripted) for name in SCENARIOS)
@@ -280,6 +300,11 @@ actors.KINDS.update((name, Scripted) for name in SCENARIOS)
 @pytest.mark.parametrize("name", OVER_A_MAP)
 def test_over_a_map_on_others(images, ram, name, kind):
     power.survive(images(kind), ram / f"{name}-{kind}", power.Workload((name,), rounds=1), 300, marked=True)
+
+
+def test_growing_over_a_map(images, ram):
+    """btrfs fills the block in which a file ended with zeros, even if it was a hole."""
+    power.survive(images("btrfs"), ram / "grow", power.Workload(("grow_over_a_map",), rounds=1), 30, whole=False)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
