@@ -349,6 +349,32 @@ static bool may_sweep(const struct pass *pass, const struct tally *t)
 	       (!t->row.tier || !t->live || !pass->short_of_room);
 }
 
+/* How much may come from colder tiers to the pool's own disk: no more than the mover would leave there. */
+static uint64_t room_for_recalls(struct gc *gc)
+{
+	uint64_t total, used;
+	if (!gc->opt.recall_percent || packs_disk(gc->opt.packs, &total, &used) < 0)
+		return UINT64_MAX;
+	uint64_t most = total / 100 * gc->opt.recall_percent;
+	return most > used ? most - used : 0;
+}
+
+/* Of the victims, in their order. */
+static void bound_recalls(struct pass *pass)
+{
+	uint64_t room = room_for_recalls(pass->gc);
+	size_t kept = 0;
+	for (size_t i = 0; i < pass->n_order; i++) {
+		struct tally *t = &pass->packs[pass->order[i]];
+		uint64_t bytes = t->row.tier && t->live ? t->stored - t->stored_dead : 0;
+		t->victim = bytes <= room;
+		room -= t->victim ? bytes : 0;
+		if (t->victim)
+			pass->order[kept++] = pass->order[i];
+	}
+	pass->n_order = kept;
+}
+
 static int choose(struct pass *pass)
 {
 	unsigned least = pass->gc->opt.min_live_percent;
@@ -369,6 +395,7 @@ static int choose(struct pass *pass)
 		if (pass->packs[i].victim)
 			pass->order[pass->n_order++] = i;
 	qsort_r(pass->order, pass->n_order, sizeof *pass->order, emptier_first, pass->packs);
+	bound_recalls(pass);
 	for (size_t i = 0; i < pass->n_order; i++)
 		pass->packs[pass->order[i]].rank = i;
 	return 0;

@@ -29,6 +29,8 @@ struct gc_options {
 	unsigned min_live_percent; /* packs below are rewritten; 0 = 75 */
 	uint64_t rate_bytes_per_s; /* of rewriting; 0 = unlimited */
 	uint64_t short_bytes;	   /* the disk is short of room when it has less left */
+	unsigned recall_percent;   /* what lives in colder tiers is written only to a disk of which
+				    * less is in use; 0: to any */
 };
 
 struct gc_result {

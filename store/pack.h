@@ -96,6 +96,7 @@ struct pack_place {
  * Does nothing to packs of other tiers. */
 int pack_trim(struct packs *p, uint64_t pack, const struct pack_place *keep, size_t n,
 	      uint64_t *ret_bytes);
-int pack_allocated(struct packs *p, uint64_t pack, uint64_t *ret_bytes); /* what its file takes */
+int pack_allocated(struct packs *p, uint64_t pack, uint64_t *ret_bytes);  /* what its file takes */
+int packs_disk(struct packs *p, uint64_t *ret_total, uint64_t *ret_used); /* the disk below */
 int packs_avail(struct packs *p, uint64_t *ret_bytes); /* what the disk below has left */
 #endif

@@ -31,6 +31,16 @@ int packs_avail(struct packs *p, uint64_t *ret_bytes)
 	return r;
 }
 
+int packs_disk(struct packs *p, uint64_t *ret_total, uint64_t *ret_used)
+{
+	struct statvfs vfs;
+	if (fstatvfs(p->opt.dirfd, &vfs))
+		return -errno;
+	*ret_total = (uint64_t)vfs.f_blocks * vfs.f_frsize;
+	*ret_used = (uint64_t)(vfs.f_blocks - vfs.f_bavail) * vfs.f_frsize;
+	return 0;
+}
+
 static uint64_t allocated(const struct stat *st)
 {
 	uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;

@@ -376,6 +376,7 @@ static int open_writing(struct pool *pool, bool ro)
 				 .level = conf->zstd_level,
 				 .min_live_percent = conf->gc_min_live,
 				 .short_bytes = pool_short_of_room(pool),
+				 .recall_percent = conf->low_watermark,
 				 .rate_bytes_per_s = conf->gc_rate };
 	if (r == 0)
 		r = gc_open(&gc, &pool->gc);

@@ -341,7 +341,7 @@ def test_deleted_while_its_place_is_gone(tiered, home):
 
 @pytest.mark.asan
 def test_gc_collects_cold_packs(tiered, home):
-    mount = tiered("warm")
+    mount = tiered("warm", high_watermark="100%", low_watermark="99%")
     data = fill(mount)
     move(mount, "warm", mount.dir)
     for name in ["f0", "f2"]:
@@ -354,6 +354,33 @@ def test_gc_collects_cold_packs(tiered, home):
     check(mount, data)
     result = json.loads(mount.foldfs("scrub", "--json", mount.dir).stdout)
     assert not result["damage"] and result["bytes_done"] == result["bytes_total"]
+
+
+@pytest.mark.asan
+def test_gc_brings_back_no_more_than_the_low_watermark_lets(tiered, home):
+    """What lives in cold packs stays there while the pool's disk is fuller; what is dead as a whole goes."""
+    disk = shutil.disk_usage(home)
+    if disk.used < disk.total // 50:
+        pytest.skip("next to nothing of this disk is in use")
+    mount = tiered("warm", high_watermark="2%", low_watermark="1%")
+    data = {}
+    for number in range(64):
+        data[f"f{number:02}"] = noise(MIB // 4, number)
+        (mount.dir / f"f{number:02}").write_bytes(data[f"f{number:02}"])
+        mount.destage()
+    move(mount, "warm", mount.dir)
+    before = packs(home / "warm")
+    for name in sorted(data)[:32] + sorted(data)[32::2]:
+        os.unlink(mount.dir / name)
+        del data[name]
+    mount.gc()
+    left = packs(home / "warm")
+    assert set(left) < set(before) and hot(mount) == []
+    check(mount, data)
+    mount.remount(high_watermark="100%", low_watermark="99%")
+    mount.gc()
+    assert set(packs(home / "warm")) < set(left) and hot(mount)
+    check(mount, data)
 
 
 @pytest.mark.parametrize("what, sentence", [
