@@ -117,7 +117,7 @@ static int by_first(const void *a, const void *b)
 	return (x->first_lsn > y->first_lsn) - (x->first_lsn < y->first_lsn);
 }
 
-/* 1: the log ends before this frame. */
+/* A frame behind a gap that nothing proves is left out, and so is what follows it. */
 static int take_batch(struct salvage *s, const struct wal_frame *f)
 {
 	struct wal_salvaged *out = s->out;
@@ -126,7 +126,7 @@ static int take_batch(struct salvage *s, const struct wal_frame *f)
 		return 0;
 	uint64_t missing = f->lsn - out->last_lsn - 1;
 	if (missing && f->lsn - 1 > s->proof)
-		return 1;
+		return 0;
 	int r = wal_frame_payload(f, &s->scratch, &payload);
 	if (r == -EUCLEAN)
 		return 0;
@@ -167,7 +167,7 @@ static int take_all(struct salvage *s)
 	qsort(s->parts, s->dir.n, sizeof *s->parts, by_first);
 	for (size_t i = 0; r == 0 && i < s->dir.n; i++)
 		r = take_part(s, &s->parts[i]);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 int wal_salvage(const struct wal_replay *in, struct wal_salvaged *ret_salvaged)
