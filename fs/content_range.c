@@ -29,16 +29,43 @@ static int zero_memory(struct fs *fs, struct inode *inode, uint64_t at, uint64_t
 	return r;
 }
 
+static bool has_data(const struct inode *inode, uint64_t at, uint64_t end)
+{
+	off_t data = lseek(inode->fd, (off_t)at, SEEK_DATA);
+	return data >= 0 && (uint64_t)data < end;
+}
+
+static int make_hole(const struct inode *inode, uint64_t at, uint64_t end)
+{
+	if (at < end && fallocate(inode->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
+				  (off_t)(end - at)))
+		return -errno;
+	return 0;
+}
+
+/* Parts of blocks only where the staging file has these: btrfs may make zeros of a whole block of which
+ * a part is punched, also if it was a hole, through which the rest of it is seen in the map. */
+static int punch_over_map(const struct inode *inode, uint64_t at, uint64_t end)
+{
+	uint64_t first = (at + BLOCK - 1) / BLOCK * BLOCK, last = end / BLOCK * BLOCK;
+	uint64_t head_end = first < end ? first : end;
+	int r = make_hole(inode, first, last);
+	if (r == 0 && at < head_end && has_data(inode, first - BLOCK, first))
+		r = make_hole(inode, at, head_end);
+	if (r == 0 && last >= first && last < end && has_data(inode, last, last + BLOCK))
+		r = make_hole(inode, last, end);
+	return r;
+}
+
 /* A hole in a staging file shows the map, so the row that has a hole there comes first, durably. */
 static int punch_staged(struct fs *fs, struct inode *inode, bool mapped, uint64_t at, uint64_t end)
 {
-	off_t data = lseek(inode->fd, (off_t)at, SEEK_DATA);
-	int r = mapped && data >= 0 && (uint64_t)data < end ? kv_sync(fs_kv(fs), inode->last_lsn)
-							    : 0;
-	if (r == 0 && fallocate(inode->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
-				(off_t)(end - at)))
-		r = -errno;
-	return r;
+	if (!mapped)
+		return make_hole(inode, at, end);
+	if (!has_data(inode, at, end))
+		return 0;
+	int r = kv_sync(fs_kv(fs), inode->last_lsn);
+	return r < 0 ? r : punch_over_map(inode, at, end);
 }
 
 /* Zeros in [at, end), which is within the size, without keeping anything allocated. */

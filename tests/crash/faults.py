@@ -175,7 +175,7 @@ def careful(made, error):
 
 
 def healthy(made, home):
-    fsck(home / "pool")
+    fsck(home / "pool", failed="The mount is read-only from now on" in made.said)
     with power.mounted(home / "pool", home, WORKLOAD.options) as mount:
         for actor in made.actors:
             actor.check(mount, *made.progress.of.get(actor.name, (0, 0)))

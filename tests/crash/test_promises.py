@@ -3,6 +3,7 @@
 
 import json
 import os
+import random
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import actors
 import env
 import power
+from disks import Backing, copy_sparse
+from syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
 
 STATES = 12
 
@@ -305,6 +308,39 @@ def test_over_a_map_on_others(images, ram, name, kind):
 def test_growing_over_a_map(images, ram):
     """btrfs fills the block in which a file ended with zeros, even if it was a hole."""
     power.survive(images("btrfs"), ram / "grow", power.Workload(("grow_over_a_map",), rounds=1), 30, whole=False)
+
+
+def write_and_punch(path, data, rng):
+    """Random writes and holes, whose content DATA has too."""
+    fd = os.open(path, os.O_WRONLY)
+    for _ in range(12):
+        what = rng.choice(["write"] * 4 + ["punch"] * 8 + ["sync"] * 2)
+        at = rng.randrange(len(data) - 2)
+        end = min(len(data), at + rng.randrange(1, 20000 if what == "write" else 60000))
+        if what == "sync":
+            os.fsync(fd)
+        elif what == "write":
+            data[at:end] = rng.randbytes(end - at)
+            os.pwrite(fd, data[at:end], at)
+        else:
+            data[at:end] = bytes(end - at)
+            fallocate(fd, FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE, at, end - at)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # what the daemon says, not the page cache
+    os.close(fd)
+
+
+def test_holes_beside_a_map_on_btrfs(images, ram):
+    """Where a hole ends within a block, btrfs sometimes makes zeros of all of the block."""
+    rng = random.Random(1)
+    copy_sparse(images("btrfs"), ram / "holes.image")
+    with Backing(ram / "holes.image", ram / "holes") as backing, \
+            power.mounted(backing.pool, ram / "holes-home", "destage_delay=1h") as mount:
+        for number in range(300):
+            path, data = mount / f"f{number}", bytearray(rng.randbytes(262144))
+            path.write_bytes(data)
+            env.run(env.binary("foldfs"), "sync", "--destage", mount)
+            write_and_punch(path, data, rng)
+            assert path.read_bytes() == data, f"file {number}"
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
