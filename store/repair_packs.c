@@ -311,77 +311,6 @@ static int put_frames(struct packs_repair *pr)
 	return e;
 }
 
-/* So many entries from the first one on have no row. */
-static uint32_t without_row(const struct packs_repair *pr, const struct chunk_entry *e, uint32_t n,
-			    uint16_t part)
-{
-	uint32_t found = 0, at, left;
-	struct frame_row row;
-	while (found < n && chunk_find(pr->r->pool->kv, e[found].id, part * FRAME_DECODED_MAX, &row,
-				       &at, &left) == -ENOENT)
-		found++;
-	if (found < n)
-		frame_row_done(&row);
-	return found;
-}
-
-static void put_part(struct packs_repair *pr, const struct lying *l, const struct frame_head *head,
-		     uint32_t first, uint32_t n)
-{
-	struct frame_chunk chunks[FRAME_CHUNKS_MAX];
-	struct frame_row row = {
-		.pack = pr->files[l->pack].id,
-		.offset = l->offset,
-		.stored_len = l->stored_len,
-		.part = l->part,
-		.codec = head->h.codec,
-		.n = n,
-		.chunks = chunks,
-	};
-	for (uint32_t i = 0; i < n; i++) {
-		const struct chunk_entry *e = &head->entries[first + i];
-		chunks[i] = (struct frame_chunk){ e->id, e->length };
-		row.decoded_len += e->length;
-	}
-	chunk_put_frame(pr->r->batch, &row);
-	pr->r->ops++;
-	repair_say(
-		pr->r,
-		"chunks %lu to %lu were found in pack %lu beside healed ones: foldfs scrub makes "
-		"them readable",
-		chunks[0].id, chunks[n - 1].id, row.pack);
-}
-
-/* A frame that came back when some of its chunks had been healed: the others have no row any more. */
-static int put_parts_of(struct packs_repair *pr, const struct lying *l)
-{
-	CLEANUP_BUF struct buf bytes = { 0 };
-	struct frame_head head;
-	uint32_t parts = 0, n;
-	if (read_lying(pr, l, false, &bytes, &head) < 0)
-		return 0;
-	for (uint32_t i = 0; i < head.h.chunks; i += n ? n : 1) {
-		n = without_row(pr, &head.entries[i], head.h.chunks - i, l->part);
-		if (n == head.h.chunks || (n && !parts && !decodes(pr, l)))
-			return 0;
-		if (n)
-			put_part(pr, l, &head, i, n);
-		parts += n > 0;
-	}
-	return parts ? repair_commit(pr->r) : 0;
-}
-
-static int put_parts(struct packs_repair *pr)
-{
-	int e = 0;
-	for (size_t i = 0; e == 0 && i < pr->n; i++) {
-		const struct lying *l = &pr->frames[i];
-		if (!l->chosen && !l->has_row && !l->partial)
-			e = put_parts_of(pr, l);
-	}
-	return e;
-}
-
 /* Marks of chunks that are back. */
 static int unmark_lost(struct repair *r, struct slice key, struct slice val)
 {
@@ -463,8 +392,6 @@ static int mend_all(struct packs_repair *pr)
 		e = repair_each(r, KV_CHUNK, "frames", drop_row);
 	if (e == 0)
 		e = repair_commit(r);
-	if (e == 0)
-		e = put_parts(pr);
 	if (e == 0)
 		e = repair_each(r, KV_META, "lost chunks", unmark_lost);
 	return e < 0 ? e : forget_lost_log(r);
