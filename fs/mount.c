@@ -182,6 +182,8 @@ static int serve(struct fs *fs)
 	fuse_loop_cfg_set_idle_threads(loop, threads ? threads : 10);
 	int r = fuse_session_loop_mt(fs->session, loop);
 	fuse_loop_cfg_destroy(loop);
+	if (r < 0)
+		log_error("requests can no longer be served, and the mount ends: %s", strerror(-r));
 	return r < 0 ? r : 0; /* a positive value is the signal that ended it */
 }
 

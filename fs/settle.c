@@ -225,9 +225,10 @@ static int read_cb(struct destage_source *src, void *buf, size_t len, uint64_t a
 	return 0;
 }
 
-/* Whole content from memory: the old content, kept or inline, gives way to the pieces. */
+/* Whole content from memory: the old content, kept or inline, gives way to the pieces. *ret_committed:
+ * the change is gone, whatever came of it. */
 static int commit_memory(struct settle *s, struct change *c, uint64_t len,
-			 const struct piece *pieces, size_t n)
+			 const struct piece *pieces, size_t n, bool *ret_committed)
 {
 	struct inode *in = s->inode;
 	struct inode_row *content = in->held ? &in->kept : &in->row, row = in->row;
@@ -245,14 +246,15 @@ static int commit_memory(struct settle *s, struct change *c, uint64_t len,
 	row.flags &= ~(uint32_t)INODE_INLINE;
 	uint64_t old_gen = in->held ? in->kept.staging_gen : 0;
 	inode_row_put(change_batch(c), &row);
+	*ret_committed = true;
 	r = inode_commit(in, c);
 	if (r < 0)
-		return r == -ENOMEM ? r : -EIO;
+		return r;
 	in->row = row;
 	in->held = in->row_dirty = false;
 	if (old_gen)
 		staging_drop_after(s->fs->pool->staging, in->ino, old_gen, in->last_lsn);
-	return 1;
+	return 0;
 }
 
 static int commit_cb(struct destage_source *src, uint64_t at, uint64_t len,
@@ -267,9 +269,7 @@ static int commit_cb(struct destage_source *src, uint64_t at, uint64_t len,
 	int r = called_off(s) || in->gone ? -ECANCELED : 0;
 	bool committed = false;
 	if (r == 0 && s->mem) {
-		r = commit_memory(s, c, len, pieces, n);
-		committed = r > 0 || r == -EIO;
-		r = r > 0 ? 0 : r;
+		r = commit_memory(s, c, len, pieces, n, &committed);
 	} else if (r == 0) {
 		struct inode_row before = in->row;
 		r = extents_replace(c, &in->row, at, len, pieces, n);

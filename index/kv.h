@@ -127,7 +127,8 @@ uint64_t kv_last_lsn(struct kv *kv);
 /* Every batch up to here is seen by readers that start now. */
 uint64_t kv_visible_lsn(struct kv *kv);
 uint64_t kv_durable_lsn(struct kv *kv);
-/* Runs fn(arg, 0) once lsn is durable, (arg, -errno) if the engine failed before. On the log
+/* Runs fn(arg, 0) once lsn is durable, (arg, -errno) if the engine failed before, or lacks the memory to
+ * remember the call: then nobody knows. On the log
  * writer's thread or the caller's; must not block; used to remove what the batch replaced.
  * Unlike kv_sync_async it does not hurry the log. */
 void kv_when_durable(struct kv *kv, uint64_t lsn, void (*fn)(void *arg, int err), void *arg);

@@ -148,7 +148,8 @@ static void add_row(struct kv_iter *it, struct slice key, struct slice val, int 
 	*row = (struct row){ it->bytes.len, key.len, err ? 0 : val.len, err };
 	buf_put(&it->bytes, key.at, key.len);
 	buf_put(&it->bytes, val.at, row->val_len);
-	it->n++; /* now: copying may have faulted */
+	if (!it->bytes.failed)
+		it->n++; /* now: copying may have faulted */
 }
 
 static void take_row(struct kv_iter *it, const struct source *s)

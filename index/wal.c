@@ -389,9 +389,13 @@ int wal_sync(struct wal *w, uint64_t lsn)
 void wal_when_durable(struct wal *w, uint64_t lsn, bool hurry, void (*fn)(void *arg, int err),
 		      void *arg)
 {
-	struct wal_waiter *one = lsn > atomic_load(&w->durable_lsn) ? malloc(sizeof *one) : NULL;
-	if (!one) { /* durable already, or no memory to remember the call: wait for it */
-		fn(arg, wal_sync(w, lsn));
+	if (lsn <= atomic_load(&w->durable_lsn)) {
+		fn(arg, 0);
+		return;
+	}
+	struct wal_waiter *one = malloc(sizeof *one);
+	if (!one) { /* a sync may be waited for; others come from the writer's thread, too */
+		fn(arg, hurry ? wal_sync(w, lsn) : -ENOMEM);
 		return;
 	}
 	*one = (struct wal_waiter){ .lsn = lsn, .fn = fn, .arg = arg };

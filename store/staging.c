@@ -241,7 +241,7 @@ static void remove_later(void *arg, int err)
 	struct removal *rm = arg;
 	struct staging *s = rm->staging;
 	if (err < 0)
-		free(rm); /* the batch is not durable: the file is still the truth */
+		free(rm); /* the batch may not be durable, and the file still be the truth */
 	else
 		workers_queue(s->removers, &rm->job);
 	atomic_fetch_sub(&s->awaited, 1);

@@ -189,6 +189,10 @@ int main(int argc, char **argv)
 	fault_arm(getenv("FOLDFS_FAULT"));
 	catch_signals();
 	f.show = show_new(&show);
+	if (!f.show) {
+		fprintf(stderr, "fsck.foldfs: out of memory: nothing was looked at\n");
+		return STATUS_FAILED;
+	}
 	status = run(&f);
 	show_free(f.show);
 	return status;

@@ -24,10 +24,14 @@ struct show {
 struct show *show_new(const struct show_options *opt)
 {
 	struct show *s = calloc(1, sizeof *s);
-	if (!s)
-		abort();
+	json_t *found = json_array();
+	if (!s || !found) {
+		json_decref(found);
+		free(s);
+		return NULL;
+	}
 	s->opt = *opt;
-	s->found = json_array();
+	s->found = found;
 	return s;
 }
 

@@ -13,7 +13,7 @@ struct show_options {
 
 struct show;
 
-struct show *show_new(const struct show_options *opt); /* ends the program without memory */
+struct show *show_new(const struct show_options *opt); /* NULL without memory */
 void show_free(struct show *s);
 void show_sentence(struct show *s, enum show_kind kind, const char *sentence);
 /* A line on stderr that is written over; total 0: unknown. */
