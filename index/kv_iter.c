@@ -60,6 +60,10 @@ struct kv_iter *kv_iter_new(struct kv *kv, enum kv_table t, const void *from, si
 	it->rows = it->first_rows;
 	it->bounded = from;
 	buf_put(&it->at, from, len);
+	if (it->at.failed) { /* it would begin somewhere else */
+		kv_iter_free(it);
+		return NULL;
+	}
 	return it;
 }
 

@@ -83,6 +83,10 @@ static int put_row(struct tiers *t, const struct tier *tier)
 		buf_put_u8(&val, '\n');
 		buf_put(&val, tier->info.region, strlen(tier->info.region));
 	}
+	if (val.failed) {
+		kv_batch_free(batch);
+		return -ENOMEM;
+	}
 	kv_batch_put(batch, KV_META, key, sizeof key, val.data, val.len);
 	int r = kv_commit(t->opt.kv, batch, &lsn);
 	return r < 0 ? r : kv_sync(t->opt.kv, lsn);

@@ -9,7 +9,8 @@
  *   MEMFAULT_SITE  which site fails; without it all succeed
  *   MEMFAULT_NTH   which of its allocations, from 1 (the default)
  *
- * What happens before main() is not counted: the daemon cannot do anything about it.
+ * What happens before main() is not counted: the daemon cannot do anything about it. Nor are its children,
+ * of which it expects that they die.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,8 +28,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DEPTH 7	 /* callers that make a site */
-#define OURS 2	 /* frames of this file on top of them */
+#define DEPTH 7 /* callers that make a site */
+#define OURS 2	/* frames of this file on top of them */
 #define SITES (1u << 14)
 
 void *__libc_malloc(size_t size);
@@ -52,6 +53,12 @@ static struct {
 
 static _Thread_local bool inside; /* what the unwinder allocates is not looked at */
 
+/* A jail of parsers may not even write to the log. */
+static void not_in_children(void)
+{
+	fault.on = false;
+}
+
 static void __attribute__((constructor)) fault_init(void)
 {
 	const char *log = getenv("MEMFAULT_LOG"), *site = getenv("MEMFAULT_SITE");
@@ -67,7 +74,7 @@ static void __attribute__((constructor)) fault_init(void)
 	fault.site = site ? strtoull(site, NULL, 16) : 0;
 	fault.nth = nth ? atol(nth) : 1;
 	unsetenv("LD_PRELOAD"); /* programs that the daemon starts are not meant */
-	fault.on = true;
+	fault.on = !pthread_atfork(NULL, NULL, not_in_children);
 }
 
 static struct place place_of(void *address)

@@ -8,14 +8,25 @@ for; what was acknowledged is there afterwards; the pool is sound, and mounts ag
 
 import errno
 import multiprocessing
+import os
+import random
 import shutil
+import sys
+from functools import partial
+from pathlib import Path
 
 import env
 import faults
 import power
 from disks import Served, fsck
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "keyframe"))
+
+import films  # noqa: E402
+
 FITTING = (errno.ENOMEM, errno.EIO, errno.EROFS)
+TOUR_OPTIONS = ("wal_sync_interval=100ms,destage_delay=1h,gc_interval=0,tier_interval=1h,log_level=info,"
+                "reserve_size=1M,materialise_after=2,materialise_min=64K")
 
 
 def live(pool, home, environ):
@@ -38,6 +49,122 @@ def recover(pool, home, environ):
     made.status = faults.end(served)
     made.said += served.log_text()
     return made
+
+
+def tour(pool, home, environ):
+    """All that foldfs does with files, by whichever commands it has; in pieces, each of which may be refused."""
+    home.mkdir(parents=True)
+    env.run("cp", "-a", "--sparse=always", pool, home / "pool")
+    (home / "warm").mkdir()
+    (home / "pool" / "foldfs.conf").write_text(f"[tier warm]\nplace = {home / 'warm'}\n")
+    guide = Guide(home)
+    made = faults.Run(actors=[guide], progress=power.Progress())
+    served = Served(home / "pool", home / "live", TOUR_OPTIONS, environ)
+    try:
+        served.start()
+    except AssertionError as exc:
+        made.mounted, made.said = False, str(exc)
+        made.status = served.bury()
+        return made
+    guide.device = served.dir.stat().st_dev
+    for step in guide.steps(served.dir):
+        try:
+            step()
+        except OSError as exc:
+            guide.refusal = exc
+            made.said += f"{exc}\n"
+    made.status = faults.end(served)
+    made.said += guide.said + served.log_text()
+    return made
+
+
+class Guide:
+    """Shows one mount around, and remembers what was acknowledged."""
+
+    name, retried, refusal = "guide", False, None
+
+    def __init__(self, home):
+        self.home, self.kept, self.said, self.device = home, {}, "", None
+
+    def steps(self, at):
+        noise = random.Random(7).randbytes(3 << 20)
+        text = b"".join(b"line %d of many\n" % i for i in range(60000))
+        yield from (partial(self.store, at / name, data) for name, data in (
+            ("noise", noise), ("again", noise[:2000000] + b"!" + noise[2000000:]), ("text", text),
+            ("small", b"few bytes"), ("empty", b""), *films_of()))
+        yield partial(self.foldfs, "sync", "--destage", at)
+        yield partial(self.change, at)
+        yield partial(self.foldfs, "sync", "--destage", at)
+        for _ in range(3):  # so that hot files become native again
+            yield partial(self.look, at)
+        for command in (["tier", "move", "warm", at], ["tier", "status", at], ["du", "--media", at / "film.mp4"], ["du", at], ["df", at],
+                        ["stats", at], ["scrub", at], ["warm", at], ["tier", "recall", at / "noise"]):
+            yield partial(self.foldfs, *command)
+        yield partial(self.look, at)
+        yield partial(self.lose, at / "again")
+        yield partial(self.foldfs, "gc", at)
+
+    def foldfs(self, *argv):
+        self.said += env.run(env.binary("foldfs"), *argv, code=None).stderr
+
+    def store(self, path, data):
+        with open(path, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            if os.fstat(file.fileno()).st_dev != self.device:
+                raise OSError(errno.ENOTCONN, "the mount has ended")
+        self.kept[path.name] = data
+
+    def change(self, at):
+        """By the calls that change parts of a stored file, its attributes and its names."""
+        if not {"noise", "text"} <= self.kept.keys():
+            return  # they were refused
+        data = bytearray(self.kept.pop("noise"))
+        with open(at / "noise", "r+b") as file:
+            file.seek(1000000)
+            file.write(b"changed")
+            file.truncate(len(data) - 5000)
+            file.flush()
+            os.copy_file_range(file.fileno(), file.fileno(), 100000, 0, 2000000)
+            os.fsync(file.fileno())
+        data[1000000:1000007] = b"changed"
+        del data[-5000:]
+        data[2000000:2100000] = data[:100000]
+        self.kept["noise"] = bytes(data)
+        os.setxattr(at / "text", "user.colour", b"blue")
+        os.symlink("text", at / "link")
+        os.link(at / "text", at / "other")
+        os.mkdir(at / "directory")
+        os.rename(at / "other", at / "directory" / "other")
+
+    def look(self, at):
+        for path in sorted(at.iterdir()):
+            if path.is_file():
+                with open(path, "rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                    self.compare(path.name, file.read())
+
+    def lose(self, path):
+        if self.kept.pop(path.name, None) is not None:
+            path.unlink()
+
+    def compare(self, name, data):
+        if data != self.kept.get(name, data):
+            raise faults.Broken(f"{name} is not what was stored")
+
+    def check(self, mount, *_):
+        for name in self.kept:
+            self.compare(name, (mount / name).read_bytes())
+
+
+def films_of():
+    """A film and what else may be made of it, if they can be had."""
+    if not shutil.which("ffmpeg"):
+        return []
+    film = films.make("mp4", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=12", "-vf",
+                      "noise=alls=20:allf=t", "-c:v", "libx264", "-preset", "ultrafast", "-b:v", "4M", "-g", "25")
+    return [(f"film{path.suffix}", path.read_bytes()) for path in (film, films.rewrap(film, "mkv"))]
 
 
 def repair(pool, home, environ):
@@ -79,7 +206,7 @@ class Scenario:
                 raise faults.Broken(f"an error that does not fit: {actor.refusal!r}")
         actors, progress = (made.actors, made.progress) if made.actors else (self.actors, self.progress)
         fsck(home / "pool", failed=True)
-        with power.mounted(home / "pool", home, faults.WORKLOAD.options) as mount:
+        with power.mounted(home / "pool", home, "log_level=info") as mount:
             for actor in actors:
                 actor.check(mount, *progress.of.get(actor.name, (0, 0)))
         fsck(home / "pool")

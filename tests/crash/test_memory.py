@@ -12,6 +12,7 @@ import faults
 import memory
 import power
 
+KINDS = ["live", "tour", "recover", "repair"]
 SAMPLE = int(os.environ.get("FOLDFS_FAULTS", "60")) // 3
 
 
@@ -22,9 +23,9 @@ def home(ram):
 
 def scenario(kind, home):
     template = faults.make_pool(home)
-    if kind == "live":
-        return memory.Scenario(memory.live, template)
-    return memory.Scenario(getattr(memory, kind), *memory.killed(template, home))
+    run = getattr(memory, kind)
+    return memory.Scenario(run, template) if kind in ("live", "tour") else memory.Scenario(
+        run, *memory.killed(template, home))
 
 
 def survive(kind, home, most=None):
@@ -39,12 +40,12 @@ def survive(kind, home, most=None):
                              + "\n".join(failures[:20]))
 
 
-@pytest.mark.parametrize("kind", ["live", "recover", "repair"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_failing_allocations(kind, home):
     survive(kind, home, SAMPLE)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("kind", ["live", "recover", "repair"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_failing_allocation(kind, home):
     survive(kind, home)
