@@ -5,8 +5,8 @@
  */
 #include "wal_frame.h"
 #include "digest.h"
+#include "expand.h"
 #include <errno.h>
-#include <zstd.h>
 
 uint64_t wal_segment_seed(const struct wal_identity *id, uint64_t seq)
 {
@@ -95,8 +95,6 @@ int wal_frame_payload(const struct wal_frame *f, struct buf *scratch, struct sli
 	void *raw = buf_extend(scratch, f->raw_len);
 	if (!raw)
 		return -ENOMEM;
-	if (ZSTD_decompress(raw, f->raw_len, f->stored.at, f->stored.len) != f->raw_len)
-		return -EUCLEAN;
 	*ret_payload = slice_of(raw, f->raw_len);
-	return 0;
+	return expand_exact(raw, f->raw_len, f->stored);
 }

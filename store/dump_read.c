@@ -3,6 +3,7 @@
 #include "cleanup.h"
 #include "digest.h"
 #include "dump_impl.h"
+#include "expand.h"
 #include "io.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -184,9 +185,11 @@ static int read_frame(struct reading *rd)
 	r = io_read_exact(rd->file->fd, stored, f.stored_len, (off_t)(rd->at + sizeof f));
 	if (r < 0)
 		return r;
-	if (f.sum != dump_frame_sum(&f, stored, rd->file->header.generation, rd->at) ||
-	    ZSTD_decompress(raw, f.raw_len, stored, f.stored_len) != f.raw_len)
+	if (f.sum != dump_frame_sum(&f, stored, rd->file->header.generation, rd->at))
 		return -EUCLEAN;
+	r = expand_exact(raw, f.raw_len, slice_of(stored, f.stored_len));
+	if (r < 0)
+		return r;
 	rd->content = checksum64_seeded(&f.sum, sizeof f.sum, rd->content);
 	rd->at += (sizeof f + f.stored_len + 7) & ~(uint64_t)7;
 	return hand_out(rd, &f);

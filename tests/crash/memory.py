@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """One allocation of a program fails (memfault.c), on each path to one in turn: the daemon under the
-workload of faults.py, the daemon that recovers a pool whose last one was killed, and fsck.foldfs.
+workload of faults.py, the daemon that recovers a pool whose last one was killed, and fsck.foldfs on such a pool, with its index or without.
 
 What must hold: the program does not die of it; who asked gets an error that fits, or what they asked
 for; what was acknowledged is there afterwards; the pool is sound, and mounts again.
@@ -174,6 +174,22 @@ def repair(pool, home, environ):
     return faults.Run(status=done.returncode, said=done.stderr, mounted=done.returncode <= 1)
 
 
+def restore(pool, home, environ):
+    """The index is lost. What a repair that ended early has left, the next one goes on with."""
+    home.mkdir(parents=True)
+    env.run("cp", "-a", "--sparse=always", pool, home / "pool")
+    (home / "pool" / "index" / "data.mdb").unlink()
+    argv = [env.binary("fsck.foldfs"), "-y", "-f", home / "pool"]
+    made = faults.Run()
+    for variables in environ, None:
+        done = env.run(*argv, env=variables, code=None)
+        made.status, made.said = done.returncode, made.said + done.stdout + done.stderr
+        if made.status < 0:
+            return made
+    made.mounted = made.status <= 1
+    return made
+
+
 class Scenario:
     """What is run, in copies of one pool, whose files ACTORS have written."""
 
@@ -205,6 +221,8 @@ class Scenario:
             if isinstance(actor.refusal, OSError) and actor.refusal.errno not in FITTING + ended:
                 raise faults.Broken(f"an error that does not fit: {actor.refusal!r}")
         actors, progress = (made.actors, made.progress) if made.actors else (self.actors, self.progress)
+        if made.status > 1 and not made.actors and self.run is restore:
+            raise faults.Broken(f"the second repair ends with status {made.status}")
         fsck(home / "pool", failed=True)
         with power.mounted(home / "pool", home, "log_level=info") as mount:
             for actor in actors:
@@ -218,7 +236,8 @@ class Scenario:
             made = self.run(self.pool, home / "run", self.environ(home / "log", site, nth))
             self.judge(made, home / "run")
         except Exception as exc:
-            return f"{site}: {type(exc).__name__}: {exc}\n{made.said[-600:]}\n{told(home / 'log')}"
+            program = "fsck.foldfs" if self.run in (repair, restore) else "mount.foldfs"
+            return f"{site}: {type(exc).__name__}: {exc}\n{made.said[-600:]}\n{told(home / 'log', program)}"
         shutil.rmtree(home)
         return None
 
@@ -233,13 +252,13 @@ def nth_of(trace):
     return 1 if any(place.startswith("daemon+") for place in trace) else 2
 
 
-def told(log):
+def told(log, program):
     """Where the allocation that failed was made."""
     trace = log.read_text().split()[2:] if log.exists() else []
     ours = [place.removeprefix("daemon+") for place in trace if place.startswith("daemon+")]
     if not ours or not shutil.which("addr2line"):
         return " ".join(trace) or "no allocation failed"
-    lines = env.run("addr2line", "-f", "-s", "-e", env.binary("mount.foldfs"), *ours).stdout.split("\n")
+    lines = env.run("addr2line", "-f", "-s", "-e", env.binary(program), *ours).stdout.split("\n")
     return " < ".join(f"{name} {place}" for name, place in zip(lines[::2], lines[1::2]))
 
 

@@ -12,7 +12,7 @@ import faults
 import memory
 import power
 
-KINDS = ["live", "tour", "recover", "repair"]
+KINDS = ["live", "tour", "recover", "repair", "restore"]
 SAMPLE = int(os.environ.get("FOLDFS_FAULTS", "60")) // 3
 
 
