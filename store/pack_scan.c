@@ -143,12 +143,15 @@ int pack_footer_read(int fd, uint64_t pack, struct footer_entry **ret_entries, s
 {
 	struct footer_tail tail;
 	struct stat st;
+	int r = fault_hit("pack_footer");
+	if (r < 0)
+		return r;
 	if (fstat(fd, &st))
 		return -errno;
 	uint64_t size = (uint64_t)st.st_size;
 	if (size < sizeof(struct pack_header) + sizeof tail)
 		return -ENOENT;
-	int r = io_read_exact(fd, &tail, sizeof tail, (off_t)(size - sizeof tail));
+	r = io_read_exact(fd, &tail, sizeof tail, (off_t)(size - sizeof tail));
 	if (r < 0)
 		return r;
 	size_t room = size - sizeof(struct pack_header) - sizeof tail;

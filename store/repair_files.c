@@ -12,6 +12,9 @@
  *   no row, but frames                           a row
  *   in another place than its row says           the row says so
  *
+ * What the device or the system refuses to read is no damage that was seen: rows of such a pack stay, as
+ * far as its file is long enough for them, and so does the file, until it can be read.
+ *
  * Objects of buckets are judged by their length, and fetched only where that does not do: those without
  * a row, and those that lie elsewhere, too. Of a pack that lies twice, as a move may leave it, the copy
  * with the most sound frames counts, and of equals the one that its row names. The next mount removes
@@ -21,6 +24,7 @@
 #include "aside.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "fault.h"
 #include "io.h"
 #include "pack.h"
 #include "pack_copy.h"
@@ -86,6 +90,9 @@ static int open_in(const struct packs_repair *pr, unsigned tier, uint64_t id, in
 {
 	char name[PACK_NAME_MAX];
 	pack_name(id, name);
+	int e = fault_hit("repair_open");
+	if (e < 0)
+		return e;
 	int dirfd = tiers_dirfd(tiers_of(pr), tier);
 	int fd = dirfd < 0 ? dirfd : openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
 	return fd >= 0 || dirfd < 0 ? fd : -errno;
@@ -177,7 +184,9 @@ static int take_file(struct packs_repair *pr, unsigned tier, uint64_t id)
 	if (!f)
 		return -ENOMEM;
 	uint64_t says = named_by_header(pr, tier, id, &created);
-	f->there = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+	int e = fd < 0 ? fd : fstat(fd, &st) ? -errno : 0;
+	f->unread = e < 0 && e != -ENOENT && e != -ELOOP;
+	f->there = e == 0 && S_ISREG(st.st_mode);
 	f->size = f->there ? (uint64_t)st.st_size : 0;
 	f->holes = f->there && st.st_blocks * 512 < st.st_size;
 	f->header = says == id;
@@ -290,11 +299,13 @@ bool repair_file_hides(const struct packs_repair *pr, const struct frame_row *ro
 {
 	struct pack_row pack;
 	const struct file *f = repair_file_find(pr, row->pack);
-	if (pack_get(pr->r->pool->kv, row->pack, &pack) < 0)
-		return false;
-	if (!is_looked_into(pr, &pack))
+	bool within = f && row->offset <= f->size && row->stored_len <= f->size - row->offset;
+	if (f && f->unread && (within || !f->there))
 		return true;
-	return f && f->far && row->offset <= f->size && row->stored_len <= f->size - row->offset;
+	int r = pack_get(pr->r->pool->kv, row->pack, &pack);
+	if (r == -ENOENT || r == -EUCLEAN)
+		return false;
+	return r < 0 || !is_looked_into(pr, &pack) || (within && f->far);
 }
 
 static int match_pack_row(struct repair *r, struct slice key, struct slice val)
@@ -402,7 +413,7 @@ static int put_row(struct packs_repair *pr, const struct file *f)
 	return 0;
 }
 
-/* Nobody has looked into it. What it is too short for has lost its rows. */
+/* Nobody has looked into it, or all of it. What it is too short for has lost its rows. */
 static int settle_far(struct packs_repair *pr, struct file *f)
 {
 	char called[TIER_CALLED_MAX];
@@ -445,7 +456,7 @@ int repair_file_settle(struct packs_repair *pr, struct file *f)
 	if (!f->there || was.state == PACK_DOOMED || (!was.state && !f->frames && !f->far) ||
 	    (moved && !is_looked_into(pr, &was)))
 		return 0;
-	if (f->far)
+	if (f->far || f->unread)
 		return settle_far(pr, f);
 	if (was.state == PACK_SEALED && !f->frames && !whole)
 		return put_aside(pr, f);

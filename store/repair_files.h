@@ -14,6 +14,7 @@ struct file {
 	struct pack_row row; /* state 0: there is none */
 	bool there, header, footer, holes;
 	bool far; /* it was not looked into: what it is long enough for is there */
+	bool unread; /* the same, as reading it has failed */
 };
 
 struct lying;
@@ -35,7 +36,7 @@ int repair_files_gather(struct packs_repair *pr);
 void repair_files_done(struct packs_repair *pr);
 struct file *repair_file_find(const struct packs_repair *pr, uint64_t id); /* or NULL */
 int repair_file_open(const struct packs_repair *pr, uint64_t id); /* for reading; or -errno */
-/* Nobody has looked whether the frame is there, and the pack's file is long enough for it, or absent. */
+/* Nobody could look whether the frame is there, and the pack's file is long enough for it, or absent. */
 bool repair_file_hides(const struct packs_repair *pr, const struct frame_row *row);
 /* When all its frames have rows: makes file and row of the pack agree. */
 int repair_file_settle(struct packs_repair *pr, struct file *f);

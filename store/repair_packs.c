@@ -93,11 +93,17 @@ static int scan_file(struct packs_repair *pr, size_t i)
 	CLEANUP_CLOSE int fd = repair_file_open(pr, f->id);
 	if (fd < 0)
 		return fd;
-	f->footer = pack_footer_read(fd, f->id, &entries, &n, &at) == 0;
+	int e = pack_footer_read(fd, f->id, &entries, &n, &at);
 	free(entries);
+	f->footer = e == 0;
+	f->unread = e == -EIO;
 	pr->file = i;
-	int e = pack_scan_fd(fd, f->id, 0, take_lying, pr, &end);
-	return e == -EUCLEAN || e == -EIO ? 0 : e; /* the others were seen */
+	size_t before = pr->n;
+	e = pack_scan_fd(fd, f->id, 0, take_lying, pr, &end);
+	f->unread |= e == -EIO;
+	if (f->unread && !f->row.state) /* it is not known again before all of it can be read */
+		pr->n = before;
+	return e == -EUCLEAN || e == -EIO ? 0 : e;
 }
 
 static int key_order(uint64_t id, uint16_t part, uint64_t other, uint16_t other_part)
@@ -140,54 +146,68 @@ static struct lying *find_lying(const struct packs_repair *pr, const struct fram
 	return NULL;
 }
 
-/* A row of a frame that is healed in part: notes that the frame is no candidate. */
-static bool is_part(struct packs_repair *pr, const struct frame_row *row)
+/* Is the row of a frame that is healed in part? Notes that the frame is no candidate. */
+static int ask_part(struct packs_repair *pr, const struct frame_row *row, bool *ret_part)
 {
 	size_t need;
 	struct frame_head head;
 	CLEANUP_BUF struct buf bytes = { 0 };
 	struct file *f = repair_file_find(pr, row->pack);
-	CLEANUP_CLOSE int fd = f && f->there && !f->far ? repair_file_open(pr, row->pack) : -1;
-	void *to = fd >= 0 ? buf_extend(&bytes, row->stored_len) : NULL;
-	if (!to || io_read_exact(fd, to, row->stored_len, (off_t)row->offset) < 0 ||
-	    frame_parse_head(to, row->stored_len, row->pack, row->offset, &head, &need) < 0 ||
+	if (!f || !f->there || f->far)
+		return 0;
+	CLEANUP_CLOSE int fd = repair_file_open(pr, row->pack);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd; /* it was put aside */
+	void *to = buf_extend(&bytes, row->stored_len);
+	int e = to ? io_read_exact(fd, to, row->stored_len, (off_t)row->offset) : -ENOMEM;
+	if (e < 0)
+		return e == -EUCLEAN ? 0 : e;
+	if (frame_parse_head(to, row->stored_len, row->pack, row->offset, &head, &need) < 0 ||
 	    !frame_has_part(&head, row))
-		return false;
+		return 0;
 	for (size_t i = 0; i < pr->n; i++)
 		if (&pr->files[pr->frames[i].pack] == f && pr->frames[i].offset == row->offset)
 			pr->frames[i].partial = true;
-	return true;
+	*ret_part = true;
+	return 0;
 }
 
 /* The frame of a sound row; NULL: its frame lies nowhere. *ret_elsewhere: but the row stays. */
-static struct lying *frame_of_row(struct packs_repair *pr, struct slice key, struct slice val,
-				  bool *ret_elsewhere)
+static int frame_of_row(struct packs_repair *pr, struct slice key, struct slice val,
+			struct lying **ret_frame, bool *ret_elsewhere)
 {
 	struct frame_row row;
+	*ret_frame = NULL;
 	*ret_elsewhere = false;
-	if (!val.at || frame_decode_row(key, val, &row) < 0)
-		return NULL;
-	struct lying *l = find_lying(pr, &row);
-	*ret_elsewhere = !l && (repair_file_hides(pr, &row) || is_part(pr, &row));
+	int e = val.at ? frame_decode_row(key, val, &row) : -EUCLEAN;
+	if (e < 0)
+		return e == -EUCLEAN ? 0 : e;
+	*ret_frame = find_lying(pr, &row);
+	if (!*ret_frame)
+		*ret_elsewhere = repair_file_hides(pr, &row);
+	if (!*ret_frame && !*ret_elsewhere)
+		e = ask_part(pr, &row, ret_elsewhere);
 	frame_row_done(&row);
-	return l;
+	return e;
 }
 
 static int match_row(struct repair *r, struct slice key, struct slice val)
 {
 	bool elsewhere;
-	struct lying *l = frame_of_row(r->packs, key, val, &elsewhere);
-	if (l)
+	struct lying *l;
+	int e = frame_of_row(r->packs, key, val, &l, &elsewhere);
+	if (e == 0 && l)
 		l->has_row = true;
-	return 0;
+	return e;
 }
 
 static int drop_row(struct repair *r, struct slice key, struct slice val)
 {
 	bool elsewhere;
-	struct lying *l = frame_of_row(r->packs, key, val, &elsewhere);
-	if ((l && l->chosen) || elsewhere)
-		return 0;
+	struct lying *l;
+	int e = frame_of_row(r->packs, key, val, &l, &elsewhere);
+	if (e < 0 || (l && l->chosen) || elsewhere)
+		return e;
 	repair_delete(r, KV_CHUNK, key);
 	repair_say(r, "the row of the frame of chunk %lu leads to no sound frame, and is removed",
 		   key.len >= 8 ? get_be64(key.at) : 0);
@@ -427,5 +447,5 @@ int repair_seal(struct repair *r)
 	if (!(r->opt->areas & CHECK_AREA_CHUNKS))
 		return 0;
 	int e = repair_packs_open(r->pool);
-	return e == -EUCLEAN ? 0 : e; /* the check that follows says what is left */
+	return e == -EUCLEAN || e == -EIO ? 0 : e; /* the check that follows says what is left */
 }

@@ -476,6 +476,44 @@ static void test_a_frames_head(void **state)
 	assert_int_equal(read_range(b->pool, b->ino[SHORT_INO], CHUNK, CHUNK, got), -EIO);
 }
 
+/* A disk that gives an error today may give the bytes tomorrow: nothing is taken for lost by that. */
+static void repair_with_fault(struct bed *b, const char *fault)
+{
+	struct repair_report report;
+	b->rows[FILE_INO].nlink = 7; /* something to repair */
+	put_row(b, &b->rows[FILE_INO]);
+	DAMAGED(b);
+	fault_arm(fault);
+	int r = run_repair(b, false, true, &report);
+	fault_arm(NULL);
+	assert_int_equal(r, 0);
+	assert_non_null(strstr(b->found, "has the link count 2"));
+	expect_all_content(b);
+	assert_int_equal(run_repair(b, false, false, &report), 0);
+	if (report.left || report.result.lost)
+		fail_msg("later on there are errors:\n%s", b->found);
+}
+
+static void test_frames_that_cannot_be_read(void **state)
+{
+	repair_with_fault(*state, "pack_read:1+=EIO");
+}
+
+static void test_one_head_that_cannot_be_read(void **state)
+{
+	repair_with_fault(*state, "pack_read:1=EIO");
+}
+
+static void test_footer_that_cannot_be_read(void **state)
+{
+	repair_with_fault(*state, "pack_footer:1+=EIO");
+}
+
+static void test_packs_that_cannot_be_opened(void **state)
+{
+	repair_with_fault(*state, "repair_open:1+=EIO");
+}
+
 /* Healing puts single chunks elsewhere; what is left of the frame's row is not to be read, but kept. */
 static void test_a_half_healed_frame(void **state)
 {
@@ -702,6 +740,10 @@ int main(void)
 		TEST(test_pack_footer),
 		TEST(test_a_cut_pack),
 		TEST(test_a_frames_head),
+		TEST(test_frames_that_cannot_be_read),
+		TEST(test_one_head_that_cannot_be_read),
+		TEST(test_footer_that_cannot_be_read),
+		TEST(test_packs_that_cannot_be_opened),
 		TEST(test_a_half_healed_frame),
 		TEST(test_missing_staging_files),
 		RANDOM(test_random_damage),
