@@ -82,6 +82,16 @@ int io_fsync_dir(int dirfd)
 	return fsync(dirfd) ? -errno : 0;
 }
 
+int io_next_entry(DIR *dir, struct dirent **ret_entry)
+{
+	int r = fault_hit("readdir");
+	if (r < 0)
+		return r;
+	errno = 0;
+	*ret_entry = readdir(dir);
+	return *ret_entry ? 1 : -errno;
+}
+
 int io_create(int dirfd, const char *name, int flags, mode_t mode)
 {
 	struct stat dir;

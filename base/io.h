@@ -6,6 +6,7 @@
  */
 #ifndef FOLDFS_IO_H
 #define FOLDFS_IO_H
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,6 +31,9 @@ int io_create(int dirfd, const char *name, int flags, mode_t mode);
 int io_replace_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode);
 /* Reads a whole file of at most `limit` bytes; the caller frees *ret_data. -EFBIG beyond. */
 int io_slurp(int dirfd, const char *name, size_t limit, void **ret_data, size_t *ret_len);
+
+/* The next name of a directory: 1, 0 when there are no more, -errno. */
+int io_next_entry(DIR *dir, struct dirent **ret_entry);
 
 /* One read of a batch. `result` becomes the count read, or -errno. */
 struct io_read_op {

@@ -169,14 +169,16 @@ static int next_generation(const struct dump_place *place, uint64_t *ret_generat
 	int fd = openat(place->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	uint64_t last = 0, generation;
+	struct dirent *e;
+	int more;
 	if (!dir)
 		return -errno;
-	for (struct dirent *e; (e = readdir(dir));)
+	while ((more = io_next_entry(dir, &e)) > 0)
 		if (sscanf(e->d_name, "dump-%16lx", &generation) == 1 && generation > last &&
 		    generation < UINT64_MAX)
 			last = generation;
 	*ret_generation = last + 1;
-	return 0;
+	return more;
 }
 
 int dump_write(struct kv *kv, const struct dump_place *place, const atomic_bool *stop,

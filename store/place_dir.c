@@ -161,11 +161,9 @@ static int dir_list(struct place *pl, int (*fn)(void *arg, uint64_t pack, uint64
 	CLEANUP_CLOSEDIR DIR *dir = open_list(dir_of(pl));
 	if (!dir)
 		return -errno;
-	for (;;) {
-		errno = 0;
-		struct dirent *e = readdir(dir);
-		if (!e)
-			return -errno;
+	struct dirent *e;
+	int more;
+	while ((more = io_next_entry(dir, &e)) > 0) {
 		uint64_t bytes, pack = pack_of_name(e->d_name);
 		int r = pack ? dir_size(pl, pack, &bytes) : -ENOENT;
 		if (r == 0)
@@ -173,6 +171,7 @@ static int dir_list(struct place *pl, int (*fn)(void *arg, uint64_t pack, uint64
 		if (r && r != -ENOENT)
 			return r;
 	}
+	return more;
 }
 
 static bool is_part(const char *name)
@@ -192,14 +191,12 @@ static int dir_tidy(struct place *pl)
 	CLEANUP_CLOSEDIR DIR *dir = open_list(d);
 	if (!dir)
 		return -errno;
-	for (;;) {
-		errno = 0;
-		struct dirent *e = readdir(dir);
-		if (!e)
-			return -errno;
+	struct dirent *e;
+	int more;
+	while ((more = io_next_entry(dir, &e)) > 0)
 		if (is_part(e->d_name) && unlinkat(d->fd, e->d_name, 0) && errno != ENOENT)
 			return -errno;
-	}
+	return more;
 }
 
 static int dir_room(struct place *pl, uint64_t *ret_total, uint64_t *ret_avail)
@@ -218,10 +215,12 @@ static int is_empty(struct place_dir *d)
 	CLEANUP_CLOSEDIR DIR *dir = open_list(d);
 	if (!dir)
 		return -errno;
-	for (struct dirent *e; (e = readdir(dir));)
+	struct dirent *e;
+	int more;
+	while ((more = io_next_entry(dir, &e)) > 0)
 		if (e->d_name[0] != '.' && strcmp(e->d_name, "lost+found"))
 			return -ENOTEMPTY;
-	return 0;
+	return more;
 }
 
 static int dir_read_label(struct place *pl, struct place_label *ret_label)

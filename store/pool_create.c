@@ -21,11 +21,13 @@ static int dir_is_empty(int dirfd)
 	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d)
 		return -errno;
-	for (struct dirent *e; (e = readdir(d));)
+	struct dirent *e;
+	int more;
+	while ((more = io_next_entry(d, &e)) > 0)
 		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
 		    strcmp(e->d_name, "lost+found"))
 			return 0;
-	return 1;
+	return more < 0 ? more : 1;
 }
 
 static int write_root(struct kv *kv, const struct super *super)

@@ -162,12 +162,13 @@ static int each_name_in(struct packs_repair *pr, unsigned tier,
 {
 	int fd = openat(tiers_dirfd(tiers_of(pr), tier), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	int e = d ? 0 : -errno;
-	for (struct dirent *entry; e == 0 && (entry = readdir(d));) {
+	struct dirent *entry;
+	int e = d ? 0 : -errno, more = 0;
+	while (e == 0 && (more = io_next_entry(d, &entry)) > 0) {
 		uint64_t id = pack_of_name(entry->d_name);
 		e = id ? fn(pr, tier, id) : 0;
 	}
-	return e;
+	return e ? e : more;
 }
 
 /* ---- what lies where ---- */

@@ -13,7 +13,7 @@ struct file {
 	uint64_t first_chunk, frames;
 	struct pack_row row; /* state 0: there is none */
 	bool there, header, footer, holes;
-	bool far; /* it was not looked into: what it is long enough for is there */
+	bool far;    /* it was not looked into: what it is long enough for is there */
 	bool unread; /* the same, as reading it has failed */
 };
 

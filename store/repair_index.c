@@ -27,11 +27,14 @@ static int put_log_aside(int dirfd)
 	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d)
 		return -errno;
-	for (struct dirent *e; r == 0 && (e = readdir(d));) {
+	struct dirent *e;
+	int more = 0;
+	while (r == 0 && (more = io_next_entry(d, &e)) > 0) {
 		uint64_t seq;
 		if (wal_segment_parse_name(e->d_name, &seq))
 			r = put_aside(dirfd, e->d_name, NULL);
 	}
+	r = r < 0 ? r : more;
 	return r < 0 ? r : io_fsync_dir(dirfd);
 }
 

@@ -116,8 +116,9 @@ static int trace_staging(struct repair *r)
 {
 	int fd = openat(r->pool->dirfd, "staging", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	int e = d ? 0 : -errno;
-	for (struct dirent *entry; e == 0 && (entry = readdir(d));) {
+	struct dirent *entry;
+	int e = d ? 0 : -errno, more = 0;
+	while (e == 0 && (more = io_next_entry(d, &entry)) > 0) {
 		struct trace t = { .kinds = TRACE_STAGED };
 		struct stat st;
 		int len = 0;
@@ -128,7 +129,7 @@ static int trace_staging(struct repair *r)
 		t.size = (uint64_t)st.st_size;
 		e = trace_add(r, t);
 	}
-	return e;
+	return e ? e : more;
 }
 
 static int trace_order(const void *a, const void *b)

@@ -59,30 +59,34 @@ static void raise_number(struct repair *r, const char *key, uint64_t used, const
 	repair_say(r, "the next %s number is %lu", what, get_le64(next));
 }
 
-static uint64_t last_number(struct repair *r, enum kv_table t)
-{
-	struct slice key, val;
-	struct kv_iter *it = kv_iter_new(r->pool->kv, t, NULL, 0, true);
-	int e = it ? kv_iter_next(it, &key, &val) : 0;
-	uint64_t n = (e == 1 || e == -EUCLEAN) && key.len >= 8 ? get_be64(key.at) : 0;
-	kv_iter_free(it);
-	return n;
-}
-
 static uint64_t most(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
 }
 
-/* The greatest number that number_of() finds in the names of a directory. */
-static uint64_t greatest_name(struct repair *r, const char *dir, uint64_t (*number)(const char *))
+/* Raises *ret_most to the greatest number of a table's rows. */
+static int last_number(struct repair *r, enum kv_table t, uint64_t *ret_most)
+{
+	struct slice key, val;
+	struct kv_iter *it = kv_iter_new(r->pool->kv, t, NULL, 0, true);
+	int e = it ? kv_iter_next(it, &key, &val) : -ENOMEM;
+	uint64_t n = (e == 1 || e == -EUCLEAN) && key.len >= 8 ? get_be64(key.at) : 0;
+	kv_iter_free(it);
+	*ret_most = most(*ret_most, n);
+	return e < 0 && e != -EUCLEAN ? e : 0;
+}
+
+/* The same of the numbers in the names of a directory. */
+static int greatest_name(struct repair *r, const char *dir, uint64_t (*number)(const char *),
+			 uint64_t *ret_most)
 {
 	int fd = openat(r->pool->dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	uint64_t n = 0;
-	for (struct dirent *e; d && (e = readdir(d));)
-		n = most(n, number(e->d_name));
-	return n;
+	struct dirent *entry;
+	int e = d ? 0 : -errno;
+	while (d && (e = io_next_entry(d, &entry)) > 0)
+		*ret_most = most(*ret_most, number(entry->d_name));
+	return e == -ENOENT ? 0 : e;
 }
 
 static uint64_t generation_of_name(const char *name)
@@ -121,13 +125,22 @@ int repair_numbers(struct repair *r)
 		e = repair_each(r, KV_META, "facts", mend_meta);
 	if (e < 0)
 		return e;
-	uint64_t ino = most(r->k.max_ino, last_number(r, KV_INODE));
-	uint64_t gen = most(r->k.max_gen, greatest_name(r, "staging", generation_of_name));
-	uint64_t pack = most(last_number(r, KV_PACK), greatest_name(r, "packs", pack_of_name));
+	uint64_t ino = r->k.max_ino, gen = r->k.max_gen, pack = 0, segment = 0;
+	e = last_number(r, KV_INODE, &ino);
+	if (e == 0)
+		e = greatest_name(r, "staging", generation_of_name, &gen);
+	if (e == 0)
+		e = last_number(r, KV_PACK, &pack);
+	if (e == 0)
+		e = greatest_name(r, "packs", pack_of_name, &pack);
+	if (e == 0)
+		e = last_number(r, KV_SEGMENT, &segment);
+	if (e < 0)
+		return e;
 	mend_seed(r);
 	raise_number(r, META_IDS_PREFIX "next_inode", ino < INO_FIRST ? 0 : ino, "inode");
 	raise_number(r, META_IDS_PREFIX "next_staging", gen, "staging");
-	raise_number(r, META_IDS_PREFIX "segment", last_number(r, KV_SEGMENT), "segment");
+	raise_number(r, META_IDS_PREFIX "segment", segment, "segment");
 	raise_number(r, META_IDS_PREFIX "pack", pack, "pack");
 	raise_next_chunk(r);
 	return 0;

@@ -509,6 +509,31 @@ static void test_footer_that_cannot_be_read(void **state)
 	repair_with_fault(*state, "pack_footer:1+=EIO");
 }
 
+/* Names that were not seen are not gone: at each place of it the repair ends with an error. */
+static void test_directories_that_cannot_be_read(void **state)
+{
+	struct bed *b = *state;
+	struct repair_report report;
+	char fault[64];
+	unsigned failed = 0;
+	DAMAGED(b);
+	for (unsigned nth = 1; nth < 64; nth++) {
+		open_bare(b);
+		b->rows[FILE_INO].nlink = 7;
+		put_row(b, &b->rows[FILE_INO]);
+		close_pool(b);
+		snprintf(fault, sizeof fault, "readdir:%u=EIO", nth);
+		fault_arm(fault);
+		failed += run_repair(b, false, true, &report) < 0;
+		fault_arm(NULL);
+		if (strstr(b->found, "is gone") || report.result.lost)
+			fail_msg("with the %u-th name: %s", nth, b->found);
+		expect_all_content(b);
+	}
+	assert_true(failed > 8); /* and not of the last ones, which nobody reads */
+	assert_int_equal(report.left, 0);
+}
+
 static void test_packs_that_cannot_be_opened(void **state)
 {
 	repair_with_fault(*state, "repair_open:1+=EIO");
@@ -743,6 +768,7 @@ int main(void)
 		TEST(test_frames_that_cannot_be_read),
 		TEST(test_one_head_that_cannot_be_read),
 		TEST(test_footer_that_cannot_be_read),
+		TEST(test_directories_that_cannot_be_read),
 		TEST(test_packs_that_cannot_be_opened),
 		TEST(test_a_half_healed_frame),
 		TEST(test_missing_staging_files),
