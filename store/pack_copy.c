@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "pack_copy.h"
 #include "cleanup.h"
+#include "fault.h"
 #include "frame.h"
 #include "io.h"
 #include "pack_scan.h"
@@ -109,13 +110,17 @@ int pack_copy_weigh(struct pool *pool, int fd, uint64_t pack, uint64_t *ret_weig
 	struct footer_entry *entries = NULL;
 	uint64_t end, at;
 	size_t n;
-	int r = pack_scan_fd(fd, pack, 0, weigh_frame, &w, &end);
+	int r = fault_hit("pack_weigh");
+	if (r == 0)
+		r = pack_scan_fd(fd, pack, 0, weigh_frame, &w, &end);
 	buf_done(&w.bytes);
-	if (r < 0 && r != -EUCLEAN && r != -EIO) /* these were passed over */
+	if (r < 0 && r != -EUCLEAN && r != -EIO)
 		return r;
 	bool header = pack_header_check(fd, pack, pool->super.uuid) == 0;
 	bool footer = pack_footer_read(fd, pack, &entries, &n, &at) == 0;
 	free(entries);
+	if (r == -EIO && !footer) /* with one the others have been seen */
+		return r;
 	*ret_weight = w.sound * 4 + header * 2 + footer;
 	return 0;
 }

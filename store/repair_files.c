@@ -244,48 +244,56 @@ static void fetch(struct packs_repair *pr, struct file *f)
 	f->holes = f->header = f->fd >= 0;
 }
 
-static uint64_t weight_of(struct packs_repair *pr, struct file *f)
+static int weigh(struct packs_repair *pr, struct file *f, uint64_t *ret_weight)
 {
-	uint64_t sound = 0;
+	*ret_weight = 0;
+	if (!f->there && !f->unread)
+		return 0;
 	fetch(pr, f);
 	CLEANUP_CLOSE int fd = open_file(pr, f, O_RDONLY);
-	if (fd >= 0)
-		pack_copy_weigh(pr->r->pool, fd, f->id, &sound);
-	return sound;
+	return fd < 0 ? fd : pack_copy_weigh(pr->r->pool, fd, f->id, ret_weight);
 }
 
-/* Which of n copies of a pack counts. */
-static size_t choose_copy(struct packs_repair *pr, struct file *v, size_t n)
+/* Which of n copies of a pack counts. One that could not be weighed may be the better one: then it is the
+ * one that the row names, as before. */
+static int choose_copy(struct packs_repair *pr, struct file *v, size_t n, size_t *ret_best)
 {
 	struct pack_row row;
 	bool known = pack_get(pr->r->pool->kv, v->id, &row) == 0;
-	size_t best = 0;
-	uint64_t most = 0;
+	size_t best = 0, named = n;
+	uint64_t most = 0, weight;
+	int e = 0;
 	for (size_t i = 0; i < n; i++) {
-		uint64_t weight = weight_of(pr, &v[i]);
-		bool named = known && v[i].tier == row.tier;
-		if (i == 0 || weight > most || (weight == most && named)) {
+		int r = weigh(pr, &v[i], &weight);
+		e = e ? e : r;
+		named = known && v[i].tier == row.tier ? i : named;
+		if (i == 0 || weight > most || (weight == most && named == i)) {
 			most = weight;
 			best = i;
 		}
 	}
-	return best;
+	*ret_best = e < 0 && named < n ? named : best;
+	return e < 0 && named == n ? e : 0;
 }
 
 /* Leaves one of each pack. */
-static void choose_copies(struct packs_repair *pr)
+static int choose_copies(struct packs_repair *pr)
 {
 	size_t kept = 0;
+	int e = 0;
 	for (size_t i = 0, n; i < pr->n_files; i += n) {
 		for (n = 1; i + n < pr->n_files && pr->files[i + n].id == pr->files[i].id;)
 			n++;
-		size_t best = n > 1 ? choose_copy(pr, &pr->files[i], n) : 0;
+		size_t best = 0;
+		int r = n > 1 && e == 0 ? choose_copy(pr, &pr->files[i], n, &best) : 0;
+		e = e ? e : r;
 		for (size_t k = 0; k < n; k++)
 			if (k != best && pr->files[i + k].fd >= 0)
 				close(pr->files[i + k].fd);
 		pr->files[kept++] = pr->files[i + best];
 	}
 	pr->n_files = kept;
+	return e;
 }
 
 /* ---- rows of packs ---- */
@@ -334,7 +342,8 @@ int repair_files_gather(struct packs_repair *pr)
 		e = take_place(pr, i);
 	if (pr->n_files)
 		qsort(pr->files, pr->n_files, sizeof *pr->files, file_order);
-	choose_copies(pr);
+	int chosen = choose_copies(pr);
+	e = e ? e : chosen;
 	if (e == 0)
 		e = repair_each(pr->r, KV_PACK, "packs", match_pack_row);
 	for (size_t i = 0; i < pr->n_files; i++) /* back, or back as a whole */

@@ -539,6 +539,55 @@ static void test_packs_that_cannot_be_opened(void **state)
 	repair_with_fault(*state, "repair_open:1+=EIO");
 }
 
+static void copy_file(const char *from, const char *to, size_t cut)
+{
+	uint8_t bytes[65536];
+	CLEANUP_CLOSE int in = open(from, O_RDONLY), out = open(to, O_RDWR | O_CREAT, 0600);
+	ssize_t n, all = 0;
+	assert_true(in >= 0 && out >= 0);
+	for (; (n = read(in, bytes, sizeof bytes)) > 0; all += n)
+		assert_int_equal(write(out, bytes, (size_t)n), n);
+	memset(bytes, 0, sizeof bytes);
+	assert_int_equal(pwrite(out, bytes, cut, all / 2), (ssize_t)cut);
+}
+
+/* A pack lies twice, and the copy that its row names could not be weighed: the other one, which is
+ * damaged, does not take its part. */
+static void test_a_copy_that_cannot_be_weighed(void **state)
+{
+	struct bed *b = *state;
+	struct repair_report report;
+	struct pool_error err = { 0 };
+	struct pack_row row;
+	char file[128], dir[160], path[200];
+	b->rows[FILE_INO].nlink = 7;
+	put_row(b, &b->rows[FILE_INO]);
+	read_first_pack(b, &row, file, sizeof file);
+	DAMAGED(b);
+	snprintf(dir, sizeof dir, "%s.cold", b->path);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	snprintf(path, sizeof path, "%s/foldfs.conf", b->path);
+	FILE *conf = fopen(path, "a");
+	assert_non_null(conf);
+	fprintf(conf, "[tier cold]\nplace=%s\nage=1d\n", dir);
+	assert_int_equal(fclose(conf), 0);
+	if (pool_open(b->path, NULL, false, 0, &b->pool, &err) < 0)
+		fail_msg("%s", err.text);
+	close_pool(b);
+	snprintf(path, sizeof path, "%s%s", dir, strrchr(file, '/'));
+	copy_file(file, path, 8192);
+	fault_arm("pack_weigh:1=ENOMEM");
+	int r = run_repair(b, false, true, &report);
+	fault_arm(NULL);
+	if (r == 0 && report.result.lost)
+		fail_msg("%s", b->found);
+	expect_all_content(b);
+	unlink(path);
+	snprintf(path, sizeof path, "%s/foldfs-tier", dir);
+	unlink(path);
+	rmdir(dir);
+}
+
 /* Healing puts single chunks elsewhere; what is left of the frame's row is not to be read, but kept. */
 static void test_a_half_healed_frame(void **state)
 {
@@ -770,6 +819,7 @@ int main(void)
 		TEST(test_footer_that_cannot_be_read),
 		TEST(test_directories_that_cannot_be_read),
 		TEST(test_packs_that_cannot_be_opened),
+		TEST(test_a_copy_that_cannot_be_weighed),
 		TEST(test_a_half_healed_frame),
 		TEST(test_missing_staging_files),
 		RANDOM(test_random_damage),
