@@ -53,7 +53,7 @@ static bool is_needed(const struct tiers *t, unsigned number)
 	struct kv_iter *it = kv_iter_new(tiers_kv(t), KV_PACK, NULL, 0, false);
 	if (!it)
 		return true;
-	while (!needed && ((r = kv_iter_next(it, &key, &val)) > 0 || r == -EUCLEAN))
+	while (!needed && (r = kv_iter_next(it, &key, &val)) != 0)
 		needed = r < 0 || pack_decode_row(key, val, &row) < 0 || row.tier == number;
 	kv_iter_free(it);
 	return needed;

@@ -7,7 +7,8 @@
  *   of this pool             has this uuid                    is that one, with a new name
  *                            has another uuid                 is refused
  *                            has no row (a crash, a dump)     takes number and uuid from the label
- *   not there, place empty                                    takes a free number and a fresh uuid
+ *   not there, place empty                                    takes a fresh uuid, and a number
+ *                                                             that no tier and no pack has
  *   not there, place not empty                                is refused
  *
  * The label is written before the row: what a crash leaves is in the table. A place that was found stays
@@ -17,6 +18,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "log.h"
+#include "pack.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <errno.h>
@@ -247,12 +249,25 @@ static bool is_declared(const struct config *c, const char *name)
 	return false;
 }
 
-static struct tier *free_tier(struct tiers *t)
+/* A tier whose row was lost may not be declared today: packs name its number still. */
+static int free_tier(struct tiers *t, struct tier **ret_tier)
 {
-	for (unsigned i = TIER_HOT + 1; i < TIERS_MAX; i++)
-		if (!t->v[i].known)
-			return &t->v[i];
-	return NULL;
+	bool named[TIERS_MAX] = { 0 };
+	struct slice key, val;
+	struct pack_row row;
+	int r;
+	struct kv_iter *it = kv_iter_new(t->opt.kv, KV_PACK, NULL, 0, false);
+	if (!it)
+		return -ENOMEM;
+	while ((r = kv_iter_next(it, &key, &val)) > 0 || (r == -EUCLEAN && key.len))
+		if (r > 0 && pack_decode_row(key, val, &row) == 0 && row.tier < TIERS_MAX)
+			named[row.tier] = true;
+	kv_iter_free(it);
+	*ret_tier = NULL;
+	for (unsigned i = TIERS_MAX - 1; r == 0 && i > TIER_HOT; i--)
+		if (!t->v[i].known && !named[i])
+			*ret_tier = &t->v[i];
+	return r;
 }
 
 /* Which tier the place has been, or becomes, by its label. */
@@ -262,7 +277,10 @@ static int choose_tier(struct tiers *t, const struct config_tier *conf, struct p
 	struct place_label label;
 	int r = pl->ops->read_label(pl, &label);
 	if (r == -ENOENT) {
-		*ret_tier = free_tier(t);
+		r = free_tier(t, ret_tier);
+		if (r < 0)
+			return refuse(why, r, "[tier %s]: the index cannot be read: %s", conf->name,
+				      strerror(-r));
 		if (!*ret_tier)
 			return refuse(why, -ENOSPC, "[tier %s]: this pool has had %u tiers already",
 				      conf->name, CONFIG_TIERS_MAX);

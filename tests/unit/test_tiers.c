@@ -5,6 +5,7 @@
 #include "cleanup.h"
 #include "fake_kv.h"
 #include "fault.h"
+#include "pack.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -128,6 +129,22 @@ static void test_numbers_stay(void **state)
 	reopen(&b);
 	assert_true(tiers_get(b.tiers, warm, &info) && !info.declared && !info.absent);
 	assert_false(tiers_nth(b.tiers, 3, &info));
+	done(&b);
+}
+
+/* Its row is gone, and it is not declared; but packs lie in it. */
+static void test_a_number_that_packs_name_is_not_given_again(void **state)
+{
+	(void)state;
+	struct bed b;
+	struct pack_row row = { .id = 7, .state = PACK_SEALED, .bytes = 100, .tier = 1 };
+	make(&b);
+	struct kv_batch *batch = kv_batch_new();
+	pack_put(batch, &row);
+	assert_int_equal(kv_commit(b.kv, batch, NULL), 0);
+	declare(&b, "warm", "w", NULL);
+	reopen(&b);
+	assert_int_equal(number_of(&b, "warm"), 2);
 	done(&b);
 }
 
@@ -353,6 +370,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers_stay),
+		cmocka_unit_test(test_a_number_that_packs_name_is_not_given_again),
 		cmocka_unit_test(test_a_row_that_was_lost_comes_back_from_the_label),
 		cmocka_unit_test(test_nothing_else_is_taken_for_a_place),
 		cmocka_unit_test(test_what_cannot_be_declared),
