@@ -207,6 +207,6 @@ int dump_write(struct kv *kv, const struct dump_place *place, const atomic_bool 
 		return r;
 	}
 	*ret_info = info;
-	int n = dump_list(place, kept, DUMPS_KEPT);
+	int n = dump_list(place, kept, DUMPS_KEPT, NULL);
 	return n > 0 && kept[0].generation == info.generation ? prune(place, kept, (size_t)n) : n;
 }

@@ -37,8 +37,10 @@ struct dump_place {
 };
 
 /* The complete dumps of this pool, newest first, at most max; headers and footers are verified, not
- * the frames between. Returns the count or -errno. */
-int dump_list(const struct dump_place *place, struct dump_info *ret_dumps, size_t max);
+ * the frames between. Returns the count or -errno. *ret_unread (may be NULL): 0, or the error of a file that
+ * may be another one and could not be read. */
+int dump_list(const struct dump_place *place, struct dump_info *ret_dumps, size_t max,
+	      int *ret_unread);
 
 /* Writes a dump and makes it durable; then removes all but the newest DUMPS_KEPT. On failure nothing
  * of it stays, and the dumps before it are as they were: -ENOSPC, -EUCLEAN (a row cannot be read: the

@@ -96,9 +96,10 @@ static void insert_sorted(struct dump_info *v, size_t *n, size_t max, const stru
 		++*n;
 }
 
-int dump_list(const struct dump_place *place, struct dump_info *ret_dumps, size_t max)
+int dump_list(const struct dump_place *place, struct dump_info *ret_dumps, size_t max,
+	      int *ret_unread)
 {
-	int fd = openat(place->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int unread = 0, fd = openat(place->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	size_t n = 0;
 	if (!dir)
@@ -117,7 +118,11 @@ int dump_list(const struct dump_place *place, struct dump_info *ret_dumps, size_
 			insert_sorted(ret_dumps, &n, max, &one);
 		else if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
 			return r;
+		else if (r != -EUCLEAN && r != -ENOENT) /* pruned meanwhile */
+			unread = r;
 	}
+	if (ret_unread)
+		*ret_unread = unread;
 	return errno ? -errno : (int)n;
 }
 

@@ -120,7 +120,7 @@ static int dump_once(struct dumper *d)
 	d->last_error = 0;
 	d->last_ms = ended;
 	d->not_before_ms = ended + (ended - began) * SHARE;
-	r = dump_list(&d->opt.place, d->dumps, DUMPS_KEPT);
+	r = dump_list(&d->opt.place, d->dumps, DUMPS_KEPT, NULL);
 	d->n = r < 0 ? 0 : (size_t)r;
 	dumps_keep(d->dumps, d->n, &after, &least);
 	kv_keep_log(d->opt.kv, after, least);
@@ -170,7 +170,7 @@ int dumper_start(const struct dumper_options *opt, struct dumper **ret_dumper)
 	d->opt = *opt;
 	pthread_mutex_init(&d->lock, NULL);
 	cond_init(&d->wake);
-	int r = dump_list(&opt->place, d->dumps, DUMPS_KEPT);
+	int r = dump_list(&opt->place, d->dumps, DUMPS_KEPT, NULL);
 	if (r >= 0) {
 		d->n = (size_t)r;
 		uint64_t now = clock_mono_ms(), age = d->n ? age_ms(&d->dumps[0]) : 0;

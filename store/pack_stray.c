@@ -67,8 +67,8 @@ static const char *ask_index(struct stray_index *index)
 	struct stray_index now = *index;
 	uint8_t root[8];
 	memcpy(place.pool_uuid, opt->pool_uuid, sizeof place.pool_uuid);
-	int n = dump_list(&place, &dump, 1);
-	if (n < 0)
+	int unread, n = dump_list(&place, &dump, 1, &unread);
+	if (n < 0 || unread)
 		return "the dumps of the index cannot be looked at";
 	if (n > 0 && dump.end_lsn > kv_last_lsn(opt->kv))
 		return "a dump of the index is newer than the index";

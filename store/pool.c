@@ -115,14 +115,15 @@ struct dump_place pool_dump_place(const struct pool *pool)
 	return place;
 }
 
-/* The log is kept since the older dump; while there is none, from now on. */
+/* The log is kept since the older dump; while there is none, from now on; all of it when nobody knows. */
 static void keep_log(struct pool *pool, struct kv_options *opt)
 {
 	struct dump_info dumps[DUMPS_KEPT];
 	struct dump_place place = pool_dump_place(pool);
-	int n = dump_list(&place, dumps, DUMPS_KEPT);
+	int unread, n = dump_list(&place, dumps, DUMPS_KEPT, &unread);
 	opt->keep_log = true;
-	dumps_keep(dumps, n < 0 ? 0 : (size_t)n, &opt->keep_after, &opt->keep_least);
+	if (n >= 0 && !unread)
+		dumps_keep(dumps, (size_t)n, &opt->keep_after, &opt->keep_least);
 }
 
 static int lock_wal(struct pool *pool)

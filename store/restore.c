@@ -43,6 +43,7 @@ struct restoring {
 	bool has_log, log_whole;
 	bool log_gone;	/* some of its files, so that nobody can say what is lost */
 	bool kept;	/* files of the log were put aside */
+	int unread;	/* why a dump could not be read */
 	uint32_t named; /* the log's segment that the index names; 0: not known */
 	uint64_t rows_total;
 };
@@ -245,7 +246,9 @@ static int from_dump(struct restoring *rs, const struct dump_info *dump)
 	int r = rebuild_begin(rs->pool->index_fd, rs->pool->index_path, false, &rs->rebuild);
 	if (r == 0)
 		r = dump_read(&place, dump->generation, take_row, rs);
-	if (r == -EUCLEAN)
+	if (r == -EIO)
+		rs->unread = r;
+	if (r == -EUCLEAN || r == -EIO)
 		r = -ENODATA; /* this dump, not the log */
 	if (r == 0)
 		r = apply_log(rs);
@@ -327,14 +330,21 @@ int restore_index(const char *path, const struct restore_options *opt,
 	int r = restoring_open(&rs, path, false), n = 0;
 	if (r == 0) {
 		struct dump_place place = pool_dump_place(rs.pool);
-		n = dump_list(&place, dumps, DUMPS_LOOKED_AT);
+		n = dump_list(&place, dumps, DUMPS_LOOKED_AT, &rs.unread);
 		r = n < 0 ? n : -ENODATA;
 	}
 	for (int i = 0; i < n && r == -ENODATA; i++) {
 		r = from_dump(&rs, &dumps[i]);
 		res.bad_dumps += r == -ENODATA;
 	}
-	if (r == -ENODATA) {
+	if (r == -ENODATA && rs.unread) {
+		r = rs.unread;
+		pool_say(err,
+			 "%s: its index cannot be restored: a dump of it is there and cannot be "
+			 "read: "
+			 "%s; repeat it when it can, or move packs/dump-* elsewhere to do without",
+			 path, strerror(-r));
+	} else if (r == -ENODATA) {
 		r = -ENOENT;
 		pool_say(err,
 			 n ? "%s: its index cannot be restored: all dumps of it are damaged too"
@@ -389,7 +399,8 @@ static enum restore_need blame(struct restoring *rs, const struct base_state *st
 	struct dump_place place = pool_dump_place(rs->pool);
 	struct dump_info dump;
 	bool older = rs->has_log && rs->log.first_lsn > state->checkpoint_lsn + 1;
-	if (older && dump_list(&place, &dump, 1) == 1 && dump.start_lsn + 1 >= rs->log.first_lsn) {
+	if (older && dump_list(&place, &dump, 1, NULL) == 1 &&
+	    dump.start_lsn + 1 >= rs->log.first_lsn) {
 		pool_say(rs->err, "%s: the index is older than its log", rs->pool->path);
 		return RESTORE_INDEX;
 	}
@@ -408,7 +419,8 @@ static bool log_is_elsewhere(struct restoring *rs)
 {
 	struct dump_place place = pool_dump_place(rs->pool);
 	struct dump_info dump;
-	return !rs->has_log && dump_list(&place, &dump, 1) > 0 && /* or what is the log for? */
+	return !rs->has_log &&
+	       dump_list(&place, &dump, 1, NULL) > 0 && /* or what is the log for? */
 	       wal_home_check(rs->pool->wal_fd, rs->pool->super.uuid) == -ENOENT;
 }
 

@@ -403,7 +403,7 @@ static int check_dumps(struct scrub *s)
 	struct dump_place place = { .dirfd = s->opt.packs_dirfd };
 	struct dump_info dumps[DUMPS_KEPT];
 	memcpy(place.pool_uuid, s->opt.pool_uuid, sizeof place.pool_uuid);
-	int n = dump_list(&place, dumps, DUMPS_KEPT);
+	int unread, n = dump_list(&place, dumps, DUMPS_KEPT, &unread);
 	for (int i = 0; i < n; i++) {
 		drop_pages(place.dirfd, dumps[i].generation);
 		int r = dump_read(&place, dumps[i].generation, pass_row, s);
@@ -416,6 +416,13 @@ static int check_dumps(struct scrub *s)
 			  " is damaged; later "
 			  "ones take its place",
 			  dumps[i].generation);
+		SCOPED_LOCK(&s->lock);
+		s->status.bad_dumps++;
+	}
+	if (n >= 0 && unread) {
+		log_error(
+			"scrub: a dump of the index cannot be read: %s; later ones take its place",
+			strerror(-unread));
 		SCOPED_LOCK(&s->lock);
 		s->status.bad_dumps++;
 	}

@@ -9,6 +9,7 @@
  *   CALLFAULT_AT     number of the call that fails, from 1; without it all succeed
  *   CALLFAULT_ERROR  what happens to it: EIO (the default), ENOSPC, EDQUOT; short (a write of half
  *                    the bytes, any other call succeeds); crash (_exit(99) before the call)
+ *   CALLFAULT_READS  calls that read what is there count instead: open, read, pread, preadv
  *   CALLFAULT_STICKY all later calls of the same kind on the same file fail too
  *
  * What the kernel does by itself is not seen: passthrough writes, pages of mappings, io_uring.
@@ -36,7 +37,7 @@ static struct {
 	size_t root_len;
 	long at;
 	int error, log;
-	bool is_short, is_crash, sticky;
+	bool is_short, is_crash, sticky, reads;
 	pthread_mutex_t lock;
 	long count;
 	char failed[PATH_MAX + 32]; /* call and path */
@@ -57,6 +58,7 @@ static void __attribute__((constructor)) fault_init(void)
 	fault.is_short = error && !strcmp(error, "short");
 	fault.is_crash = error && !strcmp(error, "crash");
 	fault.sticky = getenv("CALLFAULT_STICKY") != NULL;
+	fault.reads = getenv("CALLFAULT_READS") != NULL;
 	if (log)
 		fault.log = (int)syscall(SYS_openat, AT_FDCWD, log,
 					 O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -131,8 +133,7 @@ static enum verdict judge(const char *call, int fd, const char *path)
 	return v;
 }
 
-/* Does the call fail? Then errno says how. */
-static bool fails(const char *call, int fd, const char *path)
+static bool fails_so(const char *call, int fd, const char *path)
 {
 	if (judge(call, fd, path) != FAIL)
 		return false;
@@ -140,9 +141,22 @@ static bool fails(const char *call, int fd, const char *path)
 	return true;
 }
 
+/* Does the call, which changes something, fail? Then errno says how. */
+static bool fails(const char *call, int fd, const char *path)
+{
+	return !fault.reads && fails_so(call, fd, path);
+}
+
+static bool read_fails(const char *call, int fd, const char *path)
+{
+	return fault.reads && fails_so(call, fd, path);
+}
+
 /* For writes: how many of the bytes are written; -1 fails. */
 static ssize_t allowed(const char *call, int fd, size_t len)
 {
+	if (fault.reads)
+		return (ssize_t)len;
 	switch (judge(call, fd, NULL)) {
 	case FAIL:
 		errno = fault.error;
@@ -174,7 +188,7 @@ ssize_t pwrite64(int fd, const void *buf, size_t len, off_t at)
 /* A vector that comes short ends with its first part. */
 ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at)
 {
-	enum verdict verdict = judge("pwritev", fd, NULL);
+	enum verdict verdict = fault.reads ? PASS : judge("pwritev", fd, NULL);
 	if (verdict == FAIL) {
 		errno = fault.error;
 		return -1;
@@ -189,7 +203,7 @@ ssize_t pwritev64(int fd, const struct iovec *v, int n, off_t at)
 
 ssize_t writev(int fd, const struct iovec *v, int n)
 {
-	enum verdict verdict = judge("writev", fd, NULL);
+	enum verdict verdict = fault.reads ? PASS : judge("writev", fd, NULL);
 	if (verdict == FAIL) {
 		errno = fault.error;
 		return -1;
@@ -276,10 +290,36 @@ int mkdir(const char *path, mode_t mode)
 	return mkdirat(AT_FDCWD, path, mode);
 }
 
-/* Opening counts where it may create. */
+ssize_t read(int fd, void *buf, size_t len)
+{
+	return read_fails("read", fd, NULL) ? -1 : syscall(SYS_read, fd, buf, len);
+}
+
+ssize_t pread(int fd, void *buf, size_t len, off_t at)
+{
+	return read_fails("pread", fd, NULL) ? -1 : syscall(SYS_pread64, fd, buf, len, at);
+}
+
+ssize_t pread64(int fd, void *buf, size_t len, off_t at)
+{
+	return pread(fd, buf, len, at);
+}
+
+ssize_t preadv(int fd, const struct iovec *v, int n, off_t at)
+{
+	return read_fails("preadv", fd, NULL) ? -1 : syscall(SYS_preadv, fd, v, n, at, 0);
+}
+
+ssize_t preadv64(int fd, const struct iovec *v, int n, off_t at)
+{
+	return preadv(fd, v, n, at);
+}
+
+/* Opening counts as a change where it may create. */
 static int open_common(int fd, const char *path, int flags, mode_t mode)
 {
-	if ((flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) && fails("create", fd, path))
+	bool creates = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
+	if (creates ? fails("create", fd, path) : read_fails("open", fd, path))
 		return -1;
 	return (int)syscall(SYS_openat, fd, path, flags, mode);
 }

@@ -116,7 +116,8 @@ def work(made, served):
 
 def end(served):
     """Unmounts, unless the daemon is ending by itself; returns its status."""
-    env.run("umount", served.dir, code=None)
+    env.until(lambda: env.run("umount", served.dir, code=None).returncode == 0 or not served.alive(),
+              f"{served.dir} is unmounted")
     status = served.process.wait(60 * env.SLOW)
     served.process.stderr.close()
     return status

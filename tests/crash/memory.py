@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""One allocation of a program fails (memfault.c), on each path to one in turn: the daemon under the
+"""One allocation of a program fails (memfault.c), on each path to one in turn; or one of the calls by
+which it reads the pool (callfault.c). Programs are the daemon under the
 workload of faults.py, the daemon that recovers a pool whose last one was killed, and fsck.foldfs on such a pool, with its index or without.
 
 What must hold: the program does not die of it; who asked gets an error that fits, or what they asked
@@ -202,9 +203,12 @@ class Scenario:
         log = home / "log"
         made = self.run(self.pool, home / "run", self.environ(log))
         self.judge(made, home / "run")
-        lines = [line.split(" ") for line in log.read_text().splitlines()]
+        lines = log.read_text().splitlines()
         shutil.rmtree(home)
-        return [(site, nth_of(trace)) for site, *trace in lines]
+        return self.sites_of(lines)
+
+    def sites_of(self, lines):
+        return [(site, nth_of(trace)) for site, *trace in (line.split(" ") for line in lines)]
 
     def environ(self, log, site=None, nth=1):
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -236,8 +240,7 @@ class Scenario:
             made = self.run(self.pool, home / "run", self.environ(home / "log", site, nth))
             self.judge(made, home / "run")
         except Exception as exc:
-            program = "fsck.foldfs" if self.run in (repair, restore) else "mount.foldfs"
-            return f"{site}: {type(exc).__name__}: {exc}\n{made.said[-600:]}\n{told(home / 'log', program)}"
+            return f"{site}: {type(exc).__name__}: {exc}\n{made.said[-600:]}\n{self.told(home / 'log')}"
         shutil.rmtree(home)
         return None
 
@@ -247,19 +250,37 @@ class Scenario:
                 (home / site, site, nth) for site, nth in chosen]) if text]
 
 
+    def told(self, log):
+        """Where the allocation that failed was made."""
+        trace = log.read_text().split()[2:] if log.exists() else []
+        ours = [place.removeprefix("daemon+") for place in trace if place.startswith("daemon+")]
+        if not ours or not shutil.which("addr2line"):
+            return " ".join(trace) or "no allocation failed"
+        program = "fsck.foldfs" if self.run in (repair, restore) else "mount.foldfs"
+        lines = env.run("addr2line", "-f", "-s", "-e", env.binary(program), *ours).stdout.split("\n")
+        return " < ".join(f"{name} {place}" for name, place in zip(lines[::2], lines[1::2]))
+
+
+class Reads(Scenario):
+    """The calls that read the pool are the sites, by number. It is an error that passes: the second time all
+    can be read."""
+
+    def environ(self, log, site=None, nth=1):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        found = {"LD_PRELOAD": env.binary("tests/crash/callfault.so"), "CALLFAULT_READS": "1",
+                 "CALLFAULT_ROOT": str(log.parent / "run" / "pool"), "CALLFAULT_LOG": str(log)}
+        return found | ({"CALLFAULT_AT": site} if site else {})
+
+    def sites_of(self, lines):
+        return [(line.split(" ")[0], 1) for line in lines]
+
+    def told(self, log):
+        return "".join(line for line in log.read_text().splitlines() if line.endswith(" FAULT"))
+
+
 def nth_of(trace):
     """libfuse's own first allocation for a request is the one for INIT, and without it there is no mount."""
     return 1 if any(place.startswith("daemon+") for place in trace) else 2
-
-
-def told(log, program):
-    """Where the allocation that failed was made."""
-    trace = log.read_text().split()[2:] if log.exists() else []
-    ours = [place.removeprefix("daemon+") for place in trace if place.startswith("daemon+")]
-    if not ours or not shutil.which("addr2line"):
-        return " ".join(trace) or "no allocation failed"
-    lines = env.run("addr2line", "-f", "-s", "-e", env.binary(program), *ours).stdout.split("\n")
-    return " < ".join(f"{name} {place}" for name, place in zip(lines[::2], lines[1::2]))
 
 
 def killed(template, home):

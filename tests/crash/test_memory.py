@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Each path to an allocation fails once: see memory.py. The quick run takes a sample."""
+"""Each path to an allocation fails once, and each call that reads: see memory.py. The quick run takes a sample."""
 
 import os
 import random
@@ -21,31 +21,40 @@ def home(ram):
     return Path(tempfile.mkdtemp(dir=ram))
 
 
-def scenario(kind, home):
+def scenario(kind, home, faulty=memory.Scenario):
     template = faults.make_pool(home)
     run = getattr(memory, kind)
-    return memory.Scenario(run, template) if kind in ("live", "tour") else memory.Scenario(
-        run, *memory.killed(template, home))
+    return faulty(run, template) if kind in ("live", "tour") else faulty(run, *memory.killed(template, home))
 
 
-def survive(kind, home, most=None):
-    tried = scenario(kind, home)
+def survive(tried, kind, home, what, most=None):
     there = sorted(tried.sites(home / "whole"))
     chosen = there if most is None else random.Random(1).sample(there, min(most, len(there)))
     failures = tried.try_sites(home, chosen)
-    power.REPORT.append(f"failing allocations ({kind}): {len(chosen) - len(failures)} of {len(chosen)} "
+    power.REPORT.append(f"failing {what} ({kind}): {len(chosen) - len(failures)} of {len(chosen)} "
                         f"survived, of {len(there)} there are")
     if failures:
-        raise AssertionError(f"{len(failures)} of {len(chosen)} failing allocations did harm:\n"
+        raise AssertionError(f"{len(failures)} of {len(chosen)} failing {what} did harm:\n"
                              + "\n".join(failures[:20]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_failing_allocations(kind, home):
-    survive(kind, home, SAMPLE)
+    survive(scenario(kind, home), kind, home, "allocations", SAMPLE)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_failing_allocation(kind, home):
-    survive(kind, home)
+    survive(scenario(kind, home), kind, home, "allocations")
+
+
+@pytest.mark.parametrize("kind", KINDS[2:])
+def test_failing_reads(kind, home):
+    survive(scenario(kind, home, memory.Reads), kind, home, "reads", SAMPLE)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS[2:])
+def test_every_failing_read(kind, home):
+    survive(scenario(kind, home, memory.Reads), kind, home, "reads")

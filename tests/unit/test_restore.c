@@ -88,7 +88,7 @@ static void dump_now(struct pool_bed *b)
 	struct dump_info info, kept[DUMPS_KEPT];
 	uint64_t after, least;
 	assert_int_equal(dump_write(b->pool->kv, &place, NULL, &info), 0);
-	int n = dump_list(&place, kept, DUMPS_KEPT);
+	int n = dump_list(&place, kept, DUMPS_KEPT, NULL);
 	assert_true(n > 0 && kept[0].generation == info.generation);
 	dumps_keep(kept, (size_t)n, &after, &least);
 	kv_keep_log(b->pool->kv, after, least);
@@ -415,7 +415,7 @@ static void a_failing_dump_is_harmless(void **state)
 		fault_arm(NULL);
 		if (r < 0)
 			assert_int_equal(r, -ENOSPC);
-		assert_int_equal(dump_list(&place, kept, 3), 2);
+		assert_int_equal(dump_list(&place, kept, 3, NULL), 2);
 		assert_true(n < 100);
 	}
 	atomic_bool stop = true;
