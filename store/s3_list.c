@@ -3,6 +3,7 @@
  * so that a page that has to be asked for again tells nothing twice.
  */
 #include "s3_call.h"
+#include "cleanup.h"
 #include "s3_page.h"
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 
 struct listing {
 	unsigned pages;
+	char *token;			    /* of the page at hand */
 	char text[S3_KEY_MAX + S3_KEY_MAX]; /* the whole prefix */
 };
 
@@ -61,6 +63,7 @@ static void page_done(struct s3_call *c)
 	struct listing *l = t->state;
 	struct s3_page page = { 0 };
 	if (c->answer.err) {
+		free(l->token);
 		s3_task_end(t, &c->answer);
 		return;
 	}
@@ -72,10 +75,13 @@ static void page_done(struct s3_call *c)
 		foreign = r == -EUCLEAN;
 	}
 	bool more = r == 0 && page.truncated;
-	if (more && (!page.token || ++l->pages == PAGES_MAX))
+	bool again = more && page.token && l->token && !strcmp(page.token, l->token);
+	if (more && (!page.token || again || ++l->pages == PAGES_MAX))
 		foreign = true;
 	else if (more)
 		r = ask_page(t, page.token);
+	free(l->token);
+	l->token = more && !foreign && r == 0 ? TAKE_PTR(page.token) : NULL;
 	s3_page_done(&page);
 	if (foreign)
 		s3_judge_fail(c, -EPROTO,

@@ -199,7 +199,8 @@ static void rest_or_finish(struct s3 *s3, struct s3_call *c, uint64_t wait_ms, u
 {
 	uint64_t due = now + (wait_ms ? wait_ms : backoff_ms(s3, c->tries));
 	if (c->answer.err != -ECANCELED && c->tries < s3->opt.tries && due < c->end_ms) {
-		c->unsure |= c->answer.status == 0 || c->answer.status >= 500;
+		unsigned status = c->answer.status;
+		c->unsure |= status < 300 || status >= 500;
 		c->due_ms = due;
 		list_add(&s3->resting, c);
 		return;

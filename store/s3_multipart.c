@@ -92,21 +92,32 @@ static void check_done(struct s3_call *c)
 		give_up(c->task);
 }
 
+/* A status alone is no promise: it is sent before the server has done the work. */
+static bool is_completed(struct slice doc)
+{
+	char text[S3_XML_TEXT_MAX];
+	return s3_xml_text(doc, "CompleteMultipartUploadResult", text, sizeof text) == 0;
+}
+
 static void complete_done(struct s3_call *c)
 {
 	struct s3_task *t = c->task;
 	struct upload *u = t->state;
 	struct slice doc = slice_of(c->text.data ? (void *)c->text.data : "", c->text.len);
-	if (!c->answer.err) {
+	if (!c->answer.err && is_completed(doc)) {
 		c->answer.etag[0] = 0;
 		s3_xml_text(doc, "CompleteMultipartUploadResult/ETag", c->answer.etag, S3_ETAG_MAX);
 		s3_task_end(t, &c->answer);
 		return;
 	}
+	if (!c->answer.err) {
+		s3_judge_fail(c, -EPROTO, "the server's answer makes no sense");
+		c->unsure = true;
+	}
 	u->failure = c->answer;
 	int err = c->answer.err;
 	struct s3_call *head = NULL;
-	if (c->unsure && (err == -ENOENT || err == -EEXIST || err == -ESTALE))
+	if (c->unsure && (err == -ENOENT || err == -EEXIST || err == -ESTALE || err == -EPROTO))
 		head = s3_call_new(t, "HEAD", t->rq->key, NULL);
 	if (!head) {
 		give_up(t);

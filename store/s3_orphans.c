@@ -10,9 +10,12 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define PAGES_MAX 1000000u /* a server that never comes to an end */
+
 struct sweep {
 	struct s3_page page;
 	size_t next;
+	unsigned pages;
 	int64_t begun_before_s;
 	char text[S3_KEY_MAX + S3_KEY_MAX];
 };
@@ -97,18 +100,28 @@ static void go_on_or_end(struct s3_call *c)
 	end(c->task, c);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return !strcmp(a ? a : "", b ? b : "");
+}
+
 static void page_done(struct s3_call *c)
 {
 	struct sweep *s = c->task->state;
 	if (!c->answer.err) {
-		s3_page_done(&s->page);
+		struct s3_page before = s->page;
+		s->page = (struct s3_page){ 0 };
 		s->next = 0;
 		int64_t now_s = c->head.date_s ? c->head.date_s : (int64_t)time(NULL);
 		s->begun_before_s = now_s - (int64_t)c->task->rq->age_s;
 		int r = s3_page_read(
 			slice_of(c->text.data ? (void *)c->text.data : "", c->text.len), &s->page);
-		if (r == 0 && s->page.truncated && !s->page.key_marker)
+		if (r == 0 && s->page.truncated &&
+		    (!s->page.key_marker || ++s->pages == PAGES_MAX ||
+		     (before.truncated && same_text(before.key_marker, s->page.key_marker) &&
+		      same_text(before.upload_marker, s->page.upload_marker))))
 			r = -EUCLEAN;
+		s3_page_done(&before);
 		if (r < 0)
 			s3_judge_fail(c, r == -EUCLEAN ? -EPROTO : r,
 				      "the server's list makes no sense");

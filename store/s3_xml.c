@@ -89,6 +89,8 @@ int s3_xml_read(struct slice doc, const struct s3_xml_reader *reader)
 	XML_SetCharacterDataHandler(parser, on_text);
 	XML_SetStartDoctypeDeclHandler(parser, on_doctype);
 	enum XML_Status status = XML_STATUS_ERROR;
+	while (doc.len && doc.at[0] && strchr(" \t\r\n", doc.at[0])) /* sent while a server works */
+		take_bytes(&doc, 1);
 	if (doc.len <= INT32_MAX)
 		status = XML_Parse(parser, (const char *)doc.at, (int)doc.len, 1);
 	if (status != XML_STATUS_OK && !w->err)

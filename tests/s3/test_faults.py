@@ -167,6 +167,41 @@ def test_a_completion_that_fails_late(server, drive):
     assert answer["err"] == "EIO" and "late" in answer["text"] and not server.uploads
 
 
+@pytest.mark.parametrize("body", [b"", b" \n", b"<html>fine</html>", b"<CompleteMultipartUploadResult>"])
+def test_a_completion_is_what_its_answer_says(server, drive, body):
+    """200, and nothing that says that there is an object."""
+    server.fault("garbage", "POST .*uploadId", body=body)
+    answer = drive.run("put", "a", drive.file(bytes(6 * MIB)), part_size=5 * MIB)
+    assert answer["err"] == "EPROTO" and not server.objects and not server.uploads
+
+
+@pytest.mark.parametrize("body", [b"<Error><Code>InternalError</Code></Error>",
+                                  b"<?xml version='1.0'?> <Error><Code>InternalError</Code></Error>"])
+def test_blanks_keep_the_connection_of_a_completion(server, drive, body):
+    server.fault("garbage", "POST .*uploadId", times=1, body=b" \n " * 50 + body)
+    assert drive.run("put", "a", drive.file(bytes(6 * MIB)), part_size=5 * MIB)["err"] == "ok"
+    assert len(server.objects["pre/fix/a"].data) == 6 * MIB
+
+
+def test_a_completion_whose_answer_is_cut(server, drive):
+    server.fault("cut", "POST .*uploadId", times=1)
+    answer = drive.run("put", "a", drive.file(bytes(6 * MIB)), "new", part_size=5 * MIB)
+    assert answer["err"] == "ok" and len(server.objects["pre/fix/a"].data) == 6 * MIB
+
+
+def test_lists_that_never_end(server, drive):
+    """A server that does not know about going on gives the same page again and again."""
+    server.fault("garbage", "list-type", body=(
+        b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+        b"<Contents><Key>pre/fix/a</Key><Size>1</Size></Contents></ListBucketResult>"))
+    server.fault("garbage", "uploads", body=(
+        b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>"
+        b"</ListMultipartUploadsResult>"))
+    for answer in drive.run("list", ""), drive.run("abort-old", "p/", 0):
+        assert answer["err"] == "EPROTO" and "makes no sense" in answer["text"]
+    assert len(server.asked) == 4
+
+
 def test_a_completion_whose_answer_is_lost(server, drive):
     server.fault("lost", "POST .*uploadId", times=1)
     answer = drive.run("put", "a", drive.file(bytes(6 * MIB)), "new", part_size=5 * MIB)
