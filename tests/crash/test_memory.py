@@ -49,12 +49,12 @@ def test_every_failing_allocation(kind, home):
     survive(scenario(kind, home), kind, home, "allocations")
 
 
-@pytest.mark.parametrize("kind", KINDS[2:])
+@pytest.mark.parametrize("kind", KINDS)
 def test_failing_reads(kind, home):
     survive(scenario(kind, home, memory.Reads), kind, home, "reads", SAMPLE)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("kind", KINDS[2:])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_failing_read(kind, home):
     survive(scenario(kind, home, memory.Reads), kind, home, "reads")
