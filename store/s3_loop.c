@@ -354,6 +354,8 @@ int s3_loop_start(struct s3 *s3)
 	pthread_sigmask(SIG_BLOCK, &blocked, &before);
 	int r = pthread_create(&s3->thread, NULL, loop_main, s3);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r) /* it may have been written to all the same */
+		s3->thread = 0;
 	return -r;
 }
 
