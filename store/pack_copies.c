@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "pack_copies.h"
 #include "cleanup.h"
+#include "digest.h"
 #include "log.h"
+#include "pack_format.h"
 #include <errno.h>
 
 struct listing {
@@ -98,12 +100,23 @@ const struct pack_copy *pack_copies_find(const struct pack_copies *c, uint64_t p
 	return NULL;
 }
 
+bool pack_copy_is_foreign(struct place *pl, uint64_t pack, const uint8_t pool_uuid[16])
+{
+	struct pack_header h;
+	struct place_read rd = { .pack = pack, .len = sizeof h, .buf = &h };
+	pl->ops->read(pl, &rd, 1);
+	return rd.result == (ssize_t)sizeof h && h.magic == PACK_MAGIC &&
+	       h.sum == checksum64(&h, offsetof(struct pack_header, sum)) &&
+	       memcmp(h.pool_uuid, pool_uuid, sizeof h.pool_uuid) != 0;
+}
+
 int pack_copies_remove(const struct pack_copies *c, uint64_t pack, unsigned keep)
 {
 	int r = 0;
 	for (size_t i = place_of(c, pack); i < c->n && c->v[i].pack == pack && r == 0; i++) {
 		struct place *pl = tiers_place(c->tiers, c->v[i].tier);
-		if (pl && c->v[i].tier != keep)
+		if (pl && c->v[i].tier != keep &&
+		    !pack_copy_is_foreign(pl, pack, tiers_uuid(c->tiers)))
 			r = pl->ops->remove(pl, pack);
 	}
 	return r;

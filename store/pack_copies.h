@@ -24,6 +24,8 @@ void pack_copies_done(struct pack_copies *c);
 /* A copy in this tier, or (TIER_HOT) in any; at least so long. NULL: there is none. */
 const struct pack_copy *pack_copies_find(const struct pack_copies *c, uint64_t pack, unsigned tier,
 					 uint64_t bytes);
-/* Removes all copies but the one in this tier (TIER_HOT: all). */
+/* What lies under the pack's name in this place is another pool's: by a sound header that says so. */
+bool pack_copy_is_foreign(struct place *pl, uint64_t pack, const uint8_t pool_uuid[16]);
+/* Removes all copies but the one in this tier (TIER_HOT: all), and those of other pools. */
 int pack_copies_remove(const struct pack_copies *c, uint64_t pack, unsigned keep);
 #endif

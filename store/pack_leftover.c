@@ -5,7 +5,7 @@
  *
  *   the pack's row         the file in this place
  *   names this tier        is the pack
- *   names another one      is a copy: goes, if the pack is there as a whole
+ *   names another one      is a copy: goes, if the pack is there as a whole, and it is not another pool's
  *   is not there           goes, if nothing refers to it
  *
  * Nothing refers to it when no row of a frame names the pack (all of them are looked at, once for all such
@@ -15,6 +15,7 @@
  */
 #include "pack_leftover.h"
 #include "log.h"
+#include "pack_copies.h"
 #include "pack_stray.h"
 #include "rows_format.h"
 #include "tiers.h"
@@ -136,6 +137,8 @@ static void remove_all(struct leftovers *l)
 		uint64_t pack = copy ? l->copies[i] : l->v[i - l->n_copies];
 		if (copy && (pack_get(l->p->opt.kv, pack, &row) < 0 || row.tier == l->tier ||
 			     !is_whole(l->p, &row)))
+			continue;
+		if (copy && pack_copy_is_foreign(l->pl, pack, l->p->opt.pool_uuid))
 			continue;
 		int r = l->pl->ops->remove(l->pl, pack);
 		gone += r == 0;

@@ -246,13 +246,18 @@ static int settle_sealed(struct recovery *rec, struct found *f)
 	const struct pack_copy *other = pack_copies_find(c, id, TIER_HOT, bytes);
 	if (f->row.tier && (f->row.tier >= TIERS_MAX || !c->listed[f->row.tier]))
 		return 0; /* absent */
-	if (f->row.tier && pack_copies_find(c, id, f->row.tier, bytes)) {
+	if (f->row.tier && pack_copies_find(c, id, f->row.tier, bytes) &&
+	    !(f->file && pack_copy_is_foreign(tiers_place(c->tiers, f->row.tier), id,
+					      rec->p->opt.pool_uuid))) {
 		int r = ro || !f->file ? 0 : pack_unlink(rec->p, id);
 		f->file = f->file && (ro || r < 0);
 		return r;
 	}
 	if (whole && !f->row.tier)
 		return 0;
+	if (!whole && other &&
+	    pack_copy_is_foreign(tiers_place(c->tiers, other->tier), id, rec->p->opt.pool_uuid))
+		other = NULL;
 	if (!ro && (whole || other)) {
 		change_tier(rec, f, whole ? TIER_HOT : other->tier);
 		return 0;

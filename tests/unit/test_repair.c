@@ -3,6 +3,7 @@
  * was not hit reads as before. Then damage at random, and repairs that end anywhere.
  */
 #include "repair_bed.h"
+#include "pack_scan.h"
 
 #define DAMAGED(b) close_pool(b)
 
@@ -551,20 +552,12 @@ static void copy_file(const char *from, const char *to, size_t cut)
 	assert_int_equal(pwrite(out, bytes, cut, all / 2), (ssize_t)cut);
 }
 
-/* A pack lies twice, and the copy that its row names could not be weighed: the other one, which is
- * damaged, does not take its part. */
-static void test_a_copy_that_cannot_be_weighed(void **state)
+/* A directory as tier cold, beside the pool. */
+static void add_tier(struct bed *b, char dir[160])
 {
-	struct bed *b = *state;
-	struct repair_report report;
 	struct pool_error err = { 0 };
-	struct pack_row row;
-	char file[128], dir[160], path[200];
-	b->rows[FILE_INO].nlink = 7;
-	put_row(b, &b->rows[FILE_INO]);
-	read_first_pack(b, &row, file, sizeof file);
-	DAMAGED(b);
-	snprintf(dir, sizeof dir, "%s.cold", b->path);
+	char path[200];
+	snprintf(dir, 160, "%s.cold", b->path);
 	assert_int_equal(mkdir(dir, 0700), 0);
 	snprintf(path, sizeof path, "%s/foldfs.conf", b->path);
 	FILE *conf = fopen(path, "a");
@@ -574,6 +567,29 @@ static void test_a_copy_that_cannot_be_weighed(void **state)
 	if (pool_open(b->path, NULL, false, 0, &b->pool, &err) < 0)
 		fail_msg("%s", err.text);
 	close_pool(b);
+}
+
+static void remove_tier(const char *dir)
+{
+	char path[200];
+	snprintf(path, sizeof path, "%s/foldfs-tier", dir);
+	unlink(path);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+/* A pack lies twice, and the copy that its row names could not be weighed: the other one, which is
+ * damaged, does not take its part. */
+static void test_a_copy_that_cannot_be_weighed(void **state)
+{
+	struct bed *b = *state;
+	struct repair_report report;
+	struct pack_row row;
+	char file[128], dir[160], path[200];
+	b->rows[FILE_INO].nlink = 7;
+	put_row(b, &b->rows[FILE_INO]);
+	read_first_pack(b, &row, file, sizeof file);
+	DAMAGED(b);
+	add_tier(b, dir);
 	snprintf(path, sizeof path, "%s%s", dir, strrchr(file, '/'));
 	copy_file(file, path, 8192);
 	fault_arm("pack_weigh:1=ENOMEM");
@@ -583,9 +599,30 @@ static void test_a_copy_that_cannot_be_weighed(void **state)
 		fail_msg("%s", b->found);
 	expect_all_content(b);
 	unlink(path);
-	snprintf(path, sizeof path, "%s/foldfs-tier", dir);
+	remove_tier(dir);
+}
+
+/* A mount removes what a move has left in a tier, and nothing that is another pool's. */
+static void test_packs_in_a_tier_that_are_not_ours(void **state)
+{
+	static const uint8_t other[16] = "somebody's pool";
+	struct bed *b = *state;
+	struct pack_row row;
+	char file[128], dir[160], path[200];
+	read_first_pack(b, &row, file, sizeof file);
+	DAMAGED(b);
+	add_tier(b, dir);
+	snprintf(path, sizeof path, "%s%s", dir, strrchr(file, '/'));
+	for (int foreign = 0; foreign < 2; foreign++) {
+		copy_file(file, path, 0);
+		CLEANUP_CLOSE int fd = open(path, O_RDWR);
+		if (foreign)
+			assert_int_equal(pack_header_write(fd, row.id, other, 7), 0);
+		expect_all_content(b);
+		assert_int_equal(access(path, F_OK), foreign ? 0 : -1);
+	}
 	unlink(path);
-	rmdir(dir);
+	remove_tier(dir);
 }
 
 /* Healing puts single chunks elsewhere; what is left of the frame's row is not to be read, but kept. */
@@ -820,6 +857,7 @@ int main(void)
 		TEST(test_directories_that_cannot_be_read),
 		TEST(test_packs_that_cannot_be_opened),
 		TEST(test_a_copy_that_cannot_be_weighed),
+		TEST(test_packs_in_a_tier_that_are_not_ours),
 		TEST(test_a_half_healed_frame),
 		TEST(test_missing_staging_files),
 		RANDOM(test_random_damage),
