@@ -13,6 +13,7 @@ import time
 import pytest
 
 import env
+import pools
 from pattern import noise
 from test_years import Clock
 
@@ -357,30 +358,34 @@ def test_gc_collects_cold_packs(tiered, home):
 
 
 @pytest.mark.asan
-def test_gc_brings_back_no_more_than_the_low_watermark_lets(tiered, home):
+def test_gc_brings_back_no_more_than_the_low_watermark_lets(loop, home):
     """What lives in cold packs stays there while the pool's disk is fuller; what is dead as a whole goes."""
-    disk = shutil.disk_usage(home)
-    if disk.used < disk.total // 50:
-        pytest.skip("next to nothing of this disk is in use")
-    mount = tiered("warm", high_watermark="2%", low_watermark="1%")
-    data = {}
-    for number in range(64):
-        data[f"f{number:02}"] = noise(MIB // 4, number)
-        (mount.dir / f"f{number:02}").write_bytes(data[f"f{number:02}"])
-        mount.destage()
-    move(mount, "warm", mount.dir)
-    before = packs(home / "warm")
-    for name in sorted(data)[:32] + sorted(data)[32::2]:
-        os.unlink(mount.dir / name)
-        del data[name]
-    mount.gc()
-    left = packs(home / "warm")
-    assert set(left) < set(before) and hot(mount) == []
-    check(mount, data)
-    mount.remount(high_watermark="100%", low_watermark="99%")
-    mount.gc()
-    assert set(packs(home / "warm")) < set(left) and hot(mount)
-    check(mount, data)
+    loop.fill(40 << 20)
+    mount = pools.Mount(loop.pool(home, reserve_size="1M"), cache_size=0, pack_size="4M", tier_interval="1h",
+                        gc_interval=0, high_watermark="2%", low_watermark="1%")
+    declare(mount, home, "warm")
+    mount.start()
+    try:
+        data = {}
+        for number in range(64):
+            data[f"f{number:02}"] = noise(MIB // 4, number)
+            (mount.dir / f"f{number:02}").write_bytes(data[f"f{number:02}"])
+            mount.destage()
+        move(mount, "warm", mount.dir)
+        before = packs(home / "warm")
+        for name in sorted(data)[:32] + sorted(data)[32::2]:
+            os.unlink(mount.dir / name)
+            del data[name]
+        mount.gc()
+        left = packs(home / "warm")
+        assert set(left) < set(before) and hot(mount) == []
+        check(mount, data)
+        mount.remount(high_watermark="100%", low_watermark="99%")
+        mount.gc()
+        assert set(packs(home / "warm")) < set(left) and hot(mount)
+        check(mount, data)
+    finally:
+        mount.stop()
 
 
 @pytest.mark.parametrize("what, sentence", [
