@@ -22,6 +22,9 @@
  * the reservation of the pack's own number is then lost as well.) The rows that say "sealed" precede
  * everything that is committed later, so the ids are not given again before that is settled.
  *
+ * An open pack of which a part cannot be read (-EIO) is sealed with what was read and what rows name, and
+ * nothing of it is cut off: one bad sector in the last pack must not keep the pool from being mounted.
+ *
  * A file is removed only after the index durably has nothing on it (open), or before the row goes
  * (doomed): a missing file is then never mistaken for damage. Reading only, damage is logged and
  * passed over: what a row finds missing fails when it is read, and repair tools can look around.
@@ -151,6 +154,55 @@ static int find_indexed_ends(struct recovery *rec)
 	return r;
 }
 
+static bool is_kept(const struct pack_kept *k, uint64_t offset)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (k->v[i].offset == offset)
+			return true;
+	return false;
+}
+
+static int keep_row(struct pack_kept *k, const struct frame_row *row)
+{
+	struct chunk_entry chunk = { .id = row->chunks[0].id };
+	struct frame_head head = { .entries = &chunk, .stored_len = row->stored_len };
+	head.h.chunks = 1;
+	head.h.decoded_len = row->decoded_len;
+	uint64_t last = row->chunks[row->n - 1].id;
+	int r = is_kept(k, row->offset) ? 0 : pack_keep_frame(k, row->offset, &head);
+	k->last_chunk = last > k->last_chunk ? last : k->last_chunk;
+	return r;
+}
+
+/* The device refuses to give a part of the pack. What rows name is in it all the same: they refer only to
+ * what was synced. Nothing is cut off. */
+static int keep_indexed(struct recovery *rec, const struct found *f, struct pack_kept *k)
+{
+	struct slice key, val;
+	int r;
+	struct kv_iter *it = kv_iter_new(rec->p->opt.kv, KV_CHUNK, NULL, 0, false);
+	if (!it)
+		return -ENOMEM;
+	while ((r = kv_iter_next(it, &key, &val)) > 0 || (r == -EUCLEAN && key.len)) {
+		struct frame_row row;
+		if (r < 0 || (r = frame_decode_row(key, val, &row)) == -EUCLEAN)
+			continue;
+		if (r == 0) {
+			r = row.pack == f->row.id ? keep_row(k, &row) : 0;
+			frame_row_done(&row);
+		}
+		if (r < 0)
+			break;
+	}
+	kv_iter_free(it);
+	k->end = f->size;
+	if (r == 0)
+		log_error("pack %016" PRIx64 " cannot be read in part: it is sealed with what the "
+			  "index has of it",
+			  f->row.id);
+	return r;
+}
+
 static int write_footer(struct found *f, int fd, struct pack_kept *k)
 {
 	if (ftruncate(fd, (off_t)k->end)) /* first: it makes room for the footer on a full disk */
@@ -195,6 +247,8 @@ static int seal_left_open(struct recovery *rec, struct found *f)
 	int r = pack_scan_fd(fd, f->row.id, 0, pack_keep_frame, &k, &end);
 	if (r == -EUCLEAN) /* damage within a footer's pack: what is left is kept */
 		r = 0;
+	if (r == -EIO && f->row.state)
+		r = keep_indexed(rec, f, &k);
 	if (k.end < f->indexed_end)
 		k.end = f->indexed_end; /* damaged, but not ours to cut */
 	bool foreign = !f->row.state && end > sizeof(struct pack_header) &&

@@ -540,6 +540,44 @@ static void test_packs_that_cannot_be_opened(void **state)
 	repair_with_fault(*state, "repair_open:1+=EIO");
 }
 
+/* A crash has left the pack open, and the device gives only a part of it: the pool mounts nevertheless,
+ * and the new footer lists what rows say to be there. */
+static void test_an_open_pack_that_cannot_be_read(void **state)
+{
+	struct bed *b = *state;
+	struct repair_report report;
+	struct pool_error err = { 0 };
+	struct pack_row row;
+	struct footer_entry *entries;
+	char file[128];
+	size_t n, again;
+	uint64_t at;
+	read_first_pack(b, &row, file, sizeof file);
+	struct kv_batch *batch = kv_batch_new();
+	row.state = PACK_OPEN;
+	row.bytes = 0;
+	pack_put(batch, &row);
+	assert_int_equal(kv_commit(b->pool->kv, batch, NULL), 0);
+	DAMAGED(b);
+	CLEANUP_CLOSE int fd = open(file, O_RDWR);
+	assert_int_equal(pack_footer_read(fd, row.id, &entries, &n, &at), 0);
+	free(entries);
+	assert_int_equal(ftruncate(fd, (off_t)at), 0);
+	fault_arm("pack_read:1+=EIO");
+	int r = pool_open(b->path, NULL, false, 0, &b->pool, &err);
+	fault_arm(NULL);
+	if (r < 0)
+		fail_msg("%s", err.text);
+	close_pool(b);
+	assert_int_equal(pack_footer_read(fd, row.id, &entries, &again, &at), 0);
+	free(entries);
+	assert_true(n > 0);
+	assert_int_equal(again, n);
+	expect_all_content(b);
+	assert_int_equal(run_repair(b, false, true, &report), 0);
+	assert_int_equal(report.left + report.repaired + report.result.lost, 0);
+}
+
 static void copy_file(const char *from, const char *to, size_t cut)
 {
 	uint8_t bytes[65536];
@@ -858,6 +896,7 @@ int main(void)
 		TEST(test_packs_that_cannot_be_opened),
 		TEST(test_a_copy_that_cannot_be_weighed),
 		TEST(test_packs_in_a_tier_that_are_not_ours),
+		TEST(test_an_open_pack_that_cannot_be_read),
 		TEST(test_a_half_healed_frame),
 		TEST(test_missing_staging_files),
 		RANDOM(test_random_damage),
