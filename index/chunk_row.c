@@ -106,6 +106,17 @@ int frame_decode_row(struct slice key, struct slice val, struct frame_row *ret_r
 	return 0;
 }
 
+int chunk_get_frame(struct kv *kv, uint64_t first_id, uint16_t part, struct frame_row *ret_row)
+{
+	CLEANUP_BUF struct buf val = { 0 };
+	uint8_t key[10];
+	frame_key(first_id, part, key);
+	int r = kv_get(kv, KV_CHUNK, key, sizeof key, &val);
+	if (r < 0)
+		return r;
+	return frame_decode_row(slice_of(key, sizeof key), slice_of(val.data, val.len), ret_row);
+}
+
 /* The last frame row whose key is at most (id, part). 0, -ENOENT, -errno. */
 static int frame_at_or_before(struct kv *kv, uint64_t id, uint16_t part, struct frame_row *ret_row)
 {

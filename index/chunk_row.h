@@ -37,6 +37,8 @@ void frame_row_done(struct frame_row *row);
  * 0, -ENOENT (no such chunk), -EUCLEAN. */
 int chunk_find(struct kv *kv, uint64_t id, uint32_t offset, struct frame_row *ret_row,
 	       uint32_t *ret_at, uint32_t *ret_left);
+/* The row with that key. 0, -ENOENT, -EUCLEAN. */
+int chunk_get_frame(struct kv *kv, uint64_t first_id, uint16_t part, struct frame_row *ret_row);
 void chunk_put_frame(struct kv_batch *b, const struct frame_row *row);
 void chunk_delete_frame(struct kv_batch *b, uint64_t first_id, uint16_t part);
 int frame_decode_row(struct slice key, struct slice val, struct frame_row *ret_row);

@@ -147,12 +147,18 @@ static uint64_t head_sum(const uint8_t *bytes, uint32_t len, uint64_t pack, uint
 	return checksum64_seeded(bytes + sizeof h, len - sizeof h, seed);
 }
 
+void frame_rebind(void *bytes, uint32_t chunks, uint64_t pack, uint64_t offset)
+{
+	assert(offset % FRAME_ALIGN == 0);
+	put_le64((uint8_t *)bytes + offsetof(struct frame_header, head_sum),
+		 head_sum(bytes, head_len(chunks), pack, offset));
+}
+
 void frame_place(struct frame_builder *fb, uint64_t pack, uint64_t offset,
 		 struct frame_chunk *chunks, struct frame_row *ret_row)
 {
-	assert(fb->stored.len && offset % FRAME_ALIGN == 0);
-	put_le64(fb->stored.data + offsetof(struct frame_header, head_sum),
-		 head_sum(fb->stored.data, head_len(fb->n), pack, offset));
+	assert(fb->stored.len);
+	frame_rebind(fb->stored.data, fb->n, pack, offset);
 	for (uint32_t i = 0; i < fb->n; i++)
 		chunks[i] = (struct frame_chunk){ fb->entries[i].id, fb->entries[i].length };
 	*ret_row = (struct frame_row){

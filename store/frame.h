@@ -35,6 +35,9 @@ int frame_seal(struct frame_builder *fb, int level);
 void frame_place(struct frame_builder *fb, uint64_t pack, uint64_t offset,
 		 struct frame_chunk *chunks, struct frame_row *ret_row);
 
+/* Binds a whole frame's bytes, whose head was valid where it lay, to this place. */
+void frame_rebind(void *bytes, uint32_t chunks, uint64_t pack, uint64_t offset);
+
 /* A stored frame's head, checked: magic, lengths, head_sum for this pack and offset. */
 struct frame_head {
 	struct frame_header h;

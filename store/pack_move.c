@@ -23,71 +23,25 @@
 #include "io.h"
 #include "log.h"
 #include "pack_set.h"
+#include "pack_source.h"
 #include "tiers.h"
 #include <errno.h>
 #include <inttypes.h>
 
 #define STEP (1u << 20)
-#define AHEAD (16 * STEP)
 
 struct source {
 	struct place_source s; /* first */
 	const struct pack_move *m;
-	struct place *pl;
-	uint64_t pack, sum;
-	int fd;		/* -1: to be read through the place, */
-	uint8_t *ahead; /* so far at once: [at, at + have) of it */
-	uint64_t at;
-	size_t have;
+	struct pack_source from;
+	uint64_t sum;
 };
-
-/* Ranges side by side: one after the other would wait for the place each time. */
-static int fill_ahead(struct source *s, uint64_t at)
-{
-	struct place_read v[AHEAD / STEP];
-	size_t n = 0, len = 0;
-	s->ahead = s->ahead ? s->ahead : malloc(AHEAD);
-	s->have = 0;
-	if (!s->ahead)
-		return -ENOMEM;
-	while (n < AHEAD / STEP && at + len < s->s.bytes) {
-		uint64_t left = s->s.bytes - at - len;
-		v[n] = (struct place_read){
-			.pack = s->pack, .at = at + len, .len = STEP, .buf = s->ahead + len
-		};
-		v[n].len = left < STEP ? (size_t)left : STEP;
-		len += v[n++].len;
-	}
-	s->pl->ops->read(s->pl, v, n);
-	for (size_t i = 0; i < n; i++)
-		if (v[i].result != (ssize_t)v[i].len)
-			return v[i].result < 0 ? (int)v[i].result : -EUCLEAN;
-	s->at = at;
-	s->have = len;
-	return 0;
-}
-
-static int read_far(struct source *s, uint8_t *out, size_t len, uint64_t at)
-{
-	while (len) {
-		int r = at >= s->at && at < s->at + s->have ? 0 : fill_ahead(s, at);
-		size_t n = r == 0 ? (size_t)(s->at + s->have - at) : 0;
-		n = n < len ? n : len;
-		if (!n)
-			return r ? r : -EUCLEAN;
-		memcpy(out, s->ahead + (at - s->at), n);
-		out += n;
-		at += n;
-		len -= n;
-	}
-	return 0;
-}
 
 static int source_read(struct place_source *from, void *buf, size_t len, uint64_t at)
 {
 	struct source *s = (struct source *)from;
 	const struct pack_move *m = s->m;
-	int r = s->fd >= 0 ? io_read_exact(s->fd, buf, len, (off_t)at) : read_far(s, buf, len, at);
+	int r = pack_source_read(&s->from, buf, len, at);
 	if (r == 0)
 		s->sum = checksum64_seeded(buf, len, s->sum + at);
 	return r == 0 && m->pace ? m->pace(m->arg, len) : r;
@@ -99,7 +53,7 @@ static int ask_length(struct place *pl, const struct source *s)
 	uint64_t bytes = 0;
 	int r = fault_hit("move_read_back");
 	if (r == 0)
-		r = pl->ops->size(pl, s->pack, &bytes);
+		r = pl->ops->size(pl, s->from.pack, &bytes);
 	if (r == -ENOENT || (r == 0 && bytes != s->s.bytes))
 		r = -EUCLEAN;
 	return r;
@@ -109,7 +63,7 @@ static int ask_length(struct place *pl, const struct source *s)
 static int compare(struct place *pl, const struct source *s)
 {
 	CLEANUP_FREE uint8_t *data = malloc(STEP);
-	CLEANUP_CLOSE int fd = pl->ops->open_pack(pl, s->pack);
+	CLEANUP_CLOSE int fd = pl->ops->open_pack(pl, s->from.pack);
 	uint64_t sum = 0;
 	int r = data ? fault_hit("move_read_back") : -ENOMEM;
 	if (r == 0 && fd < 0)
@@ -128,7 +82,7 @@ static int read_back(struct place *pl, const struct source *s)
 {
 	int r = pl->ops->open_pack ? compare(pl, s) : ask_length(pl, s);
 	if (r < 0)
-		log_error("pack %016" PRIx64 ": its copy does not read back: %s", s->pack,
+		log_error("pack %016" PRIx64 ": its copy does not read back: %s", s->from.pack,
 			  r == -EUCLEAN ? "it has other bytes" : strerror(-r));
 	return r == -EUCLEAN ? -EIO : r;
 }
@@ -145,20 +99,14 @@ static int look(struct packs *p, uint64_t pack, struct pack_row *ret_row)
 static int copy(const struct pack_move *m, const struct pack_row *row, struct place *from,
 		struct place *to)
 {
-	struct source s = {
-		.s = { .read = source_read }, .m = m, .pl = from, .pack = row->id, .fd = -1
-	};
-	int r = from->ops->size(from, row->id, &s.s.bytes);
-	CLEANUP_CLOSE int fd = -1;
-	if (r == 0 && from->ops->open_pack)
-		r = fd = from->ops->open_pack(from, row->id);
-	s.fd = fd;
-	if (r < 0)
-		return r;
-	if (s.s.bytes < row->bytes)
-		return -EUCLEAN;
-	r = to->ops->put(to, row->id, &s.s);
-	free(s.ahead);
+	struct source s = { .s = { .read = source_read }, .m = m };
+	int r = pack_source_open(&s.from, from, row->id);
+	s.s.bytes = s.from.bytes;
+	if (r == 0 && s.s.bytes < row->bytes)
+		r = -EUCLEAN;
+	if (r == 0)
+		r = to->ops->put(to, row->id, &s.s);
+	pack_source_close(&s.from);
 	if (r == 0)
 		r = read_back(to, &s);
 	if (r == 0)

@@ -43,16 +43,18 @@ int pack_header_write(int fd, uint64_t pack, const uint8_t pool_uuid[16], int64_
 	return io_write(fd, &h, sizeof h, 0);
 }
 
+bool pack_header_is(const struct pack_header *h, uint64_t pack, const uint8_t pool_uuid[16])
+{
+	return h->magic == PACK_MAGIC && h->version == PACK_VERSION && !h->flags &&
+	       h->pack == pack && !memcmp(h->pool_uuid, pool_uuid, sizeof h->pool_uuid) &&
+	       h->sum == checksum64(h, offsetof(struct pack_header, sum));
+}
+
 int pack_header_check(int fd, uint64_t pack, const uint8_t pool_uuid[16])
 {
 	struct pack_header h;
 	int r = io_read_exact(fd, &h, sizeof h, 0);
-	if (r < 0)
-		return r;
-	bool ours = h.magic == PACK_MAGIC && h.version == PACK_VERSION && !h.flags &&
-		    h.pack == pack && !memcmp(h.pool_uuid, pool_uuid, sizeof h.pool_uuid) &&
-		    h.sum == checksum64(&h, offsetof(struct pack_header, sum));
-	return ours ? 0 : -EUCLEAN;
+	return r < 0 ? r : pack_header_is(&h, pack, pool_uuid) ? 0 : -EUCLEAN;
 }
 
 bool pack_is_foreign(int fd, const uint8_t pool_uuid[16])
@@ -138,20 +140,17 @@ static bool footer_plausible(const struct footer_entry *e, size_t n, uint64_t at
 	return true;
 }
 
-int pack_footer_read(int fd, uint64_t pack, struct footer_entry **ret_entries, size_t *ret_n,
-		     uint64_t *ret_at)
+int pack_footer_find(const struct pack_bytes *from, uint64_t pack,
+		     struct footer_entry **ret_entries, size_t *ret_n, uint64_t *ret_at)
 {
 	struct footer_tail tail;
-	struct stat st;
+	uint64_t size = from->size;
 	int r = fault_hit("pack_footer");
 	if (r < 0)
 		return r;
-	if (fstat(fd, &st))
-		return -errno;
-	uint64_t size = (uint64_t)st.st_size;
 	if (size < sizeof(struct pack_header) + sizeof tail)
 		return -ENOENT;
-	r = io_read_exact(fd, &tail, sizeof tail, (off_t)(size - sizeof tail));
+	r = from->read(from->arg, &tail, sizeof tail, size - sizeof tail);
 	if (r < 0)
 		return r;
 	size_t room = size - sizeof(struct pack_header) - sizeof tail;
@@ -163,7 +162,7 @@ int pack_footer_read(int fd, uint64_t pack, struct footer_entry **ret_entries, s
 	CLEANUP_FREE uint8_t *bytes = malloc(len);
 	if (!bytes)
 		return -ENOMEM;
-	r = io_read_exact(fd, bytes, len, (off_t)at);
+	r = from->read(from->arg, bytes, len, at);
 	if (r < 0)
 		return r;
 	if (checksum64(bytes, len - sizeof tail.sum) != get_le64(bytes + len - sizeof tail.sum) ||
@@ -173,6 +172,21 @@ int pack_footer_read(int fd, uint64_t pack, struct footer_entry **ret_entries, s
 	*ret_n = tail.frames;
 	*ret_at = at;
 	return 0;
+}
+
+static int read_fd(void *arg, void *buf, size_t len, uint64_t at)
+{
+	return io_read_exact(*(const int *)arg, buf, len, (off_t)at);
+}
+
+int pack_footer_read(int fd, uint64_t pack, struct footer_entry **ret_entries, size_t *ret_n,
+		     uint64_t *ret_at)
+{
+	struct stat st;
+	if (fstat(fd, &st))
+		return -errno;
+	struct pack_bytes from = { read_fd, &fd, (uint64_t)st.st_size };
+	return pack_footer_find(&from, pack, ret_entries, ret_n, ret_at);
 }
 
 /* 0, -EUCLEAN when no valid frame lies at offset, -errno. */

@@ -19,6 +19,8 @@ struct pack_kept {
 };
 int pack_keep_frame(void *arg, uint64_t offset, const struct frame_head *head); /* a pack_scan_fn */
 
+/* Is this the header of this pack in this pool? */
+bool pack_header_is(const struct pack_header *h, uint64_t pack, const uint8_t pool_uuid[16]);
 /* 0, -EUCLEAN when the file does not begin with the header of this pack in this pool. */
 int pack_header_check(int fd, uint64_t pack, const uint8_t pool_uuid[16]);
 /* The file begins with a sound header of another pool: its frames may be at the places of ours, and say
@@ -33,4 +35,13 @@ int pack_footer_write(int fd, uint64_t pack, uint64_t end, struct footer_entry *
 /* 0, -ENOENT when there is no valid footer, -errno. The caller frees *ret_entries. */
 int pack_footer_read(int fd, uint64_t pack, struct footer_entry **ret_entries, size_t *ret_n,
 		     uint64_t *ret_at);
+/* A pack's bytes, wherever they lie; read() gives exactly these, or -errno. */
+struct pack_bytes {
+	int (*read)(void *arg, void *buf, size_t len, uint64_t at);
+	void *arg;
+	uint64_t size;
+};
+/* The same as pack_footer_read() of these. */
+int pack_footer_find(const struct pack_bytes *from, uint64_t pack,
+		     struct footer_entry **ret_entries, size_t *ret_n, uint64_t *ret_at);
 #endif

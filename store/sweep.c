@@ -79,18 +79,6 @@ void sweep_leave(struct sweep *s, uint32_t bytes)
 	s->floor = bytes;
 }
 
-static int get_row(struct sweep *s, uint64_t first_id, uint16_t part, struct frame_row *ret_row)
-{
-	CLEANUP_BUF struct buf val = { 0 };
-	uint8_t key[10];
-	put_be64(key, first_id);
-	put_be16(key + 8, part);
-	int r = kv_get(s->kv, KV_CHUNK, key, sizeof key, &val);
-	if (r < 0)
-		return r;
-	return frame_decode_row(slice_of(key, sizeof key), slice_of(val.data, val.len), ret_row);
-}
-
 static int leave_floor(struct sweep *s)
 {
 	uint64_t avail;
@@ -181,7 +169,7 @@ static int long_length(struct sweep *s, const struct frame_row *row, uint32_t *r
 	if (!row->part && (row->n != 1 || row->decoded_len < FRAME_DECODED_MAX))
 		return 0;
 	for (uint16_t i = 0;; i++) {
-		int r = get_row(s, id, i, &part);
+		int r = chunk_get_frame(s->kv, id, i, &part);
 		if (r == -ENOENT && i > row->part)
 			break;
 		if (r < 0)
@@ -264,7 +252,8 @@ static int delete_dead(struct sweep *s, const struct sweep_frame *frame,
 	bool in_parts = row->part || row->decoded_len == FRAME_DECODED_MAX;
 	for (uint16_t part = 0; in_parts && part < CHUNK_LENGTH_MAX / FRAME_DECODED_MAX; part++) {
 		struct frame_row other = { 0 };
-		int r = part == frame->part ? 0 : get_row(s, frame->first_id, part, &other);
+		int r = part == frame->part ? 0
+					    : chunk_get_frame(s->kv, frame->first_id, part, &other);
 		frame_row_done(&other);
 		if (r == -ENOENT && part > frame->part)
 			break;
@@ -284,7 +273,7 @@ static int sweep_frame(struct sweep *s, struct sweep_frame *frame)
 	s->joined = s->joined && frame->adjacent && frame->fate == SWEEP_HERE;
 	if (frame->fate == SWEEP_GONE)
 		return 0;
-	int r = get_row(s, frame->first_id, frame->part, &row);
+	int r = chunk_get_frame(s->kv, frame->first_id, frame->part, &row);
 	if (r == -ENOENT) { /* dropped by sweep_drop, listed elsewhere */
 		frame->fate = SWEEP_GONE;
 		return 0;
@@ -410,8 +399,9 @@ static int drop_frame(struct sweep *s, struct sweep_frame *frame)
 	struct frame_row row = { 0 };
 	CLEANUP_FREE struct chunk_entry *entries = NULL;
 	uint32_t n = 0;
-	int r = frame->fate == SWEEP_GONE ? -ENOENT
-					  : get_row(s, frame->first_id, frame->part, &row);
+	int r = frame->fate == SWEEP_GONE
+			? -ENOENT
+			: chunk_get_frame(s->kv, frame->first_id, frame->part, &row);
 	if (r < 0) {
 		frame->fate = r == -ENOENT ? SWEEP_GONE : frame->fate;
 		return r == -ENOENT ? 0 : r;
