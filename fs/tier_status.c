@@ -35,6 +35,7 @@ static json_t *one_tier(struct pool *pool, const struct tier_info *info, const s
 	json_object_set_new(o, "declared", json_boolean(info->declared));
 	json_object_set_new(o, "absent", info->absent ? json_string(info->why) : json_false());
 	json_object_set_new(o, "age_s", info->age_ms ? number(info->age_ms / 1000) : json_null());
+	json_object_set_new(o, "level", info->level ? json_integer(info->level) : json_null());
 	json_object_set_new(o, "packs", number(c->packs[info->number]));
 	json_object_set_new(o, "bytes", number(c->bytes[info->number]));
 	json_object_set_new(o, "total", room ? number(total) : json_null());

@@ -530,6 +530,7 @@ static char *next_line(char *out, int size, void *stream)
 static const struct option tier_table[] = {
 	{ { "place", "path", "", "", "", 0 }, TIER_FIELD(place), NULL, 1 },
 	{ { "age", "time", "1s..36500d", "", "", 0 }, TIER_FIELD(age_ms), NULL, 1 },
+	{ { "level", "number", "1..22", "", "", 0 }, TIER_FIELD(level), NULL, 1 },
 	{ { "endpoint", "text", "", "", "", 0 }, TIER_FIELD(endpoint), NULL, 1 },
 	{ { "region", "text", "", "", "", 0 }, TIER_FIELD(region), NULL, 1 },
 	{ { "class", "text", "", "", "", 0 }, TIER_FIELD(storage_class), NULL, 1 },
@@ -578,9 +579,8 @@ static int take_tier(struct config *c, const char *name, const char *key, const 
 			o = &tier_table[i];
 	if (!o) {
 		snprintf(err->text, sizeof err->text,
-			 "[tier %s] has no %.64s: place, age, endpoint, region, class and timeout "
-			 "are "
-			 "known",
+			 "[tier %s] has no %.64s: place, age, level, endpoint, region, class and "
+			 "timeout are known",
 			 name, key);
 		return -EINVAL;
 	}

@@ -26,6 +26,7 @@ struct config_tier {
 	char name[CONFIG_TIER_NAME];
 	char place[256]; /* absolute path of a directory, or s3://bucket/prefix */
 	uint64_t age_ms; /* packs not read for this long go there; 0: not by age */
+	int level;	 /* zstd, for what is moved there; 0: as it is */
 	/* of a bucket; empty and 0: see place.h */
 	char endpoint[128], region[32], storage_class[32];
 	uint64_t timeout_ms;

@@ -495,7 +495,7 @@ static int give_back(struct pass *pass, struct group *g, struct tally *t, uint64
 	if (r < 0)
 		return r;
 	r = sweep_trim(pass->sweep, t->row.id, frames, n, ret_won);
-	if (r < 0)
+	if (r < 0 && r != -ENOENT) /* it has moved, and is another pack now */
 		log_warn("gc: pack %016llx could not be given back in part: %s",
 			 (unsigned long long)t->row.id, strerror(-r));
 	pass->result.packs_trimmed += *ret_won && !t->trimmed;

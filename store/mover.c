@@ -38,6 +38,7 @@ struct mover {
 	pthread_cond_t changed;
 	bool stopping, woken, started;
 	unsigned hurry; /* who wait for `moving` */
+	bool renamed;	/* packs may have got other numbers since the wishes were looked for */
 	struct mover_status status;
 	uint64_t due_ns; /* when the bytes moved so far are no more than the rate allows */
 	pthread_t thread;
@@ -147,14 +148,27 @@ static bool has_room(struct mover *m, unsigned tier, uint64_t bytes)
 	return pl && pl->ops->room(pl, &total, &avail) == 0 && avail >= bytes + leave;
 }
 
+/* To compress it anew takes time, and as much of the pool's disk as it has: not while that is short of room. */
+static int level_of(struct mover *m, const struct pack_row *row, unsigned tier)
+{
+	struct tier_info info;
+	bool any = tiers_get(m->opt.tiers, tier, &info) && info.level;
+	return any && has_room(m, TIER_HOT, row->bytes) ? info.level : 0;
+}
+
 static int move_one(struct one *one, const struct pack_row *row, unsigned tier)
 {
 	struct mover *m = one->m;
-	struct pack_move move = { m->opt.packs, m->opt.rotten, pace, one };
+	struct pack_move move = { .packs = m->opt.packs,
+				  .rotten = m->opt.rotten,
+				  .cache = m->opt.cache,
+				  .pace = pace,
+				  .arg = one };
 	if (!tiers_place(m->opt.tiers, tier) || !tiers_place(m->opt.tiers, row->tier))
 		return -ENOMEDIUM;
 	if (!has_room(m, tier, row->bytes))
 		return -ENOSPC;
+	move.level = level_of(m, row, tier);
 	pthread_mutex_lock(&m->lock);
 	m->hurry += !one->paced;
 	pthread_cond_broadcast(&m->changed);
@@ -169,6 +183,7 @@ static int move_one(struct one *one, const struct pack_row *row, unsigned tier)
 	int r = pack_move(&move, row->id, (uint8_t)tier);
 	pthread_mutex_lock(&m->lock);
 	m->status.moving = false;
+	m->renamed |= r == 0 && move.level;
 	m->status.packs_moved += r == 0;
 	m->status.bytes_moved += r == 0 ? row->bytes : 0;
 	pthread_mutex_unlock(&m->lock);
@@ -244,7 +259,11 @@ static int look_for_wishes(struct mover *m)
 {
 	struct wishes fresh;
 	uint64_t began = clock_mono_ms();
-	if (began < m->wishes_due_ms)
+	pthread_mutex_lock(&m->lock);
+	bool renamed = m->renamed;
+	m->renamed = false;
+	pthread_mutex_unlock(&m->lock);
+	if (began < m->wishes_due_ms && !renamed)
 		return 0;
 	int r = wishes_by_policy(m->opt.kv, m->opt.tiers, &fresh);
 	if (r < 0)

@@ -27,6 +27,7 @@ struct mover_options {
 	struct tiers *tiers;
 	struct access *access;
 	struct rotten *rotten;
+	struct cache *cache;
 	unsigned high_watermark, low_watermark; /* percent */
 	uint64_t rate_bytes_per_s;		/* 0 = unlimited */
 	uint64_t interval_s;

@@ -10,6 +10,8 @@
  * removed, as with any file; who comes between its row and its file finds nothing, and looks again
  * (-ESTALE, chunk_fetch.c). Offsets stay, so rows of frames and what is cached do too.
  *
+ * What moves to a tier with a level goes by pack_recode.c, if it gets smaller there.
+ *
  * Compared are sums of the bytes as they were read and as they are read back; an object store compares
  * what it gets with its sum itself. Meanwhile gc may give
  * back dead frames in place: the copy then has them or zeros, and nobody asks. It may doom the pack: the row
@@ -22,6 +24,7 @@
 #include "fault.h"
 #include "io.h"
 #include "log.h"
+#include "pack_recode.h"
 #include "pack_set.h"
 #include "pack_source.h"
 #include "tiers.h"
@@ -182,6 +185,9 @@ int pack_move(const struct pack_move *m, uint64_t pack, uint8_t tier)
 	struct place *to = tiers_place(p->opt.tiers, tier);
 	if (!from || !to)
 		return -ENOMEDIUM;
+	r = m->level ? pack_recode(m, &row, tier) : PACK_AS_IS;
+	if (r != PACK_AS_IS)
+		return r;
 	r = copy(m, &row, from, to);
 	rotten_lock_rows(m->rotten);
 	if (r == 0)

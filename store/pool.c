@@ -397,6 +397,7 @@ static int open_writing(struct pool *pool, bool ro)
 				       .tiers = pool->tiers,
 				       .access = pool->access,
 				       .rotten = pool->rotten,
+				       .cache = pool->cache,
 				       .high_watermark = conf->high_watermark,
 				       .low_watermark = conf->low_watermark,
 				       .rate_bytes_per_s = conf->tier_rate,

@@ -373,6 +373,7 @@ static int take_config(struct tiers *t, struct sentence *why)
 			return r;
 		tier->info.declared = true;
 		tier->info.age_ms = conf->age_ms;
+		tier->info.level = conf->level;
 		t->order[t->n++] = tier->info.number;
 	}
 	return 0;

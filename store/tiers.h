@@ -38,6 +38,7 @@ struct tier_info {
 	char endpoint[128], region[32], storage_class[32]; /* of a bucket */
 	unsigned timeout_ms;
 	uint64_t age_ms;
+	int level;	       /* zstd, for what is moved there; 0: as it is */
 	bool declared, absent; /* in foldfs.conf; its place is */
 	char why[400];	       /* it is absent */
 };

@@ -11,7 +11,8 @@ import pytest
 
 import env
 from pattern import noise, text
-from test_tiers import check, fill, fresh, hot, move, sealed, status, tier_of
+from test_tiers import check, clear_dead, fill, fresh, hot, move, packs, sealed, status, tier_of
+from test_tiers_level import prose
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "s3"))
 import store_server  # noqa: E402
@@ -86,6 +87,54 @@ def test_packs_move_to_a_bucket_and_back(bucket, server):
     assert not result["damage"] and not result["absent_bytes"] and result["bytes_done"] == result["bytes_total"]
     mount.foldfs("tier", "recall", mount.dir)
     assert objects(server) == [] and hot(mount) == before
+    check(mount, data)
+
+
+@pytest.mark.asan
+def test_packs_are_compressed_anew_on_their_way(bucket, server, home):
+    """Into a bucket, and out of one to a directory."""
+    (home / "cold").mkdir()
+    mount = bucket(extra=f"level = 1\n[tier cold]\nplace = {home / 'cold'}\nlevel = 15\n", cache_size=0, zstd_level=0)
+    data = {f"f{seed}": b"".join(prose(2 * MIB, seed * 4 + part) for part in range(2)) for seed in range(3)}
+    for name, content in data.items():
+        (mount.dir / name).write_bytes(content)
+    mount.destage()
+    mount.remount()
+    before, stored = hot(mount), mount.pool.stored_bytes()
+    move(mount, "far", mount.dir)
+    there = objects(server)
+    assert len(there) == len(before) and not set(there) & set(before) and not hot(mount)
+    sent = sum(len(item.data) for key, item in server.objects.items() if key.endswith(".pack"))
+    assert sent < stored / 2
+    check(mount, data)
+    assert not json.loads(mount.foldfs("scrub", "--json", mount.dir).stdout)["damage"]
+    move(mount, "cold", mount.dir)
+    assert not objects(server) and packs(home / "cold")
+    assert sum(path.stat().st_size for path in (home / "cold").glob("*.pack")) < sent * 0.97
+    mount.remount()
+    check(mount, data)
+    mount.stop()
+    mount.check_pool()
+
+
+def test_killed_while_uploading_what_was_compressed_anew(bucket, server):
+    mount = bucket(extra="level = 3\n", cache_size=0, zstd_level=0)
+    data = {"f": prose(9 * MIB, 3)}
+    (mount.dir / "f").write_bytes(data["f"])
+    mount.destage()
+    for point in ["move_recoded", "move_compared", "move_switched"]:
+        mount.stop()
+        mount.pool.environ["FOLDFS_FAULT"] = f"{point}:1=crash"
+        mount.start()
+        move(mount, "far", mount.dir, code=None)
+        clear_dead(mount)
+        del mount.pool.environ["FOLDFS_FAULT"]
+        mount.start()
+        check(mount, data)
+        assert tier_of(mount, "far")["packs"] == len(objects(server))
+        assert tier_of(mount, "hot")["packs"] == len(hot(mount))
+    move(mount, "far", mount.dir)
+    assert not hot(mount)
     check(mount, data)
 
 

@@ -248,6 +248,10 @@ static void test_tiers(void **state)
 	assert_int_equal(conf.tiers[0].age_ms, 12 * 3600000);
 	assert_string_equal(conf.tiers[1].name, "cold-2");
 	assert_int_equal(conf.tiers[1].age_ms, 2 * 86400000);
+	assert_int_equal(conf.tiers[0].level, 0);
+	static const char level[] = "[tier a]\nplace=/a\nlevel=22\n";
+	assert_int_equal(load_text(level, strlen(level)), 0);
+	assert_int_equal(conf.tiers[0].level, 22);
 	static const char bucket[] = "[tier b]\nplace = s3://bucket/some\nendpoint=https://host:1\n"
 				     "region=r\nclass=GLACIER_IR\ntimeout=20s\n";
 	assert_int_equal(load_text(bucket, strlen(bucket)), 0);
@@ -266,6 +270,10 @@ static void test_tiers(void **state)
 	bad_tiers("[tier a]\nplace=/a\nage=0\n", "1s..36500d");
 	bad_tiers("[tier a]\nplace=/a\nage=soon\n", "time");
 	bad_tiers("[tier a]\nplace=/a\nmode=native\n", "has no mode");
+	bad_tiers("[tier a]\nplace=/a\nlevel=0\n", "level=0: a number within 1..22");
+	bad_tiers("[tier a]\nplace=/a\nlevel=23\n", "1..22");
+	bad_tiers("[tier a]\nplace=/a\nlevel=-5\n", "1..22");
+	bad_tiers("[tier a]\nplace=/a\nlevel=high\n", "1..22");
 	bad_tiers("[tier a]\nage=1d\n", "lacks its place");
 	bad_tiers("[tier a]\nplace=/a\nage=2d\n[tier b]\nplace=/b\nage=1d\n", "smaller age");
 	bad_tiers("[tier a]\nplace=/a\n[tier b]\nplace=/a\n", "same place");

@@ -37,6 +37,8 @@ static void show_tier(const json_t *t)
 	       show_size(show_number(t, "bytes"), bytes), show_number(t, "packs"));
 	if (show_number(t, "age_s"))
 		printf(", after %" PRIu64 " s without a read", show_number(t, "age_s"));
+	if (show_number(t, "level"))
+		printf(", zstd %" PRIu64, show_number(t, "level"));
 	if (json_is_string(absent))
 		printf("; absent: %s\n", json_string_value(absent));
 	else
