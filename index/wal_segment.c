@@ -8,6 +8,7 @@
 #include "digest.h"
 #include "fault.h"
 #include "io.h"
+#include "log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -122,8 +123,12 @@ void wal_segment_note(struct wal_segment *s, const struct wal_identity *id, uint
 {
 	uint8_t frame[WAL_NOTE_SIZE];
 	wal_frame_mark_place(frame, WAL_NOTE, durable_lsn, 0, wal_segment_seed(id, s->seq));
-	if (pwrite(s->fd, frame, sizeof frame, (off_t)s->written) == (ssize_t)sizeof frame)
+	ssize_t n = pwrite(s->fd, frame, sizeof frame, (off_t)s->written);
+	if (n == (ssize_t)sizeof frame)
 		s->written += sizeof frame;
+	else
+		log_warn("wal-%016" PRIx64 ": no note that what is there is durable: %s", s->seq,
+			 n < 0 ? strerror(errno) : "the write was cut short");
 }
 
 void wal_segment_free(struct wal_segment *s)
