@@ -94,8 +94,8 @@ def test_packs_move_to_a_bucket_and_back(bucket, server):
 def test_packs_are_compressed_anew_on_their_way(bucket, server, home):
     """Into a bucket, and out of one to a directory."""
     (home / "cold").mkdir()
-    mount = bucket(extra=f"level = 1\n[tier cold]\nplace = {home / 'cold'}\nlevel = 15\n", cache_size=0, zstd_level=0)
-    data = {f"f{seed}": b"".join(prose(2 * MIB, seed * 4 + part) for part in range(2)) for seed in range(3)}
+    mount = bucket(extra=f"level = 1\n[tier cold]\nplace = {home / 'cold'}\nlevel = 9\n", cache_size=0, zstd_level=0)
+    data = {f"f{seed}": b"".join(prose(MIB, seed * 4 + part) for part in range(2)) for seed in range(3)}
     for name, content in data.items():
         (mount.dir / name).write_bytes(content)
     mount.destage()
