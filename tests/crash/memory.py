@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One allocation of a program fails (memfault.c), on each path to one in turn; or one of the calls by
-which it reads the pool (callfault.c). Programs are the daemon under the
-workload of faults.py, the daemon that recovers a pool whose last one was killed, and fsck.foldfs on such a pool, with its index or without.
+which it reads the pool (callfault.c). Programs are the daemon under the workload of faults.py, the daemon
+that recovers a pool whose last one was killed, and fsck.foldfs on such a pool, with its index or without.
 
 What must hold: the program does not die of it; who asked gets an error that fits, or what they asked
 for; what was acknowledged is there afterwards; the pool is sound, and mounts again.
@@ -34,17 +34,23 @@ def live(pool, home, environ):
     return faults.live(pool, home, environ)
 
 
+def started(made, served):
+    """Is it mounted? If not, MADE says what came of it."""
+    try:
+        served.start()
+    except AssertionError as exc:
+        made.mounted, made.said = False, str(exc)
+        made.status = served.bury()
+    return made.mounted
+
+
 def recover(pool, home, environ):
     """Mounts it, looks at everything, unmounts it."""
     home.mkdir(parents=True)
     env.run("cp", "-a", "--sparse=always", pool, home / "pool")
     made = faults.Run()
     served = Served(home / "pool", home / "live", faults.WORKLOAD.options, environ)
-    try:
-        served.start()
-    except AssertionError as exc:
-        made.mounted, made.said = False, str(exc)
-        made.status = served.bury()
+    if not started(made, served):
         return made
     made.said = env.run("cp", "-a", served.dir, home / "copy", code=None).stderr
     made.status = faults.end(served)
@@ -61,11 +67,7 @@ def tour(pool, home, environ):
     guide = Guide(home)
     made = faults.Run(actors=[guide], progress=power.Progress())
     served = Served(home / "pool", home / "live", TOUR_OPTIONS, environ)
-    try:
-        served.start()
-    except AssertionError as exc:
-        made.mounted, made.said = False, str(exc)
-        made.status = served.bury()
+    if not started(made, served):
         return made
     guide.device = served.dir.stat().st_dev
     for step in guide.steps(served.dir):
@@ -98,8 +100,8 @@ class Guide:
         yield partial(self.foldfs, "sync", "--destage", at)
         for _ in range(3):  # so that hot files become native again
             yield partial(self.look, at)
-        for command in (["tier", "move", "warm", at], ["tier", "status", at], ["du", "--media", at / "film.mp4"], ["du", at], ["df", at],
-                        ["stats", at], ["scrub", at], ["warm", at], ["tier", "recall", at / "noise"]):
+        for command in (["tier", "move", "warm", at], ["tier", "status", at], ["du", "--media", at / "film.mp4"],
+                        ["du", at], ["df", at], ["stats", at], ["scrub", at], ["warm", at], ["tier", "recall", at / "noise"]):
             yield partial(self.foldfs, *command)
         yield partial(self.look, at)
         yield partial(self.lose, at / "again")
@@ -127,11 +129,11 @@ class Guide:
             file.write(b"changed")
             file.truncate(len(data) - 5000)
             file.flush()
-            os.copy_file_range(file.fileno(), file.fileno(), 100000, 0, 2000000)
+            copied = os.copy_file_range(file.fileno(), file.fileno(), 100000, 0, 2000000)
             os.fsync(file.fileno())
         data[1000000:1000007] = b"changed"
         del data[-5000:]
-        data[2000000:2100000] = data[:100000]
+        data[2000000:2000000 + copied] = data[:copied]
         self.kept["noise"] = bytes(data)
         os.setxattr(at / "text", "user.colour", b"blue")
         os.symlink("text", at / "link")
@@ -234,21 +236,21 @@ class Scenario:
         fsck(home / "pool")
 
     def try_site(self, home, site, nth):
-        """None, or what is wrong."""
+        """What is wrong, or "", and whether anything had failed."""
         made = faults.Run()
         try:
             made = self.run(self.pool, home / "run", self.environ(home / "log", site, nth))
             self.judge(made, home / "run")
         except Exception as exc:
-            return f"{site}: {type(exc).__name__}: {exc}\n{made.said[-600:]}\n{self.told(home / 'log')}"
+            return f"{site}: {type(exc).__name__}: {exc}\n{made.said[-600:]}\n{self.told(home / 'log')}", True
+        hit = "FAULT" in (home / "log").read_text()
         shutil.rmtree(home)
-        return None
+        return "", hit
 
     def try_sites(self, home, chosen, parallel=2):
+        """What try_site() says of each."""
         with multiprocessing.get_context("fork").Pool(parallel) as pool:
-            return [text for text in pool.starmap(self.try_site, [
-                (home / site, site, nth) for site, nth in chosen]) if text]
-
+            return pool.starmap(self.try_site, [(home / site, site, nth) for site, nth in chosen])
 
     def told(self, log):
         """Where the allocation that failed was made."""

@@ -30,9 +30,11 @@ def scenario(kind, home, faulty=memory.Scenario):
 def survive(tried, kind, home, what, most=None):
     there = sorted(tried.sites(home / "whole"))
     chosen = there if most is None else random.Random(1).sample(there, min(most, len(there)))
-    failures = tried.try_sites(home, chosen)
+    results = tried.try_sites(home, chosen)
+    failures, hits = [text for text, _ in results if text], sum(hit for _, hit in results)
     power.REPORT.append(f"failing {what} ({kind}): {len(chosen) - len(failures)} of {len(chosen)} "
-                        f"survived, of {len(there)} there are")
+                        f"survived, of {len(there)} there are; in {hits} runs one failed")
+    assert 2 * hits > len(chosen), "most runs were without a fault"
     if failures:
         raise AssertionError(f"{len(failures)} of {len(chosen)} failing {what} did harm:\n"
                              + "\n".join(failures[:20]))
