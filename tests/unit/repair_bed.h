@@ -85,7 +85,7 @@ static int run_repair(struct bed *b, bool safe_only, bool may, struct repair_rep
 }
 
 /* Looking finds it and leaves everything; repairing makes it sound. */
-static void expect_repair(struct bed *b, const char *sentence)
+static inline void expect_repair(struct bed *b, const char *sentence)
 {
 	struct repair_report report;
 	uint64_t before = sum_of(b->path);
@@ -103,7 +103,7 @@ static void expect_repair(struct bed *b, const char *sentence)
 		fail_msg("later on there are errors:\n%s", b->found);
 }
 
-static void expect_safe(struct bed *b, const char *sentence)
+static inline void expect_safe(struct bed *b, const char *sentence)
 {
 	struct repair_report report;
 	assert_int_equal(run_repair(b, true, true, &report), 0);
@@ -112,7 +112,7 @@ static void expect_safe(struct bed *b, const char *sentence)
 			 b->found);
 }
 
-static void expect_not_safe(struct bed *b)
+static inline void expect_not_safe(struct bed *b)
 {
 	struct repair_report report;
 	uint64_t before = sum_of(b->path);
@@ -176,7 +176,7 @@ static const char *const tables[KV_TABLES] = { "meta",	 "inode",   "dirent", "xa
 					       "digest", "pack",    "orphan", "inline" };
 
 /* Flips a bit in the nth row of a table, so that its checksum is wrong. False: there are fewer. */
-static bool rot(struct bed *b, enum kv_table t, unsigned nth)
+static inline bool rot(struct bed *b, enum kv_table t, unsigned nth)
 {
 	char path[128];
 	MDB_env *env;
@@ -210,7 +210,7 @@ static bool rot(struct bed *b, enum kv_table t, unsigned nth)
 	return r == 0;
 }
 
-static void delete_row(struct bed *b, enum kv_table t, unsigned nth)
+static inline void delete_row(struct bed *b, enum kv_table t, unsigned nth)
 {
 	struct kv_iter *it = kv_iter_new(b->pool->kv, t, NULL, 0, false);
 	struct slice key, val;
@@ -225,7 +225,7 @@ static void delete_row(struct bed *b, enum kv_table t, unsigned nth)
 }
 
 /* So that rows have to be repaired one by one. */
-static void remove_dumps(struct bed *b)
+static inline void remove_dumps(struct bed *b)
 {
 	char path[160];
 	snprintf(path, sizeof path, "%s/packs", b->path);
