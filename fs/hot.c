@@ -60,6 +60,7 @@ struct hot_list {
 };
 
 struct hotter {
+	pthread_mutex_t dropping; /* before inodes' locks, which are only tried under it */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool stopping;
@@ -323,6 +324,7 @@ static uint64_t files_ready(struct fs *fs)
  * less than half as hot as `heat`. Returns what was given back. */
 static uint64_t drop_last(struct fs *fs, uint64_t bytes, unsigned heat)
 {
+	SCOPED_LOCK(&fs->hotter->dropping);
 	uint64_t got = 0, tries = files_ready(fs);
 	struct inode *in;
 	while (got < bytes && tries && (in = lock_last(fs, &tries))) {
@@ -340,9 +342,12 @@ static uint64_t drop_last(struct fs *fs, uint64_t bytes, unsigned heat)
 	return got;
 }
 
-bool hot_drop_all(struct fs *fs)
+void hot_drop_all(struct fs *fs)
 {
-	return fs->hotter && drop_last(fs, UINT64_MAX, HEAT_NEVER) > 0;
+	if (!fs->hotter)
+		return;
+	drop_last(fs, UINT64_MAX, HEAT_NEVER);
+	staging_drain(fs->pool->staging);
 }
 
 static uint64_t room_wanted(uint64_t total)
@@ -553,6 +558,7 @@ int hotter_start(struct fs *fs)
 	struct hotter *t = calloc(1, sizeof *t);
 	if (!t)
 		return -ENOMEM;
+	pthread_mutex_init(&t->dropping, NULL);
 	pthread_mutex_init(&t->lock, NULL);
 	cond_init(&t->wake);
 	fs->hotter = t;
@@ -596,6 +602,7 @@ void hotter_stop(struct fs *fs)
 	}
 	pthread_cond_destroy(&t->wake);
 	pthread_mutex_destroy(&t->lock);
+	pthread_mutex_destroy(&t->dropping);
 	free(t);
 	fs->hotter = NULL;
 }

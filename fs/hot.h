@@ -32,8 +32,9 @@ void hot_forget(struct fs *fs, struct inode *inode);
 
 /* The disk below has `avail` bytes of `total`: removes copies when that is little. No lock held. */
 void hot_press(struct fs *fs, uint64_t avail, uint64_t total);
-/* Removes all that are not in use, at once. No inode's lock is waited for; whether there were any. */
-bool hot_drop_all(struct fs *fs);
+/* Removes all that are not in use; what the copying thread is about to remove has gone, too. No inode's
+ * lock is waited for. */
+void hot_drop_all(struct fs *fs);
 
 struct hot_stats {
 	uint64_t limit, files, bytes; /* copies there are */

@@ -71,10 +71,8 @@ bool space_is_full(struct fs *fs)
 	space_tick(fs);
 	if (space_level(fs) != SPACE_FULL)
 		return false;
-	if (hot_drop_all(fs)) { /* copies are the first to go */
-		staging_drain(fs->pool->staging);
-		space_tick(fs);
-	}
+	hot_drop_all(fs); /* copies are the first to go */
+	space_tick(fs);
 	return space_level(fs) == SPACE_FULL;
 }
 

@@ -14,6 +14,7 @@ from pattern import noise
 pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
 
 MIB = 1 << 20
+NOT_SHORT = (16 + 32) * MIB     # the reserve and what is to be free beside it
 
 
 class Filled:
@@ -99,8 +100,10 @@ def test_gc_needs_no_room(filled, size, keep, go, others):
     before = pool.free()
     gone = pool.delete()
     pool.mount.gc()
-    won = pool.free() - before
-    assert won > gone * 0.75, f"{gone >> 20} MiB were deleted, {won >> 20} MiB came back"
+    free = pool.free()
+    won = free - before
+    # packs with four fifths alive are rewritten only as long as the disk is short of room
+    assert won > gone * 0.75 or free >= NOT_SHORT, f"{gone >> 20} MiB were deleted, {won >> 20} MiB came back"
     pool.check_kept()
     room = pool.room()
     assert won * 0.6 < room + 64 * MIB and room < won + 64 * MIB
