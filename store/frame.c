@@ -246,6 +246,17 @@ bool frame_has_part(const struct frame_head *head, const struct frame_row *row)
 	return same;
 }
 
+static bool block_is_right(struct frame_name name, uint32_t block, const uint8_t *bytes,
+			   uint32_t size)
+{
+	return checksum64_seeded(bytes, size, block_seed(name, block)) == get_le64(bytes + size);
+}
+
+static bool payload_is_right(const struct frame_header *h, const uint8_t *payload)
+{
+	return checksum64(payload, h->payload_len) == h->payload_sum;
+}
+
 int frame_decode(const struct frame_head *head, const void *bytes, void *out)
 {
 	const struct frame_header *h = &head->h;
@@ -254,9 +265,25 @@ int frame_decode(const struct frame_head *head, const void *bytes, void *out)
 		struct frame_name name = { head->entries[0].id, h->part };
 		return frame_raw_copy(name, h->decoded_len, payload, 0, h->decoded_len, out);
 	}
-	if (checksum64(payload, h->payload_len) != h->payload_sum)
+	if (!payload_is_right(h, payload))
 		return -EUCLEAN;
 	return codec_decode((enum codec)h->codec, payload, h->payload_len, out, h->decoded_len);
+}
+
+int frame_check_sums(const struct frame_head *head, const void *bytes)
+{
+	const struct frame_header *h = &head->h;
+	const uint8_t *from = (const uint8_t *)bytes + head->payload_at;
+	struct frame_name name = { head->entries[0].id, h->part };
+	if (h->codec != CODEC_RAW)
+		return payload_is_right(h, from) ? 0 : -EUCLEAN;
+	for (uint32_t at = 0; at < h->decoded_len; at += RAW_BLOCK) {
+		uint32_t left = h->decoded_len - at, size = left < RAW_BLOCK ? left : RAW_BLOCK;
+		if (!block_is_right(name, at / RAW_BLOCK, from, size))
+			return -EUCLEAN;
+		from += RAW_STRIDE;
+	}
+	return 0;
 }
 
 void frame_raw_range(uint32_t decoded_len, uint32_t at, uint32_t len, uint32_t *ret_from,
@@ -278,7 +305,7 @@ int frame_raw_copy(struct frame_name name, uint32_t decoded_len, const void *sto
 		uint32_t block = at / RAW_BLOCK, skip = at % RAW_BLOCK;
 		uint32_t size = decoded_len - block * RAW_BLOCK;
 		size = size < RAW_BLOCK ? size : RAW_BLOCK;
-		if (checksum64_seeded(from, size, block_seed(name, block)) != get_le64(from + size))
+		if (!block_is_right(name, block, from, size))
 			return -EUCLEAN;
 		uint32_t n = size - skip < len ? size - skip : len;
 		memcpy(to, from + skip, n);

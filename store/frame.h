@@ -54,6 +54,8 @@ int frame_parse_head(const void *bytes, size_t len, uint64_t pack, uint64_t offs
 bool frame_has_part(const struct frame_head *head, const struct frame_row *row);
 /* Verifies and decodes a whole frame (bytes: stored_len of them) into out (decoded_len). */
 int frame_decode(const struct frame_head *head, const void *bytes, void *out);
+/* Verifies the stored bytes by their sums, and decodes nothing. 0 or -EUCLEAN. */
+int frame_check_sums(const struct frame_head *head, const void *bytes);
 /* What the blocks of a raw frame are bound to: the key of the frame's row. */
 struct frame_name {
 	uint64_t first_chunk;

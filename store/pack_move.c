@@ -12,11 +12,11 @@
  *
  * What moves to a tier with a level goes by pack_recode.c, if it gets smaller there.
  *
- * Compared are sums of the bytes as they were read and as they are read back; an object store compares
- * what it gets with its sum itself. Meanwhile gc may give
- * back dead frames in place: the copy then has them or zeros, and nobody asks. It may doom the pack: the row
- * is looked at again, under the lock that gc holds, before it changes; the lock is kept until the old
- * one is gone, so that nothing of a pack is left when its row goes.
+ * What is read is proved by the sums that frames, header and footer carry (pack_proof.c). Compared are sums
+ * of the bytes as they were read and as they are read back; an object store compares what it gets with its
+ * sum itself. Meanwhile gc may give back dead frames in place: the copy then has them or zeros, and nobody
+ * asks. It may doom the pack: the row is looked at again, under the lock that gc holds, before it changes;
+ * the lock is kept until the old one is gone, so that nothing of a pack is left when its row goes.
  */
 #include "pack_move.h"
 #include "cleanup.h"
@@ -24,6 +24,7 @@
 #include "fault.h"
 #include "io.h"
 #include "log.h"
+#include "pack_proof.h"
 #include "pack_recode.h"
 #include "pack_set.h"
 #include "pack_source.h"
@@ -37,6 +38,7 @@ struct source {
 	struct place_source s; /* first */
 	const struct pack_move *m;
 	struct pack_source from;
+	struct pack_proof *proof;
 	uint64_t sum;
 };
 
@@ -45,6 +47,8 @@ static int source_read(struct place_source *from, void *buf, size_t len, uint64_
 	struct source *s = (struct source *)from;
 	const struct pack_move *m = s->m;
 	int r = pack_source_read(&s->from, buf, len, at);
+	if (r == 0)
+		r = pack_proof_feed(s->proof, buf, len);
 	if (r == 0)
 		s->sum = checksum64_seeded(buf, len, s->sum + at);
 	return r == 0 && m->pace ? m->pace(m->arg, len) : r;
@@ -99,8 +103,9 @@ static int look(struct packs *p, uint64_t pack, struct pack_row *ret_row)
 	return r ? r : ret_row->state == PACK_SEALED ? 0 : -EBUSY;
 }
 
+/* *ret_put: there is a copy, whatever it is worth. */
 static int copy(const struct pack_move *m, const struct pack_row *row, struct place *from,
-		struct place *to)
+		struct place *to, bool *ret_put)
 {
 	struct source s = { .s = { .read = source_read }, .m = m };
 	int r = pack_source_open(&s.from, from, row->id);
@@ -108,7 +113,11 @@ static int copy(const struct pack_move *m, const struct pack_row *row, struct pl
 	if (r == 0 && s.s.bytes < row->bytes)
 		r = -EUCLEAN;
 	if (r == 0)
+		r = pack_proof_new(&s.from, m->packs->opt.pool_uuid, &s.proof);
+	if (r == 0)
 		r = to->ops->put(to, row->id, &s.s);
+	*ret_put = r == 0;
+	pack_proof_free(s.proof);
 	pack_source_close(&s.from);
 	if (r == 0)
 		r = read_back(to, &s);
@@ -188,12 +197,13 @@ int pack_move(const struct pack_move *m, uint64_t pack, uint8_t tier)
 	r = m->level ? pack_recode(m, &row, tier) : PACK_AS_IS;
 	if (r != PACK_AS_IS)
 		return r;
-	r = copy(m, &row, from, to);
+	bool put = false;
+	r = copy(m, &row, from, to, &put);
 	rotten_lock_rows(m->rotten);
 	if (r == 0)
 		r = finish_locked(m, &row, tier, from);
 	rotten_unlock_rows(m->rotten);
-	if (r < 0) {
+	if (r < 0 && put) {
 		int gone = to->ops->remove(to, pack);
 		if (gone < 0)
 			log_warn("pack %016" PRIx64 ": a copy of it could not be removed: %s", pack,

@@ -5,6 +5,7 @@
 #include "pack_source.h"
 #include "io.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -84,4 +85,14 @@ int pack_source_peek(struct pack_source *s, void *buf, size_t len, uint64_t at)
 		return io_read_exact(s->fd, buf, len, (off_t)at);
 	s->pl->ops->read(s->pl, &v, 1);
 	return v.result == (ssize_t)len ? 0 : v.result < 0 ? (int)v.result : -EUCLEAN;
+}
+
+int pack_source_again(struct pack_source *s, void *buf, size_t len, uint64_t at)
+{
+	if (s->fd >= 0) { /* whole pages */
+		uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), from = at / page * page;
+		posix_fadvise(s->fd, (off_t)from, (off_t)(at + len - from + page),
+			      POSIX_FADV_DONTNEED);
+	}
+	return pack_source_peek(s, buf, len, at);
 }

@@ -19,5 +19,7 @@ int pack_source_open(struct pack_source *s, struct place *pl, uint64_t pack);
 int pack_source_read(struct pack_source *s, void *buf, size_t len, uint64_t at);
 /* The same of a range that stands alone: nothing is read ahead. */
 int pack_source_peek(struct pack_source *s, void *buf, size_t len, uint64_t at);
+/* As pack_source_peek(), of what lies there: nothing that was kept of it in memory is asked. */
+int pack_source_again(struct pack_source *s, void *buf, size_t len, uint64_t at);
 void pack_source_close(struct pack_source *s);
 #endif

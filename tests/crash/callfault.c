@@ -8,7 +8,8 @@
  *                    the one that failed
  *   CALLFAULT_AT     number of the call that fails, from 1; without it all succeed
  *   CALLFAULT_ERROR  what happens to it: EIO (the default), ENOSPC, EDQUOT; short (a write of half
- *                    the bytes, any other call succeeds); crash (_exit(99) before the call)
+ *                    the bytes, any other call succeeds); flip (a pread brings one wrong bit, any other
+ *                    call succeeds); crash (_exit(99) before the call)
  *   CALLFAULT_READS  calls that read what is there count instead: open, read, pread, preadv
  *   CALLFAULT_STICKY all later calls of the same kind on the same file fail too
  *
@@ -30,18 +31,19 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum verdict { PASS, FAIL, SHORT };
+enum verdict { PASS, FAIL, SHORT, FLIP };
 
 static struct {
 	char root[PATH_MAX];
 	size_t root_len;
 	long at;
-	int error, log;
-	bool is_short, is_crash, sticky, reads;
+	int error;
+	const char *log;
+	bool is_short, is_flip, is_crash, sticky, reads;
 	pthread_mutex_t lock;
 	long count;
 	char failed[PATH_MAX + 32]; /* call and path */
-} fault = { .log = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+} fault = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void __attribute__((constructor)) fault_init(void)
 {
@@ -56,12 +58,11 @@ static void __attribute__((constructor)) fault_init(void)
 		      : error && !strcmp(error, "EDQUOT") ? EDQUOT
 							  : EIO;
 	fault.is_short = error && !strcmp(error, "short");
+	fault.is_flip = error && !strcmp(error, "flip");
 	fault.is_crash = error && !strcmp(error, "crash");
 	fault.sticky = getenv("CALLFAULT_STICKY") != NULL;
 	fault.reads = getenv("CALLFAULT_READS") != NULL;
-	if (log)
-		fault.log = (int)syscall(SYS_openat, AT_FDCWD, log,
-					 O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	fault.log = log;
 	unsetenv("LD_PRELOAD"); /* programs that the daemon starts are not meant */
 }
 
@@ -88,6 +89,19 @@ static const char *inside(const char *path)
 		       : NULL;
 }
 
+/* Opened for each line: a daemon that goes to the background closes what it did not open. */
+static void write_down(const char *line, size_t len)
+{
+	if (!fault.log)
+		return;
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, fault.log,
+			      O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd >= 0) {
+		syscall(SYS_write, fd, line, len);
+		syscall(SYS_close, fd);
+	}
+}
+
 static enum verdict judge_locked(const char *call, const char *where)
 {
 	char line[PATH_MAX + 64], what[sizeof fault.failed];
@@ -99,14 +113,13 @@ static enum verdict judge_locked(const char *call, const char *where)
 	else
 		hit = fault.sticky && fault.at && number > fault.at && !strcmp(what, fault.failed);
 	int n = snprintf(line, sizeof line, "%ld %s%s\n", number, what, hit ? " FAULT" : "");
-	if (fault.log >= 0 && n > 0)
-		syscall(SYS_write, fault.log, line,
-			(size_t)n < sizeof line ? (size_t)n : sizeof line);
+	if (n > 0)
+		write_down(line, (size_t)n < sizeof line ? (size_t)n : sizeof line);
 	if (!hit)
 		return PASS;
 	if (fault.is_crash)
 		_exit(99);
-	return fault.is_short ? SHORT : FAIL;
+	return fault.is_short ? SHORT : fault.is_flip ? FLIP : FAIL;
 }
 
 /* PATH is relative to FD's, or absolute, or NULL. */
@@ -297,7 +310,15 @@ ssize_t read(int fd, void *buf, size_t len)
 
 ssize_t pread(int fd, void *buf, size_t len, off_t at)
 {
-	return read_fails("pread", fd, NULL) ? -1 : syscall(SYS_pread64, fd, buf, len, at);
+	enum verdict verdict = fault.reads ? judge("pread", fd, NULL) : PASS;
+	if (verdict == FAIL) {
+		errno = fault.error;
+		return -1;
+	}
+	ssize_t n = syscall(SYS_pread64, fd, buf, len, at);
+	if (verdict == FLIP && n > 0)
+		((char *)buf)[n / 2] ^= 0x10;
+	return n;
 }
 
 ssize_t pread64(int fd, void *buf, size_t len, off_t at)

@@ -62,6 +62,8 @@ bool fuzz_one(struct slice in)
 	CLEANUP_FREE uint8_t *out = malloc(head.h.decoded_len);
 	int r = frame_decode(&head, bytes, out);
 	must(r == 0 || r == -EUCLEAN);
+	int sums = frame_check_sums(&head, bytes);
+	must(sums == 0 || r == -EUCLEAN);
 	if (head.h.codec == CODEC_RAW)
 		check_part(&head, bytes, r ? NULL : out, get_le16(part.at), get_le16(part.at + 2));
 	return r == 0;

@@ -291,3 +291,47 @@ def test_the_label_of_a_tier_in_which_nothing_lies(tiered, home):
     mount.pool.fsck("-n")
     mount.start()
     assert not tier_of(mount, "cold")["absent"]
+
+
+def preload(mount, **environ):
+    """The next daemon's calls that read packs in the pool are counted (tests/crash/callfault.c)."""
+    log = mount.pool.home / "calls"
+    log.write_text("")
+    mount.pool.environ.update({"LD_PRELOAD": env.binary("tests/crash/callfault.so"), "CALLFAULT_READS": "1",
+                               "CALLFAULT_ROOT": str(mount.pool.path / "packs"), "CALLFAULT_LOG": str(log), **environ})
+    return log
+
+
+@pytest.mark.parametrize("footer", [True, False], ids=["footer", "no-footer"])
+def test_a_wrong_bit_read_once_is_not_what_moves(tiered, home, footer):
+    """Each read of the pack on its way to the tier brings one wrong bit in turn. What is there is right then."""
+    mount = tiered("cold")
+    data = fill(mount, files=1, size=3 * MIB)
+    mount.expect_log("other bytes|frame at")
+    mount.stop()
+    whole = dict(mount.pool.environ)
+    pack = mount.pool.path / "packs" / hot(mount)[0]
+    if not footer:
+        flip(pack, -3)
+        mount.check_pool = lambda: None     # fsck.foldfs rightly finds that
+    calls = preload(mount)
+    mount.start()
+    before = len(calls.read_text().splitlines())
+    move(mount, "cold", mount.dir)
+    reads = [nth for nth, line in enumerate(calls.read_text().splitlines(), 1) if nth > before and " pread " in line]
+    assert len(reads) >= 3
+    kept = 0
+    for nth in reads:
+        mount.foldfs("tier", "recall", mount.dir)
+        mount.stop()
+        calls = preload(mount, CALLFAULT_AT=str(nth), CALLFAULT_ERROR="flip")
+        mount.start()
+        done = move(mount, "cold", mount.dir, code=None)
+        assert calls.read_text().count("FAULT") == 1
+        kept += bool(done.returncode)
+        assert packs(home / "cold") == ([] if done.returncode else [pack.name])
+        mount.stop()
+        mount.pool.environ = dict(whole)
+        mount.start()
+        check(mount, data)
+    assert kept >= 3, "a bit in the data that moves keeps the pack where it is"

@@ -54,7 +54,9 @@ static int decode(const uint8_t *stored, size_t len, uint64_t pack, uint64_t off
 	if (r < 0)
 		return r;
 	*ret_len = head.h.decoded_len;
-	return frame_decode(&head, stored, out);
+	r = frame_decode(&head, stored, out);
+	assert_int_equal(frame_check_sums(&head, stored), r); /* sums alone say the same */
+	return r;
 }
 
 static void test_round_trips(void **state)
