@@ -255,6 +255,11 @@ static void list_tiers(struct pass *pass)
 	}
 }
 
+static bool stop_is_asked(void *arg)
+{
+	return stopping(arg);
+}
+
 static int look_for_wishes(struct mover *m)
 {
 	struct wishes fresh;
@@ -265,7 +270,8 @@ static int look_for_wishes(struct mover *m)
 	pthread_mutex_unlock(&m->lock);
 	if (began < m->wishes_due_ms && !renamed)
 		return 0;
-	int r = wishes_by_policy(m->opt.kv, m->opt.tiers, &fresh);
+	struct wishes_stop stop = { stop_is_asked, m };
+	int r = wishes_by_policy(m->opt.kv, m->opt.tiers, &stop, &fresh);
 	if (r < 0)
 		return r;
 	wishes_done(&m->wishes);
@@ -562,6 +568,11 @@ static int errand_goes_on(void *arg)
 	return e->progress && e->progress(e->arg, &e->result) ? -ECANCELED : 0;
 }
 
+static bool errand_is_over(void *arg)
+{
+	return errand_goes_on(arg) < 0;
+}
+
 /* Keeps of the list what shall move, as rows; counts. */
 static int choose(struct errand *e, const struct wishes *w, unsigned tier, struct pack_row *rows,
 		  size_t *ret_n)
@@ -614,11 +625,12 @@ int mover_move_files(struct mover *m, const uint64_t *inos, size_t n, unsigned t
 		     struct mover_result *ret_result)
 {
 	struct errand e = { .m = m, .progress = progress, .arg = arg };
+	struct wishes_stop stop = { errand_is_over, &e };
 	struct wishes w = { 0 };
 	size_t n_rows = 0;
 	int r = packs_retire(m->opt.packs); /* what is being filled can move, too */
 	if (r == 0)
-		r = wishes_of_files(m->opt.kv, inos, n, &w);
+		r = wishes_of_files(m->opt.kv, inos, n, &stop, &w);
 	struct pack_row *rows = r == 0 ? calloc(w.n + 1, sizeof *rows) : NULL;
 	if (r == 0)
 		r = rows ? choose(&e, &w, tier, rows, &n_rows) : -ENOMEM;

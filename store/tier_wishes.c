@@ -3,7 +3,8 @@
  * From chunks to packs: one look at all rows of frames.
  *
  * Segments are shared: one that has been gone through for a wish as hot is not gone through again. Rows
- * that cannot be read ask for nothing: that is fsck's business.
+ * that cannot be read ask for nothing: that is fsck's business. So are directories that are in themselves:
+ * each is gone through once.
  */
 #include "tier_wishes.h"
 #include "chunk_row.h"
@@ -19,6 +20,8 @@
 #define WISH_OF(nth) ((uint8_t)(TIERS_MAX - (nth)))
 #define NTH_OF(wish) (TIERS_MAX - (wish))
 
+#define STOP_EVERY 1024u /* rows */
+
 struct todo {
 	uint64_t ino;
 	uint8_t wish;
@@ -27,12 +30,21 @@ struct todo {
 struct walk {
 	struct kv *kv;
 	const struct tiers *tiers; /* NULL: attributes are not asked */
-	uint64_t n_chunks, n_segments;
+	const struct wishes_stop *stop;
+	uint64_t n_chunks, n_segments, n_inodes, rows;
 	uint8_t *chunks, *segments; /* the wish, by id */
+	uint8_t *dirs;		    /* a bit each: gone through */
 	struct todo *todo;
 	size_t n, cap;
 	uint8_t wish; /* of the file at hand */
 };
+
+/* Called for each row. */
+static int go_on(struct walk *w)
+{
+	return ++w->rows % STOP_EVERY == 0 && w->stop && w->stop->asked(w->stop->arg) ? -ECANCELED
+										      : 0;
+}
 
 static int push(struct walk *w, uint64_t ino, uint8_t wish)
 {
@@ -58,7 +70,7 @@ static int end_of_ids(struct kv *kv, enum kv_table t, uint64_t *ret_end)
 	if (!it)
 		return -ENOMEM;
 	int r = kv_iter_next(it, &key, &val);
-	if (r > 0 && key.len >= 8)
+	if ((r > 0 || r == -EUCLEAN) && key.len >= 8)
 		*ret_end = get_be64(key.at) + 1;
 	kv_iter_free(it);
 	return r < 0 && r != -EUCLEAN ? r : 0;
@@ -104,7 +116,8 @@ static int mark_extents(struct walk *w, uint64_t ino)
 	while (r == 0 && (more = kv_iter_next(it, &key, &val)) != 0) {
 		if (key.len >= 8 && get_be64(key.at) != ino)
 			break;
-		if (more > 0 && extent_decode(key, val, &of, &row) == 0)
+		r = go_on(w);
+		if (r == 0 && more > 0 && extent_decode(key, val, &of, &row) == 0)
 			r = mark_segment(w, row.segment);
 		else if (more < 0 && more != -EUCLEAN)
 			r = more;
@@ -128,19 +141,24 @@ static int push_children(struct walk *w, uint64_t dir)
 	int r = 0, more;
 	if (!it)
 		return -ENOMEM;
-	while (r == 0 && (more = dirent_iter_next(it, &e)) != 0)
+	while (r == 0 && (more = dirent_iter_next(it, &e)) != 0) {
 		r = more > 0 ? push(w, e.ino, wish) : more;
+		r = r ? r : go_on(w);
+	}
 	dirent_iter_free(it);
 	return r == -EUCLEAN ? 0 : r;
 }
 
-/* 0: none, or one that is not understood. */
-static uint8_t own_wish(struct walk *w, uint64_t ino)
+/* The wish; 0: none, or one that is not understood; -errno. */
+static int own_wish(struct walk *w, uint64_t ino)
 {
 	CLEANUP_BUF struct buf val = { 0 };
 	char name[CONFIG_TIER_NAME];
 	struct tier_info info;
-	if (xattr_get(w->kv, ino, TIER_XATTR, &val) < 0 || val.len >= sizeof name)
+	int r = xattr_get(w->kv, ino, TIER_XATTR, &val);
+	if (r < 0 && r != -ENODATA && r != -EUCLEAN)
+		return r;
+	if (r < 0 || val.len >= sizeof name)
 		return 0;
 	if (val.len)
 		memcpy(name, val.data, val.len);
@@ -151,6 +169,15 @@ static uint8_t own_wish(struct walk *w, uint64_t ino)
 		if (!strcmp(info.name, name))
 			return WISH_OF(i);
 	return 0;
+}
+
+static bool is_first_visit(struct walk *w, uint64_t dir)
+{
+	uint8_t bit = (uint8_t)(1u << dir % 8);
+	if (dir >= w->n_inodes || w->dirs[dir / 8] & bit)
+		return false;
+	w->dirs[dir / 8] |= bit;
+	return true;
 }
 
 static int walk_all(struct walk *w, bool missing_is_error)
@@ -170,11 +197,13 @@ static int walk_all(struct walk *w, bool missing_is_error)
 		if (r < 0)
 			break;
 		w->wish = t.wish;
-		if (w->tiers && !root && (row.flags & INODE_XATTRS) && own_wish(w, t.ino))
+		int own = w->tiers && !root && (row.flags & INODE_XATTRS) ? own_wish(w, t.ino) : 0;
+		if (own > 0)
 			continue; /* a root itself */
-		if (inode_is_dir(&row))
+		r = own < 0 ? own : go_on(w);
+		if (r == 0 && inode_is_dir(&row) && is_first_visit(w, t.ino))
 			r = push_children(w, t.ino);
-		else if (S_ISREG(row.mode))
+		else if (r == 0 && S_ISREG(row.mode))
 			r = mark_file(w, &row);
 	}
 	return r;
@@ -236,7 +265,7 @@ static void count_row(const struct walk *w, struct wish_tally *t, const struct f
 	}
 }
 
-static int count_rows(const struct walk *w, struct wishes *out)
+static int count_rows(struct walk *w, struct wishes *out)
 {
 	struct kv_iter *it = kv_iter_new(w->kv, KV_CHUNK, NULL, 0, false);
 	struct wish_tally *last = NULL; /* rows of one pack come in runs */
@@ -250,7 +279,7 @@ static int count_rows(const struct walk *w, struct wishes *out)
 			last = (struct wish_tally *)(uintptr_t)wishes_find(out, row.pack);
 		if (more == 0 && last)
 			count_row(w, last, &row);
-		r = more < 0 && more != -EUCLEAN ? more : 0;
+		r = more < 0 && more != -EUCLEAN ? more : go_on(w);
 		frame_row_done(&row);
 	}
 	kv_iter_free(it);
@@ -271,13 +300,16 @@ static int walk_begin(struct walk *w)
 	uint64_t last;
 	int r = end_of_ids(w->kv, KV_SEGMENT, &w->n_segments);
 	if (r == 0)
+		r = end_of_ids(w->kv, KV_INODE, &w->n_inodes);
+	if (r == 0)
 		r = chunk_last_id(w->kv, &last);
 	if (r < 0)
 		return r;
 	w->n_chunks = last + 1;
 	w->chunks = calloc(w->n_chunks, 1);
 	w->segments = calloc(w->n_segments, 1);
-	return w->chunks && w->segments ? 0 : -ENOMEM;
+	w->dirs = calloc(w->n_inodes / 8 + 1, 1); /* of which few pages are touched */
+	return w->chunks && w->segments && w->dirs ? 0 : -ENOMEM;
 }
 
 static int walk_end(struct walk *w, int r, bool missing_is_error, struct wishes *ret_w)
@@ -291,6 +323,7 @@ static int walk_end(struct walk *w, int r, bool missing_is_error, struct wishes 
 		r = count_rows(w, &out);
 	free(w->chunks);
 	free(w->segments);
+	free(w->dirs);
 	free(w->todo);
 	if (r < 0) {
 		wishes_done(&out);
@@ -310,19 +343,22 @@ static int push_roots(struct walk *w)
 	while (r == 0 && (more = kv_iter_next(it, &key, &val)) != 0) {
 		bool policy = key.len == 8 + len && !memcmp(key.at + 8, TIER_XATTR, len);
 		uint64_t ino = policy ? get_be64(key.at) : 0;
-		uint8_t wish = policy && more > 0 ? own_wish(w, ino) : 0;
-		if (wish)
-			r = push(w, ino, wish);
-		else if (more < 0 && more != -EUCLEAN)
-			r = more;
+		int wish = policy && more > 0 ? own_wish(w, ino) : 0;
+		if (wish > 0)
+			r = push(w, ino, (uint8_t)wish);
+		else if (wish < 0)
+			r = wish;
+		else
+			r = more < 0 && more != -EUCLEAN ? more : go_on(w);
 	}
 	kv_iter_free(it);
 	return r;
 }
 
-int wishes_by_policy(struct kv *kv, const struct tiers *t, struct wishes *ret_w)
+int wishes_by_policy(struct kv *kv, const struct tiers *t, const struct wishes_stop *stop,
+		     struct wishes *ret_w)
 {
-	struct walk w = { .kv = kv, .tiers = t };
+	struct walk w = { .kv = kv, .tiers = t, .stop = stop };
 	int r = push_roots(&w);
 	if (r == 0 && !w.n) { /* the common case costs no more than that */
 		free(w.todo);
@@ -332,9 +368,10 @@ int wishes_by_policy(struct kv *kv, const struct tiers *t, struct wishes *ret_w)
 	return walk_end(&w, r ? r : walk_begin(&w), false, ret_w);
 }
 
-int wishes_of_files(struct kv *kv, const uint64_t *inos, size_t n, struct wishes *ret_w)
+int wishes_of_files(struct kv *kv, const uint64_t *inos, size_t n, const struct wishes_stop *stop,
+		    struct wishes *ret_w)
 {
-	struct walk w = { .kv = kv };
+	struct walk w = { .kv = kv, .stop = stop };
 	int r = walk_begin(&w);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = push(&w, inos[i], WISH_OF(0));

@@ -3,7 +3,7 @@
  *
  * Files share packs. What is asked of a pack by its files is told by how many of its stored bytes each
  * asks it for; what becomes of it is the caller's to decide. Needs a byte of memory per chunk and per
- * segment of the pool, and reads all rows of frames.
+ * segment of the pool, a bit per inode number, and reads all rows of frames.
  */
 #ifndef FOLDFS_TIER_WISHES_H
 #define FOLDFS_TIER_WISHES_H
@@ -25,10 +25,18 @@ struct wishes {
 	size_t n;
 };
 
-/* All attributes. */
-int wishes_by_policy(struct kv *kv, const struct tiers *t, struct wishes *ret_w);
+/* Asked now and then; true ends the search with -ECANCELED. */
+struct wishes_stop {
+	bool (*asked)(void *arg);
+	void *arg;
+};
+
+/* All attributes. `stop` may be NULL. */
+int wishes_by_policy(struct kv *kv, const struct tiers *t, const struct wishes_stop *stop,
+		     struct wishes *ret_w);
 /* These files, and what is in these directories, for the first tier. -ENOENT: one has no row. */
-int wishes_of_files(struct kv *kv, const uint64_t *inos, size_t n, struct wishes *ret_w);
+int wishes_of_files(struct kv *kv, const uint64_t *inos, size_t n, const struct wishes_stop *stop,
+		    struct wishes *ret_w);
 void wishes_done(struct wishes *w);
 const struct wish_tally *wishes_find(const struct wishes *w, uint64_t pack);
 #endif
