@@ -20,6 +20,7 @@
 #include "settle.h"
 #include "space.h"
 #include "ticker.h"
+#include "tiers.h"
 #include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -268,6 +269,7 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 		read_ahead_find(fs);
 		req->ready(req->ready_arg, 0, fs->why_read_only);
 		r = serve(fs);
+		tiers_quit(fs->pool->tiers);
 		control_stop(control);
 		if (fs->read_ahead_fd >= 0)
 			close(fs->read_ahead_fd);

@@ -59,6 +59,9 @@ struct place_ops {
 	int (*lock)(struct place *pl);
 	/* The directory, borrowed: files in it can be mended. NULL: this is none. */
 	int (*dirfd)(struct place *pl);
+	/* Nobody waits any more: what needs a server, now or later, fails soon with -ECANCELED, and leaves
+	 * behind what tidy() removes. NULL: nothing here takes long. */
+	void (*quit)(struct place *pl);
 	void (*close)(struct place *pl);
 };
 

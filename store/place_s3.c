@@ -287,6 +287,11 @@ static int bucket_lock(struct place *pl)
 	return 0;
 }
 
+static void bucket_quit(struct place *pl)
+{
+	s3_quit(s3_of(pl)->s3);
+}
+
 static void bucket_close(struct place *pl)
 {
 	struct place_s3 *p = s3_of(pl);
@@ -307,6 +312,7 @@ static const struct place_ops bucket_ops = {
 	.claim = bucket_claim,
 	.relabel = bucket_relabel,
 	.lock = bucket_lock,
+	.quit = bucket_quit,
 	.close = bucket_close,
 };
 

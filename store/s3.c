@@ -115,6 +115,12 @@ int s3_open(const struct s3_options *o, char error[S3_TEXT_MAX], struct s3 **ret
 	return 0;
 }
 
+void s3_quit(struct s3 *s3)
+{
+	atomic_store(&s3->quitting, true);
+	curl_multi_wakeup(s3->multi);
+}
+
 void s3_close(struct s3 *s3)
 {
 	if (!s3)
@@ -220,7 +226,7 @@ int s3_submit(struct s3 *s3, struct s3_request *rq)
 	rq->own = NULL;
 	if (flaw)
 		return refuse(s3, rq, -EINVAL, flaw);
-	if (atomic_load(&s3->stopping))
+	if (atomic_load(&s3->quitting))
 		return refuse(s3, rq, -ECANCELED, "cancelled");
 	struct s3_task *t = calloc(1, sizeof *t);
 	if (!t)

@@ -46,7 +46,9 @@ void s3_defaults(struct s3_options *o);
  * the files of AWS_PROFILE, and is read again when the server finds it expired. Asks the server
  * nothing. -errno with a sentence: -EINVAL the options, -ENOKEY no credentials. */
 int s3_open(const struct s3_options *o, char error[S3_TEXT_MAX], struct s3 **ret_s3);
-/* Ends what is under way with -ECANCELED. Not from `done`. NULL is fine. */
+/* From now on all requests, also those under way, end soon with -ECANCELED. Any thread. */
+void s3_quit(struct s3 *s3);
+/* Does that, and frees it. Not from `done`. NULL is fine. */
 void s3_close(struct s3 *s3);
 
 enum s3_op {

@@ -67,7 +67,7 @@ bool s3_call_header(struct s3_call *c, const char *name, const char *value)
 static void hash_body(struct job *job)
 {
 	struct s3_call *c = (struct s3_call *)job;
-	bool moot = atomic_load(&c->task->cancelled) || atomic_load(&c->s3->stopping);
+	bool moot = atomic_load(&c->task->cancelled) || atomic_load(&c->s3->quitting);
 	int r = moot ? -ECANCELED : s3_hash_source(&c->body, &c->own_body, c->sha256);
 	if (r == -ENODATA)
 		s3_judge_fail(c, r, "the file to be uploaded is shorter than it should be");

@@ -22,7 +22,7 @@ struct s3 {
 	struct s3_place place;
 	char endpoint[512], region[64], provider[96]; /* provider: what curl wants to sign for */
 	char *ca;
-	atomic_bool stopping;
+	atomic_bool quitting, stopping; /* all calls end; the thread does */
 	struct workers *hashers;
 	pthread_t thread;
 	CURLM *multi;

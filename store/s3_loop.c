@@ -324,6 +324,8 @@ static void *loop_main(void *arg)
 	while (look_at_orders(s3)) {
 		uint64_t now = clock_mono_ms();
 		take_incoming(s3, now);
+		if (atomic_load(&s3->quitting))
+			cancel_calls(s3, true);
 		uint64_t sleep_ms = wake_resting(s3, now);
 		if (now >= late_check) {
 			drop_late(&s3->waiting[0], now);
@@ -367,6 +369,7 @@ static bool is_empty(struct s3 *s3)
 
 void s3_loop_stop(struct s3 *s3)
 {
+	atomic_store(&s3->quitting, true);
 	atomic_store(&s3->stopping, true);
 	if (s3->thread) {
 		curl_multi_wakeup(s3->multi);

@@ -426,6 +426,15 @@ int tiers_open(const struct tiers_options *opt, struct tiers **ret_t, char *why,
 	return 0;
 }
 
+void tiers_quit(struct tiers *t)
+{
+	for (unsigned i = 0; t && i < TIERS_MAX; i++) {
+		struct place *pl = atomic_load(&t->v[i].place);
+		if (pl && pl->ops->quit)
+			pl->ops->quit(pl);
+	}
+}
+
 void tiers_close(struct tiers *t)
 {
 	if (!t)

@@ -45,6 +45,8 @@ struct tier_info {
 
 /* One sentence goes to `why` on failure, which is only about tiers declared for the first time. */
 int tiers_open(const struct tiers_options *opt, struct tiers **ret_t, char *why, size_t size);
+/* The daemon ends: requests to servers, also those under way, fail soon with -ECANCELED. NULL is fine. */
+void tiers_quit(struct tiers *t);
 void tiers_close(struct tiers *t);	       /* NULL is fine */
 bool tiers_any(const struct tiers *t);	       /* besides the pool itself; NULL: no */
 void tiers_look(struct tiers *t);	       /* are places back that were absent? */

@@ -4,12 +4,14 @@
 import errno
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import env
+import pools
 from pattern import noise, text
 from test_tiers import check, clear_dead, fill, fresh, hot, move, packs, sealed, status, tier_of
 from test_tiers_level import prose
@@ -41,17 +43,17 @@ def server():
 
 
 @pytest.fixture
-def bucket(new_mount, server):
-    """Function that makes a pool with a tier `far` in the server's bucket."""
+def bucket(server, new_mount):
+    """Function that makes a pool with a tier `far` in the server's bucket. The server outlives its mounts."""
 
-    def make(extra="", **options):
+    def make(extra="", timeout="3s", **options):
         mount = new_mount(mkfs={"reserve_size": "1M"}, **{"cache_size": "64M", "pack_size": "4M",
                                                          "tier_interval": "1h", "gc_interval": 0, **options})
         mount.stop()
         keys = next(iter(store_server.SECRETS.items()))
         mount.pool.environ["AWS_ACCESS_KEY_ID"], mount.pool.environ["AWS_SECRET_ACCESS_KEY"] = keys
         (mount.pool.path / "foldfs.conf").write_text(
-            f"[tier far]\nplace = s3://bucket/some/prefix\nendpoint = {server.endpoint}\ntimeout = 3s\n{extra}")
+            f"[tier far]\nplace = s3://bucket/some/prefix\nendpoint = {server.endpoint}\ntimeout = {timeout}\n{extra}")
         for name in list(os.environ):
             if name.lower().endswith("_proxy"):
                 mount.pool.environ.pop(name, None)
@@ -216,6 +218,38 @@ def test_an_upload_that_fails_leaves_the_pack_where_it_was(bucket, server, kind,
     server.faults.clear()
     move(mount, "far", mount.dir)
     assert hot(mount) == []
+    check(mount, data)
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_umount_does_not_wait_for_a_server_that_hangs(bucket, server, method):
+    """A pack is on its way there, or back; nothing of it is lost, and what is left of it goes later."""
+    mount = bucket(timeout="10m")
+    quiet(mount)
+    data = fill(mount, files=2)
+    mount.remount()
+    before = hot(mount)
+    if method == "GET":
+        move(mount, "far", mount.dir)
+    server.fault("hang", f"^{method} .*pack")
+    words = ["move", "far"] if method == "PUT" else ["recall"]
+    moving = subprocess.Popen([env.binary("foldfs"), "tier", *words, mount.dir], env=mount.pool.environ,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env.until(lambda: server.count(f"^{method} .*pack"), "the server is asked")
+    pid, mount.pid = mount.pid, None
+    mount.unmount()
+    env.until(lambda: not pools.alive(pid), "the daemon has ended")
+    assert pools.reap(pid) in (0, None) and moving.wait(60)
+    server.faults.clear()       # fsck.foldfs does wait
+    mount.check_pool()
+    mount.start()
+    check(mount, data)
+    mount.foldfs("tier", "recall", mount.dir)
+    assert hot(mount) == before
+    mount.gc()
+    mount.remount()
+    assert not objects(server)
     check(mount, data)
 
 
