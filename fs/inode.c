@@ -25,6 +25,7 @@ struct shard {
 	size_t n_buckets, n;
 	struct inode *lru_head, *lru_tail; /* head: used last */
 	unsigned lru_n;
+	uint64_t left_lsn; /* the latest last_lsn of an inode that is live no more */
 };
 
 struct inode_table {
@@ -206,6 +207,8 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 		}
 		/* not live, so left by an earlier mount that could not absorb it */
 		in->native_written = in->row.flags & INODE_NATIVE;
+		in->last_lsn =
+			s->left_lsn; /* an fsync has to wait for what it did when it was live before */
 		insert_locked(s, in);
 	}
 	*ret_inode = in;
@@ -260,6 +263,8 @@ void inode_put(struct fs *fs, struct inode *inode)
 			}
 		}
 	}
+	if (victim && victim->last_lsn > s->left_lsn)
+		s->left_lsn = victim->last_lsn;
 	pthread_mutex_unlock(&s->lock);
 	if (victim)
 		inode_free(victim);

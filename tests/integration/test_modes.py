@@ -350,6 +350,21 @@ def test_fsync_survives_a_crash(new_mount, mode, access, size):
     assert (mount.dir / "f").read_bytes() == noise(size)
 
 
+def test_fsync_of_a_file_that_the_daemon_has_forgotten(new_mount):
+    """So many others were used since that what it knows of the file is what the index says."""
+    mount = new_mount(wal_sync_interval=600)
+    (mount.dir / "old").write_bytes(noise(100))
+    mount.destage()
+    os.rename(mount.dir / "old", mount.dir / "new")
+    for number in range(12_000):
+        os.mkdir(mount.dir / f"{number}")
+    fd = os.open(mount.dir / "new", os.O_RDONLY)
+    os.fsync(fd)
+    crash(mount, fd)
+    assert (mount.dir / "new").read_bytes() == noise(100)
+    assert not (mount.dir / "old").exists()
+
+
 @pytest.mark.parametrize("mode", ["native", "mediated"])
 def test_readers_see_what_was_written_asynchronously_past_the_page_cache(new_mount, mode):
     """The kernel does not look after pages that are read into its cache while such a write goes on."""
