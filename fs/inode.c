@@ -207,8 +207,7 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 		}
 		/* not live, so left by an earlier mount that could not absorb it */
 		in->native_written = in->row.flags & INODE_NATIVE;
-		in->last_lsn =
-			s->left_lsn; /* an fsync has to wait for what it did when it was live before */
+		in->last_lsn = s->left_lsn; /* of what it did when it was live before */
 		insert_locked(s, in);
 	}
 	*ret_inode = in;
