@@ -590,6 +590,8 @@ void settle_behind(struct fs *fs, struct inode *inode, uint64_t at)
 	uint64_t to = at > BEHIND_GAP ? (at - BEHIND_GAP) / BEHIND_ALIGN * BEHIND_ALIGN : 0;
 	if (from < 0 || to < (uint64_t)from + BEHIND_LEAST)
 		return;
+	if (staging_idle(inode->fd, false) != 1)
+		return; /* whoever has it mapped would see holes, and could write into them */
 	if (inode_release_hold(fs, inode, false) < 0)
 		return;
 	struct settle *s = settle_new(fs, inode);

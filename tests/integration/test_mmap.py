@@ -17,7 +17,7 @@ from pattern import Shadow, noise
 
 pytestmark = pytest.mark.asan
 
-PAGE, SIZE = 4096, 300_000
+PAGE, SIZE, MIB = 4096, 300_000, 1 << 20
 
 
 def test_reading(work, settle):
@@ -124,6 +124,28 @@ def others_destage(work, mount):
     finally:
         waiting.kill()
         waiting.wait()
+
+
+@pytest.mark.foldfs
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR], ids=["rdonly", "rdwr"])
+def test_what_is_mapped_is_not_destaged_behind_its_writer(new_mount, flags):
+    """Staging is used up by another mapping, so what lies behind writers is stored while they write."""
+    mount = new_mount(staging_limit="48M", destage_delay=600)
+    with open(mount.dir / "full", "w+b", buffering=0) as file:
+        file.write(noise(50 * MIB))
+    writers = [os.open(mount.dir / name, os.O_CREAT | os.O_WRONLY) for name in ("f", "other")]
+    for fd in writers:
+        os.write(fd, noise(8 * MIB))
+    writable = flags == os.O_RDWR
+    with mapped(mount.dir / "full"), mapped(mount.dir / "f", flags, writable=writable) as view:
+        while mount.stats()["destage"]["bytes"] < 32 * MIB:
+            for fd in writers:
+                os.write(fd, noise(8 * MIB))
+        mount.sync()
+        assert view.read(0, 8 * MIB) == noise(8 * MIB)
+        assert (mount.dir / "f").read_bytes()[:8 * MIB] == noise(8 * MIB)
+    for fd in writers:
+        os.close(fd)
 
 
 def test_a_mapping_survives_unlink(work, settle):
