@@ -749,7 +749,10 @@ static void take_over_staged(struct fs *fs, struct inode *in)
 	int r;
 	if (!in->row.staging_gen || content_ready(fs, in) < 0)
 		return; /* it has been logged; readers get an error */
-	if (in->staging_whole && !in->native_written && fstat(in->fd, &st) == 0 &&
+	bool known = fstat(in->fd, &st) == 0;
+	if (known) /* these were counted when the pool was opened */
+		in->staged_blocks = (uint64_t)st.st_blocks;
+	if (in->staging_whole && !in->native_written && known &&
 	    (uint64_t)st.st_size != in->row.size && in->row.size <= FAR_OFFSET) {
 		in->row.size = (uint64_t)st.st_size;
 		inode_mark_dirty(fs, in);

@@ -72,6 +72,19 @@ def test_staged_bytes_go_down_to_nothing(new_mount):
     assert any(staged[name] >= 4 * MIB and after[name] == 0 for name in staged), after
 
 
+def staging_bytes(mount):
+    return mount.stats()["staging_bytes"]
+
+
+def test_staged_bytes_are_counted_once_after_a_remount(new_mount):
+    mount = new_mount(destage_delay=600)
+    (mount.dir / "f").write_bytes(noise(4 * MIB))
+    mount.remount()
+    assert 4 * MIB <= staging_bytes(mount) < 5 * MIB
+    mount.destage()
+    assert staging_bytes(mount) == 0
+
+
 def test_df_shows_logical_and_stored(mount):
     (mount.dir / "one").write_bytes(noise(8 * MIB))
     (mount.dir / "two").write_bytes(noise(8 * MIB))
