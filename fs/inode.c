@@ -265,8 +265,11 @@ void inode_put(struct fs *fs, struct inode *inode)
 	if (victim && victim->last_lsn > s->left_lsn)
 		s->left_lsn = victim->last_lsn;
 	pthread_mutex_unlock(&s->lock);
-	if (victim)
-		inode_free(victim);
+	if (!victim)
+		return;
+	/* whoever makes it live again does not know that these were counted, and counts them */
+	staging_account(fs->pool->staging, -(int64_t)victim->staged_blocks * 512);
+	inode_free(victim);
 }
 
 /* Content fields, as opposed to attributes. */

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+import env
 from pattern import noise
 
 pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
@@ -76,6 +77,17 @@ def staging_bytes(mount):
     return mount.stats()["staging_bytes"]
 
 
+def test_staged_bytes_of_a_nameless_file_go_with_it(mount):
+    """They count against staging_limit: what stays behind would slow down every writer in the end."""
+    fd = os.open(mount.dir / "f", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, noise(4 * MIB))
+    env.until(lambda: staging_bytes(mount) >= 4 * MIB, "its blocks are counted")
+    os.unlink(mount.dir / "f")
+    os.close(fd)
+    env.until(lambda: not os.listdir(mount.pool.path / "staging"), "its staging file is removed")
+    assert staging_bytes(mount) == 0
+
+
 def test_staged_bytes_are_counted_once_after_a_remount(new_mount):
     mount = new_mount(destage_delay=600)
     (mount.dir / "f").write_bytes(noise(4 * MIB))
@@ -105,7 +117,6 @@ def test_counters_survive_a_remount(mount):
 
 
 def test_commands_on_a_dead_end_fail_clearly(home):
-    import env
     for command in ("stats", "df", "gc", "sync", "du"):
         done = env.run(env.binary("foldfs"), command, home / "nowhere", code=None)
         assert done.returncode not in (0, None) and str(home / "nowhere") in done.stderr
