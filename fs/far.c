@@ -5,6 +5,9 @@
 #include "content.h"
 #include "settle.h"
 #include "tail.h"
+#include <unistd.h>
+
+#define BLOCK 4096u
 
 struct far {
 	struct destage_source source; /* first: callbacks cast back */
@@ -29,12 +32,41 @@ static int read_cb(struct destage_source *s, void *buf, size_t len, uint64_t at)
 static int make_mapped_locked(struct fs *fs, struct inode *in)
 {
 	content_disturb(fs, in, 0, UINT64_MAX);
-	int r = in->gone ? -ESTALE : in->mem && in->mem->len ? content_spill(fs, in) : 0;
+	int r = in->mem && in->mem->len ? content_spill(fs, in) : 0;
 	if (r == 0 && in->mem) {
 		membuf_unref(fs, in->mem);
 		in->mem = NULL;
 	}
 	return r < 0 ? r : inode_release_hold(fs, in, false);
+}
+
+/* The staging file has data in these blocks, which hides what the map gets: what the kernel wrote natively
+ * may reach as far as the backing filesystem lets it, and a write may begin before FAR_OFFSET. */
+static bool is_staged(const struct inode *in, uint64_t at, uint64_t len)
+{
+	uint64_t first = at / BLOCK * BLOCK, end = (at + len + BLOCK - 1) / BLOCK * BLOCK;
+	off_t data = in->fd >= 0 ? lseek(in->fd, (off_t)first, SEEK_DATA) : -1;
+	return data >= 0 && (uint64_t)data < end;
+}
+
+/* 1: written where the content is (who has it open natively sees nothing else), 0: the map is to have it. */
+static int write_staged_locked(struct far *f, struct inode *in, uint64_t at, uint64_t len)
+{
+	const uint8_t *buf = f->buf + (at - f->at);
+	int r = in->gone ? -ESTALE : 0;
+	if (r == 0 && in->native_written && in->fd >= 0) { /* all of the content, and its end */
+		settle_disturb(in, 0, UINT64_MAX);
+		r = io_write(in->fd, buf, len, (off_t)at);
+		return r < 0 ? r : 1;
+	}
+	if (r == 0)
+		r = make_mapped_locked(f->fs, in);
+	if (r == 0)
+		r = tail_cut(f->fs, in);
+	if (r < 0 || (!in->native_opens && !is_staged(in, at, len)))
+		return r;
+	r = content_write(f->fs, in, buf, len, at);
+	return r < 0 ? r : 1;
 }
 
 static int commit_cb(struct destage_source *s, uint64_t at, uint64_t len,
@@ -46,12 +78,14 @@ static int commit_cb(struct destage_source *s, uint64_t at, uint64_t len,
 	if (!c)
 		return -ENOMEM;
 	pthread_rwlock_wrlock(&in->lock);
-	int r = make_mapped_locked(f->fs, in);
-	if (r == 0)
-		r = tail_cut(f->fs, in);
+	int r = write_staged_locked(f, in, at, len);
+	if (r != 0) {
+		pthread_rwlock_unlock(&in->lock);
+		change_drop(c);
+		return r < 0 ? r : 0;
+	}
 	struct inode_row before = in->row;
-	if (r == 0)
-		r = extents_replace(c, &in->row, at, len, pieces, n);
+	r = extents_replace(c, &in->row, at, len, pieces, n);
 	if (r == 0) {
 		in->row.size = at + len > in->row.size ? at + len : in->row.size;
 		inode_touch(f->fs, in);

@@ -3,7 +3,8 @@
  *
  * Backing filesystems end files at 16 TiB (ext4) or elsewhere below the 8 EiB that an inode of ours
  * may span. Bytes beyond FAR_OFFSET never land: they are destaged at once, before the write returns.
- * Files that reach so far are always mediated.
+ * Files that reach so far are always mediated. But who had the file open natively may have written there,
+ * if the backing filesystem can: then the staging file has these bytes, and gets those that replace them.
  */
 #ifndef FOLDFS_FAR_H
 #define FOLDFS_FAR_H

@@ -17,6 +17,7 @@ from syscalls import (FALLOC_COLLAPSE_RANGE, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE
 pytestmark = pytest.mark.asan
 
 MIB, GIB, EIB = 1 << 20, 1 << 30, 1 << 60
+NEAR, FAR = 8 << 40, 9 << 40       # where the daemon ceases to stage, though the backing could
 PUNCH = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE
 
 
@@ -333,6 +334,50 @@ def test_near_and_far_at_once(work, shared_mount):
         fd = os.open(path, os.O_RDONLY)
         assert (os.pread(fd, 5, 0), os.pread(fd, 5, EIB)) == (b"start", b"final")
         os.close(fd)
+
+
+@pytest.mark.foldfs
+def test_far_over_what_was_written_natively(new_mount):
+    mount = new_mount(destage_delay=600)
+    with open(mount.dir / "f", "w+b", buffering=0) as file:
+        os.pwrite(file.fileno(), b"A" * 8192, FAR)
+    with open(os.open(mount.dir / "f", os.O_WRONLY), "wb", buffering=0) as file:
+        os.pwrite(file.fileno(), b"B" * 4096, FAR)
+    for _ in range(2):
+        with open(mount.dir / "f", "rb", buffering=0) as file:
+            assert os.pread(file.fileno(), 9000, FAR) == b"B" * 4096 + b"A" * 4096
+        mount.destage()
+
+
+@pytest.mark.foldfs
+def test_a_write_that_begins_near_and_ends_far(new_mount):
+    mount = new_mount(destage_delay=600)
+    with open(mount.dir / "f", "wb", buffering=0) as file:
+        os.pwrite(file.fileno(), b"A" * 8192, NEAR - 8192)
+        os.pwrite(file.fileno(), b"B" * 8192, NEAR - 4096)
+    for _ in range(2):
+        with open(mount.dir / "f", "rb", buffering=0) as file:
+            assert os.pread(file.fileno(), 13_000, NEAR - 8192) == b"A" * 4096 + b"B" * 8192
+        mount.destage()
+
+
+@pytest.mark.foldfs
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR], ids=["rdonly", "rdwr"])
+def test_far_beside_who_has_it_open_natively(new_mount, flags):
+    mount = new_mount(destage_delay=600)
+    with open(mount.dir / "f", "wb", buffering=0) as writer:
+        writer.write(noise(MIB))
+        with open(os.open(mount.dir / "f", flags), "rb", buffering=0) as other:
+            os.pwrite(writer.fileno(), b"B" * 4096, FAR)
+            with pytest.raises(OSError) as caught:
+                os.pwrite(writer.fileno(), b"C", EIB)
+            assert caught.value.errno == errno.EFBIG
+            assert os.pread(other.fileno(), 4096, FAR) == b"B" * 4096
+    assert os.stat(mount.dir / "f").st_size == FAR + 4096
+    mount.destage()
+    with open(mount.dir / "f", "rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 9000, FAR) == b"B" * 4096
+        assert file.read(MIB) == noise(MIB)
 
 
 @pytest.mark.foldfs
