@@ -236,6 +236,19 @@ static bool must_wait(struct fs *fs)
 	       space_level(fs) == SPACE_SHORT;
 }
 
+static int write_far(fuse_req_t req, struct inode *in, const void *buf, size_t size, uint64_t at,
+		     bool kill)
+{
+	int r = far_write(fs_of(req), in, buf, size, at);
+	if (r == 0 && kill) {
+		pthread_rwlock_wrlock(&in->lock);
+		r = inode_drop_privileges(req, in);
+		pthread_rwlock_unlock(&in->lock);
+	}
+	log_refusal(in->ino, "write", r);
+	return r;
+}
+
 /* Memory or staging is used up: let destage make room, then write. When it cannot, the write goes
  * on all the same, and the disk will say what it thinks of it. */
 static void write_waiting(struct job *job)
@@ -250,9 +263,9 @@ static void write_waiting(struct job *job)
 			break;
 		space_tick(fs);
 	}
-	int r = (uint64_t)j->at + j->size > FAR_OFFSET
-			? far_write(fs, j->inode, j->data, j->size, (uint64_t)j->at)
-			: write_now(j->req, j->inode, j->data, j->size, (uint64_t)j->at, j->kill);
+	bool far = (uint64_t)j->at + j->size > FAR_OFFSET;
+	int r = (far ? write_far : write_now)(j->req, j->inode, j->data, j->size, (uint64_t)j->at,
+					      j->kill);
 	if (r == 0 && j->sync)
 		r = sync_inode(fs, j->inode);
 	if (r == 0 && j->forget) {

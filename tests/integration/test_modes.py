@@ -279,18 +279,26 @@ def test_setuid_files_lose_the_bit_to_a_strangers_write(native, bit, state):
     if state == "destaged":
         native.destage()
     os.chmod(path, 0o777 | bit)
-    fd = people.as_user(people.ALICE, write_at_start, path)
+    fd = people.as_user(people.ALICE, write_as_stranger, path)
     assert fd == 5
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o777
     assert path.read_bytes() == b"alice" + b"x" * (SIZE - 5)
 
 
-def write_at_start(path):
+def write_as_stranger(path, at=0):
     fd = os.open(path, os.O_WRONLY)
     try:
-        return os.write(fd, b"alice")
+        return os.pwrite(fd, b"alice", at)
     finally:
         os.close(fd)
+
+
+def test_setuid_files_lose_the_bit_to_a_write_far_away(mount):
+    """Where staging files end, a write takes another way."""
+    (mount.dir / "f").write_bytes(b"x")
+    os.chmod(mount.dir / "f", 0o4777)
+    assert people.as_user(people.ALICE, write_as_stranger, mount.dir / "f", 1 << 50) == 5
+    assert stat.S_IMODE(os.stat(mount.dir / "f").st_mode) == 0o777
 
 
 def test_setuid_bit_set_while_a_native_writer_is_open(native):
