@@ -26,6 +26,9 @@
 #define MOVE_TICK_MS 200
 #define REQUEST_MAX (4u << 20)
 #define REQUEST_TIMEOUT_S 30
+#define SEND_TURN_US 200000
+#define SEND_TURNS 150 /* 30 s */
+#define SEND_TURNS_LEAVING 10
 
 struct connection {
 	struct control *control;
@@ -45,40 +48,54 @@ struct control {
 	bool stopping;
 };
 
-static int send_line(int fd, json_t *answer)
+static bool is_stopping(struct control *control)
+{
+	SCOPED_LOCK(&control->lock);
+	return control->stopping;
+}
+
+/* Others wait for what is told here: a gc pass, an unmount. So who takes nothing for SEND_TURNS is cut off. */
+static int send_line(struct connection *c, json_t *answer)
 {
 	CLEANUP_FREE char *text = json_dumps(answer, JSON_COMPACT);
 	size_t len = text ? strlen(text) : 0, at = 0;
+	unsigned turns = 0;
 	json_decref(answer);
 	if (!text)
 		return -ENOMEM;
 	text[len++] = '\n'; /* in the place of the NUL */
 	while (at < len) {
-		ssize_t n = send(fd, text + at, len - at, MSG_NOSIGNAL);
+		ssize_t n = send(c->fd, text + at, len - at, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
+		if (n < 0 && errno == EAGAIN &&
+		    ++turns < (is_stopping(c->control) ? SEND_TURNS_LEAVING : SEND_TURNS))
+			continue;
+		if (n <= 0) {
+			shutdown(c->fd, SHUT_RDWR);
 			return -EPIPE;
+		}
 		at += (size_t)n;
+		turns = 0;
 	}
 	return 0;
 }
 
-static void refuse(int fd, const char *sentence)
+static void refuse(struct connection *c, const char *sentence)
 {
-	send_line(fd, json_pack("{s:b, s:s}", "ok", 0, "error", sentence));
+	send_line(c, json_pack("{s:b, s:s}", "ok", 0, "error", sentence));
 }
 
 /* Sends the result, which it takes over, or says what went wrong. */
-static void answer(int fd, const char *command, int err, json_t *result)
+static void answer(struct connection *c, const char *command, int err, json_t *result)
 {
 	char sentence[256];
 	if (err == 0) {
-		send_line(fd, json_pack("{s:b, s:o}", "ok", 1, "result", result));
+		send_line(c, json_pack("{s:b, s:o}", "ok", 1, "result", result));
 		return;
 	}
 	snprintf(sentence, sizeof sentence, "%s failed: %s", command, strerror(-err));
-	refuse(fd, sentence);
+	refuse(c, sentence);
 }
 
 /* Everything written so far becomes durable, also what only the backing filesystem holds yet. */
@@ -98,7 +115,7 @@ static void do_sync(struct connection *c, const json_t *request)
 	struct fs *fs = c->control->fs;
 	bool destage = json_is_true(json_object_get(request, "destage"));
 	if (destage && fs->read_only) {
-		refuse(c->fd, "the mount is read-only: nothing can be destaged");
+		refuse(c, "the mount is read-only: nothing can be destaged");
 		return;
 	}
 	int r = make_durable(fs);
@@ -108,20 +125,13 @@ static void do_sync(struct connection *c, const json_t *request)
 	}
 	struct settle_stats s = { 0 };
 	settle_get_stats(fs, &s);
-	answer(c->fd, "sync", r,
-	       r ? NULL : json_pack("{s:I}", "files_waiting", (json_int_t)s.waiting));
+	answer(c, "sync", r, r ? NULL : json_pack("{s:I}", "files_waiting", (json_int_t)s.waiting));
 }
 
 static void gc_progress(void *arg, const struct gc_result *so_far)
 {
 	struct connection *c = arg;
-	send_line(c->fd, json_pack("{s:o}", "progress", status_gc(so_far)));
-}
-
-static bool is_stopping(struct control *control)
-{
-	SCOPED_LOCK(&control->lock);
-	return control->stopping;
+	send_line(c, json_pack("{s:o}", "progress", status_gc(so_far)));
 }
 
 /* A pass that the daemon began by itself has not seen the latest deletes: ours comes after it. */
@@ -141,7 +151,7 @@ static void do_gc(struct connection *c, const json_t *request)
 	struct gc_result result;
 	bool progress = json_is_true(json_object_get(request, "progress"));
 	if (fs_may_write(fs) < 0) {
-		refuse(c->fd, "the mount is read-only: garbage cannot be collected");
+		refuse(c, "the mount is read-only: garbage cannot be collected");
 		return;
 	}
 	reaper_drain(fs);
@@ -151,9 +161,9 @@ static void do_gc(struct connection *c, const json_t *request)
 	if (r == 0)
 		r = kv_sync(fs_kv(fs), UINT64_MAX); /* files of dropped packs go with that */
 	if (r == -EBUSY)
-		refuse(c->fd, "the filesystem is being unmounted");
+		refuse(c, "the filesystem is being unmounted");
 	else
-		answer(c->fd, "gc", r, r ? NULL : status_gc(&result));
+		answer(c, "gc", r, r ? NULL : status_gc(&result));
 }
 
 /* Who asked has gone away: by their own will, unless it is we who end the connection. */
@@ -167,7 +177,7 @@ static void tell_scrub(struct connection *c)
 {
 	json_t *result = NULL;
 	int r = status_scrub_damage(c->control->fs->pool, &result);
-	answer(c->fd, "scrub", r, result);
+	answer(c, "scrub", r, result);
 }
 
 /* Until it is over, or they leave, which stops what they began. */
@@ -179,7 +189,7 @@ static void follow_scrub(struct connection *c, bool progress)
 		struct scrub_status so_far;
 		scrub_get_status(fs->pool->scrub, &so_far);
 		if (progress)
-			send_line(c->fd, json_pack("{s:o}", "progress", status_scrub(&so_far)));
+			send_line(c, json_pack("{s:o}", "progress", status_scrub(&so_far)));
 		if (!left_alone(c))
 			continue;
 		if (began)
@@ -187,7 +197,7 @@ static void follow_scrub(struct connection *c, bool progress)
 		return;
 	}
 	if (is_stopping(c->control))
-		refuse(c->fd, "the pool is being unmounted; the scrub goes on with the next mount");
+		refuse(c, "the pool is being unmounted; the scrub goes on with the next mount");
 	else
 		tell_scrub(c);
 }
@@ -198,7 +208,7 @@ static void do_scrub(struct connection *c, const json_t *request)
 	const char *action = json_string_value(json_object_get(request, "action"));
 	bool progress = json_is_true(json_object_get(request, "progress"));
 	if (fs_may_write(fs) < 0) {
-		refuse(c->fd, "the mount is read-only: what a scrub finds could not be noted");
+		refuse(c, "the mount is read-only: what a scrub finds could not be noted");
 		return;
 	}
 	if (!action) {
@@ -228,7 +238,7 @@ static int move_progress(void *arg, const struct mover_result *so_far)
 		return 0;
 	m->told_ms = now;
 	if (m->progress)
-		send_line(m->c->fd, json_pack("{s:o}", "progress", tier_status_moved(so_far)));
+		send_line(m->c, json_pack("{s:o}", "progress", tier_status_moved(so_far)));
 	return left_alone(m->c) || is_stopping(m->c->control);
 }
 
@@ -256,15 +266,15 @@ static void move_files(struct connection *c, const json_t *request, const struct
 	size_t n;
 	CLEANUP_FREE uint64_t *inos = take_inodes(json_object_get(request, "inodes"), &n);
 	if (!inos) {
-		refuse(c->fd, "this is no request");
+		refuse(c, "this is no request");
 		return;
 	}
 	settle_all(fs, true); /* only what lies in packs can move */
 	int r = mover_move_files(fs->pool->mover, inos, n, to->number, move_progress, &m, &result);
 	if (r == -ECANCELED)
-		refuse(c->fd, "the pool is being unmounted; what has not moved stays where it is");
+		refuse(c, "the pool is being unmounted; what has not moved stays where it is");
 	else
-		answer(c->fd, "tier", r, r ? NULL : tier_status_moved(&result));
+		answer(c, "tier", r, r ? NULL : tier_status_moved(&result));
 }
 
 static void do_tier(struct connection *c, const json_t *request)
@@ -277,19 +287,19 @@ static void do_tier(struct connection *c, const json_t *request)
 	char sentence[512];
 	if (!action || !strcmp(action, "status")) {
 		int r = tier_status(fs->pool, &status);
-		answer(c->fd, "tier", r, status);
+		answer(c, "tier", r, status);
 	} else if (strcmp(action, "move")) {
-		refuse(c->fd, "this is no request");
+		refuse(c, "this is no request");
 	} else if (fs_may_write(fs) < 0) {
-		refuse(c->fd, "the mount is read-only: nothing can move");
+		refuse(c, "the mount is read-only: nothing can move");
 	} else if (!fs->pool->mover) {
-		refuse(c->fd, "no tier is declared in its foldfs.conf, or it was since the mount");
+		refuse(c, "no tier is declared in its foldfs.conf, or it was since the mount");
 	} else if (!name || !tiers_find(fs->pool->tiers, name, &to)) {
 		snprintf(sentence, sizeof sentence, "there is no tier %.64s", name ? name : "");
-		refuse(c->fd, sentence);
+		refuse(c, sentence);
 	} else if (to.absent) {
 		snprintf(sentence, sizeof sentence, "tier %s is absent: %s", to.name, to.why);
-		refuse(c->fd, sentence);
+		refuse(c, sentence);
 	} else {
 		move_files(c, request, &to);
 	}
@@ -299,7 +309,7 @@ static void do_stats(struct connection *c, const json_t *request)
 {
 	struct fs *fs = c->control->fs;
 	(void)request;
-	answer(c->fd, "stats", 0, status_stats(fs->pool, fs));
+	answer(c, "stats", 0, status_stats(fs->pool, fs));
 }
 
 static void do_df(struct connection *c, const json_t *request)
@@ -308,7 +318,7 @@ static void do_df(struct connection *c, const json_t *request)
 	struct fs *fs = c->control->fs;
 	(void)request;
 	int r = status_df(fs->pool, fs, &df);
-	answer(c->fd, "df", r, df);
+	answer(c, "df", r, df);
 }
 
 static void do_du(struct connection *c, const json_t *request)
@@ -318,7 +328,7 @@ static void do_du(struct connection *c, const json_t *request)
 	if (!fs->read_only)
 		ticker_commit_dirty(fs, true); /* the rows are what is counted */
 	int r = status_du(fs->pool, json_object_get(request, "inodes"), &du);
-	answer(c->fd, "du", r, du);
+	answer(c, "du", r, du);
 }
 
 static const struct {
@@ -337,9 +347,9 @@ static void obey(struct connection *c, const char *line, size_t len)
 	while (name && i < n && strcmp(commands[i].name, name))
 		i++;
 	if (!name)
-		refuse(c->fd, "this is no request");
+		refuse(c, "this is no request");
 	else if (i == n)
-		refuse(c->fd, "the daemon, of version " FOLDFS_VERSION ", has no such command");
+		refuse(c, "the daemon, of version " FOLDFS_VERSION ", has no such command");
 	else
 		commands[i].run(c, request);
 	json_decref(request);
@@ -350,7 +360,9 @@ static void receive(struct connection *c)
 {
 	CLEANUP_BUF struct buf line = { 0 };
 	struct timeval patience = { .tv_sec = REQUEST_TIMEOUT_S };
+	struct timeval turn = { .tv_usec = SEND_TURN_US };
 	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &turn, sizeof turn);
 	while (line.len < REQUEST_MAX) {
 		char part[4096];
 		ssize_t n = recv(c->fd, part, sizeof part, 0);
@@ -366,7 +378,7 @@ static void receive(struct connection *c)
 			return;
 		}
 	}
-	refuse(c->fd, "the request is too long");
+	refuse(c, "the request is too long");
 }
 
 static void *connection_main(void *arg)
@@ -442,7 +454,8 @@ static void *accept_main(void *arg)
 		if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
 			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 		if (fd >= 0 && !may_connect(control, fd)) {
-			refuse(fd, "only root and the pool's owner may ask");
+			refuse(&(struct connection){ .control = control, .fd = fd },
+			       "only root and the pool's owner may ask");
 			close(fd);
 			fd = -1;
 		}

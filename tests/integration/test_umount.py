@@ -3,8 +3,10 @@
 
 import errno
 import fcntl
+import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -372,6 +374,22 @@ def test_umount_while_much_is_staged(new_mount):
     mount.pool.fsck()
     mount.start()
     check(mount, 60)
+
+
+def ask(mount, **request):
+    """A request to the control socket; who asks may then do as they like with the answer."""
+    asker, here = socket.socket(socket.AF_UNIX), os.open(mount.pool.path, os.O_PATH)
+    asker.connect(f"/proc/self/fd/{here}/control")
+    os.close(here)
+    asker.sendall(json.dumps(request).encode() + b"\n")
+    return asker
+
+
+def test_umount_does_not_wait_for_who_asked_and_does_not_read(mount):
+    """`foldfs`, stopped by Ctrl-Z, say. The answer is longer than what a socket takes."""
+    with ask(mount, command="du", inodes=[1] * 4000) as asker:
+        assert asker.recv(12) == b'{"ok":true,"'
+        mount.stop()
 
 
 def test_lazy_umount_finishes_with_the_last_user(mount):
