@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* A thread accepts, and each connection gets a thread of its own, as some commands take long. They
  * are few: beyond CONNECTIONS_MAX callers wait in the socket's queue. control_stop() ends what is
- * being waited for: sockets are shut down, a gc pass stops at its next pack, a scrub soon.
+ * being waited for: sockets are shut down, destage is called off, a gc pass stops at its next pack, a
+ * scrub soon.
  */
 #include "control.h"
 #include "cleanup.h"
@@ -122,6 +123,11 @@ static void do_sync(struct connection *c, const json_t *request)
 	if (r == 0 && destage) {
 		settle_all(fs, true);
 		r = make_durable(fs);
+	}
+	if (r == 0 && destage && is_stopping(c->control)) {
+		refuse(c,
+		       "the pool is being unmounted; what is staged is stored with the next mount");
+		return;
 	}
 	struct settle_stats s = { 0 };
 	settle_get_stats(fs, &s);
@@ -517,6 +523,7 @@ void control_stop(struct control *c)
 			shutdown(at->fd, SHUT_RD);
 	shutdown(c->fd, SHUT_RDWR); /* wakes accept */
 	pthread_cond_broadcast(&c->changed);
+	settle_leave(c->fs);
 	if (c->fs->pool->gc)
 		gc_stop(c->fs->pool->gc);
 	if (c->fs->pool->scrub)

@@ -651,7 +651,7 @@ void settle_all(struct fs *fs, bool wait)
 	for (struct settle *s = t->head; s; s = s->next)
 		s->tried = false;
 	uint64_t round = atomic_fetch_add(&t->round, 1);
-	while (owes_locked(t, round)) {
+	while (!atomic_load(&t->leaving) && owes_locked(t, round)) {
 		pthread_mutex_unlock(&t->lock);
 		destage_nudge(fs->pool->destage);
 		pthread_mutex_lock(&t->lock);
@@ -710,6 +710,12 @@ static void drain(struct fs *fs)
 			wait_quiet_locked(t);
 	}
 	pthread_mutex_unlock(&t->lock);
+}
+
+void settle_leave(struct fs *fs)
+{
+	if (fs->settler)
+		atomic_store(&fs->settler->leaving, true);
 }
 
 void settler_stop(struct fs *fs)

@@ -392,6 +392,21 @@ def test_umount_does_not_wait_for_who_asked_and_does_not_read(mount):
         mount.stop()
 
 
+def test_umount_does_not_wait_for_a_destage_that_was_asked_for(new_mount):
+    """What is staged has the next mount's time."""
+    mount = new_mount(destage_delay=600, zstd_level=19)
+    data = [noise(8 * MIB, number).hex().encode() for number in range(4)]
+    for number, hexadecimal in enumerate(data):
+        (mount.dir / str(number)).write_bytes(hexadecimal)
+    with ask(mount, command="sync", destage=True) as asker:
+        env.until(lambda: mount.stats()["destage"]["active_files"], "it has begun")
+        mount.stop()
+        assert b"unmounted" in asker.recv(1000)
+    assert os.listdir(mount.pool.path / "staging")
+    mount.start()
+    assert all((mount.dir / str(number)).read_bytes() == data[number] for number in range(4))
+
+
 def test_lazy_umount_finishes_with_the_last_user(mount):
     file = os.open(mount.dir / "f", os.O_CREAT | os.O_RDWR)
     os.write(file, noise(MIB, 1))
