@@ -464,6 +464,7 @@ int content_replace(struct fs *fs, struct inode *inode)
 		    inode->row.staging_gen != inode->kept.staging_gen)
 			staging_drop(fs->pool->staging, inode->ino, inode->row.staging_gen);
 		inode->row.staging_gen = 0;
+		inode_account_staged(fs, inode); /* before another one takes its place */
 		inode->staging_whole = false;
 		membuf_unref(fs, inode->mem);
 		inode->mem = membuf_new(fs, 0);

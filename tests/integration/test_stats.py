@@ -97,6 +97,15 @@ def test_staged_bytes_are_counted_once_after_a_remount(new_mount):
     assert staging_bytes(mount) == 0
 
 
+def test_staged_bytes_of_a_file_written_anew(new_mount):
+    """More often than the ticker looks."""
+    mount = new_mount(destage_delay=600)
+    for number in range(3):
+        (mount.dir / "f").write_bytes(noise(4 * MIB, number))
+    mount.sync()
+    assert mount.stats()["staging_bytes"] == 4 * MIB
+
+
 def test_df_shows_logical_and_stored(mount):
     (mount.dir / "one").write_bytes(noise(8 * MIB))
     (mount.dir / "two").write_bytes(noise(8 * MIB))
