@@ -19,7 +19,7 @@ struct move {
 	bool exchange;
 	struct inode_row dir_row, new_dir_row; /* as they will be; only the first when the same */
 	struct inode_row src_before, dst_before;
-	bool src_released;
+	bool src_released, dst_released;
 };
 
 static struct inode_row *new_dir_row(struct move *m)
@@ -124,9 +124,13 @@ static int stage_move(struct move *m, struct change *c)
 	inode_stage(m->src, c);
 	if (m->dst)
 		inode_stage(m->dst, c);
-	if (m->dst && !m->exchange)
-		return stage_data_first(m->fs, m->src, c, &m->src_released);
-	if (m->dst || !m->src->held)
+	if (m->dst) {
+		r = stage_data_first(m->fs, m->src, c, &m->src_released);
+		if (r == 0 && m->exchange)
+			r = stage_data_first(m->fs, m->dst, c, &m->dst_released);
+		return r;
+	}
+	if (!m->src->held)
 		return 0;
 	/* nothing is replaced, and nobody waits for a disk; but the new name is not seen without content */
 	m->src_released = true;
@@ -159,6 +163,8 @@ static int move_locked(struct move *m)
 	}
 	if (m->src_released)
 		inode_hold_released(m->fs, m->src, m->src->last_lsn);
+	if (m->dst_released)
+		inode_hold_released(m->fs, m->dst, m->src->last_lsn);
 	m->new_dir->row = *new_dir_row(m);
 	m->dir->row = m->dir_row;
 	m->dir->last_lsn = m->new_dir->last_lsn = m->src->last_lsn;

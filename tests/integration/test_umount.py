@@ -17,6 +17,7 @@ import pytest
 import env
 import pools
 from pattern import noise
+from syscalls import RENAME_EXCHANGE, renameat2
 
 pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
 
@@ -273,6 +274,26 @@ def test_replace_by_rename_survives_a_crash_whole(mount):
     mount.start()
     data = path.read_bytes()
     assert len(data) == 200_000 and len(set(data)) == 1
+
+
+def test_exchange_survives_a_crash_whole(new_mount):
+    """As above, and that of both names, when the exchange is durable and nothing was said of the files."""
+    mount = new_mount(wal_sync_interval="1h", destage_delay=600)
+    for size in 3000, 200_000:
+        here = mount.dir / str(size)
+        here.mkdir()
+        (here / "f").write_bytes(b"old" * size)
+        mount.sync()
+        (here / "f").write_bytes(b"mid" * size)
+        (here / "tmp").write_bytes(b"new" * size)
+        renameat2(here / "tmp", here / "f", RENAME_EXCHANGE)
+    with open(mount.dir / "other", "wb") as other:
+        os.fsync(other.fileno())
+    mount.kill()
+    mount.start()
+    for size in 3000, 200_000:
+        assert (mount.dir / str(size) / "f").read_bytes() == b"new" * size
+        assert (mount.dir / str(size) / "tmp").read_bytes() in (b"mid" * size, b"old" * size)
 
 
 def test_the_dead_mount_point_recovers(mount):
