@@ -440,15 +440,34 @@ static int truncate_memory(struct fs *fs, struct inode *inode, uint64_t size)
 	return 0;
 }
 
+static int shorten_staged(struct fs *fs, struct inode *inode, uint64_t size)
+{
+	uint64_t cut_lsn = inode->cut_lsn;
+	int r = tail_begin(fs, inode, size);
+	if (r < 0)
+		return r;
+	inode->row.size = size;
+	r = content_cut_map(fs, inode, size, UINT64_MAX);
+	if (r == 0)
+		tail_begun(inode);
+	else
+		inode->cut_lsn = cut_lsn;
+	return r;
+}
+
 int content_replace(struct fs *fs, struct inode *inode)
 {
 	content_disturb(fs, inode, 0, UINT64_MAX);
-	/* written natively, but by nobody any more: the old content can be kept until the new is whole */
-	if (inode->native_written && !inode->native_opens && staging_idle(inode->fd, false) == 1)
+	int idle = inode->native_opens ? 0 : inode->fd < 0 ? 1 : staging_idle(inode->fd, false);
+	if (idle == 1) /* in nobody's hands: the old content can be kept until the new is whole */
 		inode_end_native(inode);
 	if (inode->native_opens || inode->native_written) {
 		if (ftruncate(inode->fd, 0))
 			return -errno;
+	} else if (idle == 0) { /* whoever has it mapped to read it is to see the new content */
+		int r = shorten_staged(fs, inode, 0);
+		if (r < 0)
+			return r;
 	} else {
 		/* what was closed is the old content, though it may still have been held */
 		int r = inode->writers ? 0 : inode_release_hold(fs, inode, false);
@@ -474,21 +493,6 @@ int content_replace(struct fs *fs, struct inode *inode)
 	inode->row.size = 0;
 	inode_touch(fs, inode);
 	return 0;
-}
-
-static int shorten_staged(struct fs *fs, struct inode *inode, uint64_t size)
-{
-	uint64_t cut_lsn = inode->cut_lsn;
-	int r = tail_begin(fs, inode, size);
-	if (r < 0)
-		return r;
-	inode->row.size = size;
-	r = content_cut_map(fs, inode, size, UINT64_MAX);
-	if (r == 0)
-		tail_begun(inode);
-	else
-		inode->cut_lsn = cut_lsn;
-	return r;
 }
 
 /* The staging file gets the new length, over a map as well: the sector that it ended in could otherwise

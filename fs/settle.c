@@ -447,12 +447,10 @@ static int prepare_staged(struct settle *s)
 	int r = content_ready(s->fs, in);
 	if (r < 0)
 		return r;
-	if (in->native_written) {
-		r = staging_idle(in->fd, false);
-		if (r <= 0)
-			return r < 0 ? r : -EBUSY;
-		inode_end_native(in);
-	}
+	r = staging_idle(in->fd, false);
+	if (r <= 0) /* who maps it only to read would never see what is written later */
+		return r < 0 ? r : -EBUSY;
+	inode_end_native(in);
 	r = inode_release_hold(s->fs, in, false);
 	if (r == 0)
 		r = ranges_find(s->fs, in, &s->ranges);

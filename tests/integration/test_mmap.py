@@ -126,6 +126,36 @@ def others_destage(work, mount):
         waiting.wait()
 
 
+def overwrite(path):
+    with open(path, "r+b", buffering=0) as file:
+        file.write(b"new")
+
+
+def write_anew(path):
+    path.write_bytes(b"new" + noise(SIZE)[3:])
+
+
+def destage_and_overwrite(path):
+    env.run(env.binary("foldfs"), "sync", "--destage", path.parent)
+    overwrite(path)
+
+
+@pytest.mark.foldfs
+@pytest.mark.parametrize("change", [overwrite, write_anew, destage_and_overwrite])
+def test_a_mapping_to_read_sees_what_is_written_later(new_mount, change):
+    """Of a file that was staged when it was mapped, and whose descriptors are all closed."""
+    mount = new_mount(destage_delay=600)
+    path = mount.dir / "f"
+    path.write_bytes(noise(SIZE))
+    with mapped(path, os.O_RDONLY, writable=False) as view:
+        assert view.read(0, SIZE) == noise(SIZE)
+        change(path)
+        assert view.read(0, SIZE) == path.read_bytes() == b"new" + noise(SIZE)[3:]
+    mount.destage()
+    env.until(lambda: not list((mount.pool.path / "staging").iterdir()), "it is in packs")
+    assert path.read_bytes() == b"new" + noise(SIZE)[3:]
+
+
 @pytest.mark.foldfs
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR], ids=["rdonly", "rdwr"])
 def test_what_is_mapped_is_not_destaged_behind_its_writer(new_mount, flags):
