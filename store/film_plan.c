@@ -29,7 +29,7 @@
 static int stream_push(struct plan_stream *s, struct plan_stretch stretch)
 {
 	struct plan_stretch *last = s->n ? &s->v[s->n - 1] : NULL;
-	if (last && !stretch.cut && last->at + last->len == stretch.at &&
+	if (last && !stretch.cut && !stretch.lead && last->at + last->len == stretch.at &&
 	    stretch.len <= UINT32_MAX - last->len) {
 		last->len += stretch.len;
 		return 0;
@@ -122,7 +122,7 @@ static int put_bytes(struct pictures *p, uint64_t at, uint64_t len)
 	int r = 0;
 	while (r == 0 && len) {
 		uint64_t n = len < UINT32_MAX ? len : UINT32_MAX;
-		r = stream_push(p->s, (struct plan_stretch){ at, (uint32_t)n, false });
+		r = stream_push(p->s, (struct plan_stretch){ .at = at, .len = (uint32_t)n });
 		p->bytes += n;
 		at += n;
 		len -= n;
@@ -146,6 +146,26 @@ static int put_sample(struct pictures *p, const struct film_sample *m)
 	return r ? r : put_bytes(p, m->at + behind, rest);
 }
 
+/* The picture that begins with sample `i`, which is a unit, or goes on with it. */
+static int put_unit(struct pictures *p, const struct film *f, size_t i)
+{
+	const struct film_sample *m = &f->samples[i];
+	uint64_t len = 0;
+	int r = 0;
+	if (m->begins || !p->n) {
+		for (size_t k = i; k < f->n && f->samples[k].track == m->track; k++) {
+			if (k > i && f->samples[k].begins)
+				break;
+			len += PLAN_LEAD + f->samples[k].len;
+		}
+		r = begin_picture(p, len, m->key);
+	}
+	if (r == 0)
+		r = stream_push(p->s, (struct plan_stretch){ m->at, m->len, false, true });
+	p->bytes += PLAN_LEAD + m->len;
+	return r;
+}
+
 /* Bytes of the stream before the first chosen place at or after places[*k], UINT64_MAX: there is none. */
 static uint64_t next_cut(const struct pictures *p, size_t *k)
 {
@@ -154,7 +174,7 @@ static uint64_t next_cut(const struct pictures *p, size_t *k)
 	return *k < p->n ? p->places[*k].at : UINT64_MAX;
 }
 
-/* Divides stretches where chunks begin. */
+/* Divides stretches where chunks begin. -EBADMSG: one that can't be. */
 static int cut_stretches(struct pictures *p)
 {
 	struct plan_stream cut = { 0 };
@@ -167,12 +187,15 @@ static int cut_stretches(struct pictures *p)
 			struct plan_stretch part = left;
 			part.cut = next_cut(p, &k) == pos;
 			k += part.cut;
-			uint64_t n = next_cut(p, &k) - pos;
-			part.len = n < left.len ? (uint32_t)n : left.len;
-			r = stream_push(&cut, part);
+			uint64_t n = next_cut(p, &k) - pos, lead = left.lead ? PLAN_LEAD : 0;
+			if (left.lead && n < lead + left.len)
+				r = -EBADMSG;
+			part.len = n - lead < left.len ? (uint32_t)(n - lead) : left.len;
+			r = r ? r : stream_push(&cut, part);
 			left.at += part.len;
 			left.len -= part.len;
-			pos += part.len;
+			left.lead = false;
+			pos += lead + part.len;
 		}
 	}
 	stream_done(p->s);
@@ -185,7 +208,7 @@ static int end_pictures(struct pictures *p)
 {
 	if (p->groups >= 8 && p->alike >= p->groups / 2) {
 		p->s->by_content = true;
-		return 0;
+		return p->s->n && p->s->v[0].lead ? -EBADMSG : 0;
 	}
 	int r = film_cuts_choose(p->places, p->n, p->bytes, &p->limits);
 	return r ? r : cut_stretches(p);
@@ -250,7 +273,8 @@ static void choose_tracks(struct gathering *g, const struct film *f,
 	for (unsigned i = 0; i < f->n_tracks; i++) {
 		const struct film_track *t = &f->tracks[i];
 		g->stream[i] = -1;
-		if (!t->whole || t->kind == FILM_OTHER || g->plan->n + 1 >= PLAN_STREAMS)
+		if (!(t->whole || t->units) || t->kind == FILM_OTHER ||
+		    g->plan->n + 1 >= PLAN_STREAMS)
 			continue;
 		struct plan_stream *s = &g->plan->streams[g->plan->n];
 		s->by_content = t->kind == FILM_AUDIO;
@@ -270,7 +294,9 @@ static int gather_samples(struct gathering *g, const struct film *f)
 		if (m->at < p->end)
 			r = -EBADMSG;
 		else if (p->s->by_content)
-			r = stream_push(p->s, (struct plan_stretch){ m->at, m->len, false });
+			r = stream_push(p->s, (struct plan_stretch){ .at = m->at, .len = m->len });
+		else if (f->tracks[m->track].units)
+			r = put_unit(p, f, i);
 		else
 			r = put_sample(p, m);
 		p->end = m->at + m->len;
@@ -306,7 +332,8 @@ static int put_rest(struct plan_stream *rest, uint64_t at, uint64_t end, bool cu
 {
 	while (at < end) {
 		uint64_t n = end - at < UINT32_MAX ? end - at : UINT32_MAX;
-		int r = stream_push(rest, (struct plan_stretch){ at, (uint32_t)n, cut });
+		int r = stream_push(
+			rest, (struct plan_stretch){ .at = at, .len = (uint32_t)n, .cut = cut });
 		if (r < 0)
 			return r;
 		at += n;

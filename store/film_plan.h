@@ -19,7 +19,11 @@ struct plan_stretch {
 	uint64_t at; /* in the file */
 	uint32_t len;
 	bool cut; /* a chunk begins here */
+	/* The chunk has PLAN_LEAD bytes before it that are in no file: its length, most significant byte
+	 * first. So a stream's units are what they are in containers. */
+	bool lead;
 };
+#define PLAN_LEAD 4u
 
 struct plan_stream {
 	bool by_content; /* the chunker cuts, and no chunk goes on over a `cut` */

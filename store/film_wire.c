@@ -9,7 +9,7 @@
 #define BATCH 4096u
 
 struct wire_track {
-	uint8_t kind, whole, runs, reserved;
+	uint8_t kind, whole, runs, units;
 	char codec[8];
 };
 
@@ -25,7 +25,7 @@ struct wire_sample {
 	uint64_t at;
 	uint32_t len;
 	uint16_t track;
-	uint8_t key, reserved;
+	uint8_t key, begins;
 	uint16_t sets_at, sets_len;
 	uint32_t reserved_too;
 };
@@ -57,7 +57,8 @@ int film_wire_put(int fd, const struct film *f, int err)
 	}
 	for (unsigned i = 0; i < head.tracks; i++) {
 		const struct film_track *t = &f->tracks[i];
-		head.track[i] = (struct wire_track){ (uint8_t)t->kind, t->whole, t->runs, 0, "" };
+		head.track[i] =
+			(struct wire_track){ (uint8_t)t->kind, t->whole, t->runs, t->units, "" };
 		memcpy(head.track[i].codec, t->codec, sizeof t->codec);
 	}
 	int r = put_all(fd, &head, sizeof head);
@@ -69,6 +70,7 @@ int film_wire_put(int fd, const struct film *f, int err)
 							 .len = s->len,
 							 .track = s->track,
 							 .key = s->key,
+							 .begins = s->begins,
 							 .sets_at = s->sets_at,
 							 .sets_len = s->sets_len };
 		}
@@ -95,13 +97,15 @@ static int take_tracks(const struct wire_head *head, struct film *f)
 	for (unsigned i = 0; i < head->tracks; i++) {
 		const struct wire_track *t = &head->track[i];
 		struct film_track *track = &f->tracks[i];
-		if (t->kind > FILM_AUDIO || t->whole > 1 || t->runs > 1 ||
+		if (t->kind > FILM_AUDIO || t->whole > 1 || t->runs > 1 || t->units > 1 ||
 		    memchr(t->codec, 0, sizeof t->codec) == NULL)
 			return -EUCLEAN;
 		for (const char *c = t->codec; *c; c++)
 			if (*c <= ' ' || *c > '~')
 				return -EUCLEAN;
-		*track = (struct film_track){ .kind = t->kind, .whole = t->whole, .runs = t->runs };
+		*track = (struct film_track){
+			.kind = t->kind, .whole = t->whole, .runs = t->runs, .units = t->units
+		};
 		memcpy(track->codec, t->codec, sizeof track->codec);
 	}
 	f->n_tracks = head->tracks;
@@ -110,10 +114,16 @@ static int take_tracks(const struct wire_head *head, struct film *f)
 
 static int take_sample(const struct wire_sample *s, uint64_t size, struct film *f)
 {
-	if (s->track >= f->n_tracks || s->key > 1 || s->at > size || s->len > size - s->at ||
-	    (uint32_t)s->sets_at + s->sets_len > s->len)
+	if (s->track >= f->n_tracks || s->key > 1 || s->begins > 1 || s->at > size ||
+	    s->len > size - s->at || (uint32_t)s->sets_at + s->sets_len > s->len)
 		return -EUCLEAN;
-	struct film_sample sample = { s->at, s->len, s->track, s->key, s->sets_at, s->sets_len };
+	struct film_sample sample = { .at = s->at,
+				      .len = s->len,
+				      .track = s->track,
+				      .key = s->key,
+				      .begins = s->begins,
+				      .sets_at = s->sets_at,
+				      .sets_len = s->sets_len };
 	return film_add_sample(f, &sample);
 }
 

@@ -18,6 +18,7 @@
 #include "io.h"
 #include "jail.h"
 #include "keyframe/detect.h"
+#include "keyframe/units.h"
 #include "log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -89,6 +90,8 @@ static _Noreturn void be_reader(const struct request *q)
 		r = jail_close();
 	if (r == 0)
 		r = film_find(&source, &film);
+	if (r == 0)
+		r = units_find(&source, &film);
 	film_wire_put(JAIL_OUT, &film, r);
 	_exit(0);
 }

@@ -11,6 +11,7 @@
  * holds what the chunker has to see; what is left behind the chunk stays for the next one.
  */
 #include "weaver.h"
+#include "bytes.h"
 #include "cleanup.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -138,12 +139,16 @@ static int gather(struct weaver *w, struct thread *t, size_t want, bool *ret_las
 		if (v->cut && t->gather_skip == 0 && t->fill)
 			return 0;
 		size_t n = v->len - t->gather_skip;
-		if (t->fill == want) {
+		size_t lead = v->lead && !t->gather_skip ? PLAN_LEAD : 0;
+		if (want - t->fill <= lead) {
 			*ret_last = false;
 			return 0;
 		}
-		n = n < want - t->fill ? n : want - t->fill;
-		int r = make_room(t->yarn, t->start + t->fill + n);
+		n = n < want - t->fill - lead ? n : want - t->fill - lead;
+		int r = make_room(t->yarn, t->start + t->fill + lead + n);
+		if (r == 0 && lead)
+			put_be32(t->yarn->buf + t->start + t->fill, v->len);
+		t->fill += lead;
 		if (r == 0)
 			r = gather_bytes(w, t->yarn->buf + t->start + t->fill, n,
 					 v->at + t->gather_skip);
@@ -250,6 +255,10 @@ int weaver_next(struct weaver *w, uint64_t room, struct woven *ret_woven)
 	}
 	if (r < 0)
 		return r;
+	if (t->s->v[t->weave].lead && !t->weave_skip)
+		t->used += PLAN_LEAD;
+	if (t->used >= t->len)
+		return -EBADMSG;
 	uint32_t n = t->s->v[t->weave].len - t->weave_skip;
 	n = n < t->len - t->used ? n : t->len - t->used;
 	n = n < room ? n : (uint32_t)room;

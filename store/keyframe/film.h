@@ -35,6 +35,7 @@ struct film_track {
 	enum film_kind kind;
 	bool whole; /* samples are payloads as every container holds them: fit for gathering */
 	bool runs;  /* a sample is a whole run of pictures, from a key picture up to the next one */
+	bool units; /* a sample is a NAL unit of a picture (units.h) */
 	char codec[8]; /* "h264", "hevc", "vp9", "mpeg2", "prores", "aac", ...; "" unknown */
 };
 
@@ -42,7 +43,8 @@ struct film_sample {
 	uint64_t at; /* of the payload's first byte in the file; in TS: of its first packet */
 	uint32_t len;
 	uint16_t track;
-	bool key; /* decoding can begin here */
+	bool key;    /* decoding can begin here */
+	bool begins; /* of units: a picture's first */
 	/* Parameter sets within it, bytes from `at` on (inband.h); 0, 0: none are known. */
 	uint16_t sets_at, sets_len;
 };

@@ -26,6 +26,11 @@ static enum unit judge(bool hevc, uint8_t first)
 								  : UNIT_PICTURE;
 }
 
+bool inband_is_set(bool hevc, uint8_t first)
+{
+	return judge(hevc, first) == UNIT_SET;
+}
+
 /* Bytes [at, at + HEAD) of the sample, through a buffer that holds [*have_at, + LOOK). */
 static int look(struct film_source *s, const struct film_sample *m, uint32_t at, uint8_t *buf,
 		uint32_t *have_at, uint32_t *have)

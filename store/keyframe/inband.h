@@ -10,6 +10,9 @@
 #include "film.h"
 #include "film_source.h"
 
+/* Is a NAL unit that begins with this byte a parameter set? */
+bool inband_is_set(bool hevc, uint8_t first);
+
 /* Fills `sets_at` and `sets_len` of key pictures in tracks that are fit for gathering. What can't be
  * read is left as it is; -errno of reading. */
 int inband_find(struct film_source *s, struct film *f);

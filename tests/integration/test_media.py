@@ -152,6 +152,27 @@ def test_slices_cost_little_of_the_index(new_mount):
     assert same(mount, one) and same(mount, other)
 
 
+@pytest.mark.asan
+def test_a_bare_stream_is_the_pictures_of_a_film(new_mount):
+    """Start codes are its own, and parameter sets."""
+    mount = new_mount()
+    env.need_tool("ffmpeg", "ffprobe")
+    one = films.make("mp4", *PICTURES, "-t", "10", *CODECS[:4], "-crf", "20", "-g", "25", "-slices", "3")
+    bare = films.rewrap(one, "h264")
+    back = films.rewrap(bare, "mp4")
+    put(mount, one)
+    assert put(mount, bare) < 0.02 and put(mount, back, "back") < 0.02
+    data = bare.read_bytes()
+    data = data[data.index(bytes([0, 0, 0, 1, 0x67]), len(data) // 3):]     # from a sequence parameter set on
+    before = new_bytes(mount)
+    (mount.dir / "cut").write_bytes(data)
+    assert new_bytes(mount) - before < 3 * MIB / 2, "a chunk at its beginning"
+    mount.remount()
+    drop_caches()
+    assert same(mount, one) and same(mount, bare) and same(mount, back, "back")
+    assert (mount.dir / "cut").read_bytes() == data
+
+
 @pytest.mark.parametrize("suffix", ["ts", "m2ts"])
 def test_streams_are_cut_at_key_pictures(new_mount, suffix):
     mount = new_mount(media_min="256K", media_target="1M", media_max="2M")

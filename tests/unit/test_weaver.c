@@ -115,6 +115,62 @@ static void another_wrapping_costs_what_is_its_own(void **state)
 	stack_remove(&st);
 }
 
+/* The same pictures, of one to three units each: behind lengths in a container, or behind start codes. */
+static void wrap_units(struct wrapped *w, unsigned count, bool bare)
+{
+	uint64_t seed = 5;
+	*w = (struct wrapped){ .data = malloc((size_t)count * 12000) };
+	w->film.container = bare ? FILM_H264 : FILM_MP4;
+	film_add_track(&w->film, FILM_VIDEO, "h264");
+	w->film.tracks[0].units = bare;
+	w->film.tracks[0].whole = !bare;
+	for (unsigned i = 0; i < count; i++) {
+		unsigned units = 1 + (unsigned)prng_below(&seed, 3);
+		struct film_sample s = { .at = w->len, .key = i % 24 == 0 };
+		for (unsigned k = 0; k < units; k++) {
+			uint32_t len = 200 + (uint32_t)prng_below(&seed, 3000);
+			put_be32(w->data + w->len, bare ? 1 : len); /* a start code, or a length */
+			w->len += 4;
+			if (bare) {
+				s.at = w->len;
+				s.len = len;
+				s.begins = k == 0;
+				s.key = i % 24 == 0 && s.begins;
+				film_add_sample(&w->film, &s);
+			}
+			prng_fill(&seed, w->data + w->len, len);
+			w->len += len;
+		}
+		s.len = (uint32_t)(w->len - s.at);
+		if (!bare)
+			film_add_sample(&w->film, &s);
+	}
+}
+
+static void start_codes_stand_for_lengths(void **state)
+{
+	(void)state;
+	for (unsigned first = 0; first < 2; first++) {
+		struct stack st;
+		struct wrapped w[2];
+		struct upload u = { 0 };
+		stack_make(&st);
+		stack_open(&st);
+		wrap_units(&w[0], 4000, first == 0);
+		wrap_units(&w[1], 4000, first == 1);
+		store_film(&st, INO, &w[0], &u);
+		uint64_t before = new_bytes(&st);
+		assert_true(before > 10 * MIB);
+		store_film(&st, INO + 1, &w[1], &u);
+		assert_in_range(new_bytes(&st) - before, 0, 4000 * 3 * 4);
+		assert_int_equal(file_compare(&st, INO, w[0].data, w[0].len), 0);
+		assert_int_equal(stack_close(&st), 0);
+		stack_remove(&st);
+		wrapped_done(&w[0]);
+		wrapped_done(&w[1]);
+	}
+}
+
 /* Samples that overlap, go backwards, or are two tracks' at once. */
 static void tables_that_lie_only_move_cuts(void **state)
 {
@@ -344,6 +400,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(another_wrapping_costs_what_is_its_own),
+		cmocka_unit_test(start_codes_stand_for_lengths),
 		cmocka_unit_test(tables_that_lie_only_move_cuts),
 		cmocka_unit_test(a_slice_of_other_bytes_is_not_given_out),
 		cmocka_unit_test(a_film_is_read_once),

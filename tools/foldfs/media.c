@@ -30,7 +30,7 @@ static json_t *track_part(const struct film *f, unsigned number)
 static json_t *film_part(const struct film *f)
 {
 	json_t *tracks = json_array();
-	for (unsigned i = 0; i < f->n_tracks; i++)
+	for (unsigned i = 0; i < f->n_tracks && !f->tracks[i].units; i++)
 		json_array_append_new(tracks, track_part(f, i));
 	return json_pack("{s:s, s:o}", "container", film_container_name(f->container), "tracks",
 			 tracks);
