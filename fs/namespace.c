@@ -13,6 +13,7 @@
 #include "lookups.h"
 #include "namespace_impl.h"
 #include "reaper.h"
+#include "settle.h"
 #include "space.h"
 #include <fcntl.h>
 
@@ -264,6 +265,8 @@ static int link_locked(struct fs *fs, struct inode *in, struct inode *dir, const
 	dir->row = dir_row;
 	dir->last_lsn = in->last_lsn;
 	lookups_note(fs->lookups, in->ino, 0, LOOKUP_ORPHAN);
+	if (was_nameless && !in->opens) /* it was closed as what is to be reaped */
+		settle_schedule(fs, in);
 	return 0;
 }
 

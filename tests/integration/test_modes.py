@@ -446,6 +446,23 @@ def test_o_tmpfile_in_every_mode(new_mount, mode):
 
 
 @pytest.mark.parametrize("mode", ["native", "mediated"])
+def test_o_tmpfile_that_is_closed_before_it_gets_a_name(new_mount, mode):
+    """A descriptor with O_PATH keeps it; from the name on it is destaged as any other file."""
+    mount = new_mount(mode=mode)
+    fd = os.open(mount.dir, O_TMPFILE | os.O_RDWR, 0o640)
+    os.write(fd, noise(SIZE))
+    place = os.open(f"/proc/self/fd/{fd}", os.O_PATH)
+    os.close(fd)
+    env.until(lambda: mount.stats()["requests"]["release"], "the daemon has been told")
+    link_fd(place, mount.dir / "named")
+    os.close(place)
+    mount.destage()
+    env.until(lambda: not staging_files(mount), "staging is empty")
+    assert mount.stats()["destage"]["files"] == 1
+    assert (mount.dir / "named").read_bytes() == noise(SIZE)
+
+
+@pytest.mark.parametrize("mode", ["native", "mediated"])
 def test_nameless_files_leave_nothing_behind(new_mount, mode):
     """O_TMPFILE never linked, and unlinked while open: no space is kept after the last close."""
     mount = new_mount(mode=mode)
