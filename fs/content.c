@@ -233,6 +233,13 @@ int content_map_changed(struct fs *fs, struct inode *inode, struct change *c)
 	return 0;
 }
 
+void content_map_unchanged(struct inode *inode, const struct inode_row *before, bool whole)
+{
+	inode->row = *before;
+	if (inode->staging_whole != whole)
+		content_set_whole(inode, whole);
+}
+
 /* The part of a held inode's map that is already given up does not count: its map is empty. */
 int content_cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t len)
 {
@@ -242,18 +249,18 @@ int content_cut_map(struct fs *fs, struct inode *inode, uint64_t at, uint64_t le
 	if (!c)
 		return -ENOMEM;
 	struct inode_row before = inode->row;
+	bool whole = inode->staging_whole;
 	int r = extents_replace(c, &inode->row, at, len, NULL, 0);
 	if (r >= 0)
 		r = content_map_changed(fs, inode, c);
-	if (r < 0) {
-		inode->row = before;
+	if (r >= 0) {
+		inode_stage(inode, c);
+		r = inode_commit(inode, c);
+	} else {
 		change_drop(c);
-		return r;
 	}
-	inode_stage(inode, c);
-	r = inode_commit(inode, c);
 	if (r < 0)
-		inode->row = before;
+		content_map_unchanged(inode, &before, whole);
 	return r;
 }
 

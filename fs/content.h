@@ -42,6 +42,8 @@ int content_stage_all(struct fs *fs, struct inode *inode);
 /* The row's map was changed in `c`, which is about to be committed. A staging file with no map below
  * it is all of the content and as long as the file: becomes so, before the row can be durable. */
 int content_map_changed(struct fs *fs, struct inode *inode, struct change *c);
+/* It was not committed: the row and staging_whole as they were. */
+void content_map_unchanged(struct inode *inode, const struct inode_row *before, bool whole);
 /* Makes dst's range read as src's, sharing extents where it can. Both locked. Count or -errno. */
 ssize_t content_copy(struct fs *fs, struct inode *src, uint64_t src_at, struct inode *dst,
 		     uint64_t dst_at, uint64_t len);

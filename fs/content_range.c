@@ -212,21 +212,21 @@ static int share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode
 		kv_batch_barrier(change_batch(c), holes);
 	content_disturb(fs, dst, dst_at, dst_at + len);
 	struct inode_row before = dst->row;
+	bool whole = dst->staging_whole;
 	int r = extents_clone(c, &src->row, src_at, &dst->row, dst_at, len);
 	if (dst_at + len > dst->row.size)
 		dst->row.size = dst_at + len;
 	if (r >= 0)
 		r = content_map_changed(fs, dst, c);
-	if (r < 0) {
-		dst->row = before;
+	if (r >= 0) {
+		inode_touch(fs, dst);
+		inode_stage(dst, c);
+		r = inode_commit(dst, c);
+	} else {
 		change_drop(c);
-		return r;
 	}
-	inode_touch(fs, dst);
-	inode_stage(dst, c);
-	r = inode_commit(dst, c);
 	if (r < 0)
-		dst->row = before;
+		content_map_unchanged(dst, &before, whole);
 	return r;
 }
 

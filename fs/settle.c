@@ -272,6 +272,7 @@ static int commit_cb(struct destage_source *src, uint64_t at, uint64_t len,
 		r = commit_memory(s, c, len, pieces, n, &committed);
 	} else if (r == 0) {
 		struct inode_row before = in->row;
+		bool whole = in->staging_whole;
 		r = extents_replace(c, &in->row, at, len, pieces, n);
 		if (r >= 0)
 			r = content_map_changed(s->fs, in, c);
@@ -281,7 +282,7 @@ static int commit_cb(struct destage_source *src, uint64_t at, uint64_t len,
 			r = inode_commit(in, c);
 		}
 		if (r < 0)
-			in->row = before;
+			content_map_unchanged(in, &before, whole);
 	}
 	if (!committed)
 		change_drop(c);

@@ -164,6 +164,32 @@ def test_nothing_left_below_new_data(work, shared_mount, cut):
     assert path.read_bytes() == shadow.data
 
 
+@pytest.mark.foldfs
+def test_a_hole_that_the_log_has_no_room_for(new_mount):
+    """It is refused, and nothing of the file is gone."""
+    mount = new_mount(destage_delay=600)
+    data = noise(MIB) + bytes(MIB) + b"over the map"
+    (mount.dir / "f").write_bytes(data[:MIB])
+    mount.destage()
+    mount.pool.environ["FOLDFS_FAULT"] = "wal_allocate:4+=ENOSPC"
+    mount.expect_log("could not be committed: No space left")
+    mount.remount()
+    with open(mount.dir / "f", "r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), data[2 * MIB:], 2 * MIB)
+        mount.sync()
+        for change in (lambda n: os.symlink("x" * 4000, mount.dir / f"{n}"),
+                       lambda n: os.chmod(mount.dir, 0o755)):
+            with pytest.raises(OSError) as caught:
+                for number in range(100_000):
+                    change(number)
+            assert caught.value.errno == errno.ENOSPC
+        with pytest.raises(OSError) as caught:
+            fallocate(file.fileno(), PUNCH, 0, MIB)
+        assert caught.value.errno == errno.ENOSPC
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert (mount.dir / "f").read_bytes() == data
+
+
 def test_punched_holes_are_holes(work, settle):
     (work / "f").write_bytes(noise(4 * MIB))
     settle()
