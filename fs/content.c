@@ -287,6 +287,28 @@ static int begin_staging(struct fs *fs, struct inode *inode)
 	return 0;
 }
 
+/* Nothing names it, nor did anything in it count. */
+static void undo_staging(struct fs *fs, struct inode *inode)
+{
+	staging_drop(fs->pool->staging, inode->ino, inode->row.staging_gen);
+	close(take_fd(&inode->fd));
+	inode->row.staging_gen = 0;
+	inode->staging_whole = false;
+}
+
+/* The same with its name in the log, where data that is laid over a map or written natively is found by
+ * that, also after fsync. A row that is committed later would name it without its barrier. */
+static int begin_named_staging(struct fs *fs, struct inode *inode)
+{
+	int r = begin_staging(fs, inode);
+	if (r < 0 || inode->held)
+		return r;
+	r = inode_name_staging(fs, inode);
+	if (r < 0)
+		undo_staging(fs, inode);
+	return r;
+}
+
 int content_spill(struct fs *fs, struct inode *inode)
 {
 	if (!inode->mem)
@@ -298,9 +320,7 @@ int content_spill(struct fs *fs, struct inode *inode)
 		return r;
 	r = io_write(inode->fd, inode->mem->data, inode->mem->len, 0);
 	if (r < 0) {
-		staging_drop(fs->pool->staging, inode->ino, inode->row.staging_gen);
-		close(take_fd(&inode->fd));
-		inode->row.staging_gen = 0;
+		undo_staging(fs, inode);
 		return r;
 	}
 	membuf_unref(fs, inode->mem);
@@ -325,11 +345,7 @@ int content_stage_all(struct fs *fs, struct inode *inode)
 	}
 	if (content_has_map(&inode->row))
 		return -EINVAL;
-	int r = begin_staging(fs, inode);
-	/* what the kernel will write is found only by this name, also after fsync */
-	if (r == 0 && !inode->held)
-		r = inode_name_staging(fs, inode);
-	return r;
+	return begin_named_staging(fs, inode);
 }
 
 /* Small content goes to memory when it is first written; false: it is too large for that. */
@@ -387,11 +403,8 @@ static int write_staged(struct fs *fs, struct inode *inode, const void *buf, siz
 	if (inode->fd < 0) {
 		if (!content_has_map(&inode->row))
 			inode_hold(inode, false);
-		int r = begin_staging(fs, inode);
+		int r = begin_named_staging(fs, inode);
 		if (r < 0)
-			return r;
-		/* laid over a map: the name has to be in the log before data may be trusted to it */
-		if (!inode->held && (r = inode_name_staging(fs, inode)) < 0)
 			return r;
 	}
 	bool grows = at + len > inode->row.size;

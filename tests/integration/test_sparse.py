@@ -164,6 +164,35 @@ def test_nothing_left_below_new_data(work, shared_mount, cut):
     assert path.read_bytes() == shadow.data
 
 
+def fill_log(mount):
+    """Until not even a small row finds room in it; no new room may be had."""
+    for change in (lambda n: os.symlink("x" * 4000, mount.dir / f"{n}"),
+                   lambda n: os.chmod(mount.dir, 0o755)):
+        with pytest.raises(OSError) as caught:
+            for number in range(100_000):
+                change(number)
+        assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.foldfs
+def test_a_staging_file_that_the_log_has_no_room_for(new_mount):
+    """Data must not be trusted to a name that is not in the log."""
+    mount = new_mount(destage_delay=600)
+    (mount.dir / "f").write_bytes(noise(MIB))
+    mount.destage()
+    mount.pool.environ["FOLDFS_FAULT"] = "wal_allocate:4+=ENOSPC"
+    mount.expect_log("could not be committed: No space left")
+    mount.remount()
+    fill_log(mount)
+    with open(mount.dir / "f", "r+b", buffering=0) as file:
+        for _ in range(2):
+            with pytest.raises(OSError) as caught:
+                os.pwrite(file.fileno(), b"over the map", MIB // 2)
+            assert caught.value.errno == errno.ENOSPC
+        assert not list((mount.pool.path / "staging").iterdir())
+        assert file.read() == noise(MIB)
+
+
 @pytest.mark.foldfs
 def test_a_hole_that_the_log_has_no_room_for(new_mount):
     """It is refused, and nothing of the file is gone."""
@@ -177,12 +206,7 @@ def test_a_hole_that_the_log_has_no_room_for(new_mount):
     with open(mount.dir / "f", "r+b", buffering=0) as file:
         os.pwrite(file.fileno(), data[2 * MIB:], 2 * MIB)
         mount.sync()
-        for change in (lambda n: os.symlink("x" * 4000, mount.dir / f"{n}"),
-                       lambda n: os.chmod(mount.dir, 0o755)):
-            with pytest.raises(OSError) as caught:
-                for number in range(100_000):
-                    change(number)
-            assert caught.value.errno == errno.ENOSPC
+        fill_log(mount)
         with pytest.raises(OSError) as caught:
             fallocate(file.fileno(), PUNCH, 0, MIB)
         assert caught.value.errno == errno.ENOSPC
