@@ -35,6 +35,8 @@
 #define BYTES_PER_SECOND (48u << 20) /* that a slow disk gives */
 #define POLL_MS 50
 #define RESTARTS_MOST 8u
+#define LEAVE_MS 2000u
+#define LEAVE_POLL_MS 5
 
 struct films {
 	pthread_mutex_t lock; /* a request is sent as a whole */
@@ -127,6 +129,7 @@ static _Noreturn void be_forker(void)
 	struct request q;
 	int r;
 	signal(SIGCHLD, SIG_IGN);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while ((r = receive(0, &q)) >= 0) {
 		if (r == 0)
 			continue;
@@ -198,6 +201,19 @@ int films_start(const struct films_options *opt, struct films **ret_f)
 	return 0;
 }
 
+/* Its socket is closed: it goes by itself, unless somebody has stopped it. */
+static void end_keeper(pid_t keeper)
+{
+	for (unsigned i = 0; i < LEAVE_MS / LEAVE_POLL_MS; i++) {
+		if (waitpid(keeper, NULL, WNOHANG) != 0)
+			return;
+		poll(NULL, 0, LEAVE_POLL_MS);
+	}
+	kill(keeper, SIGKILL);
+	while (waitpid(keeper, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 void films_stop(struct films *f)
 {
 	if (!f)
@@ -206,8 +222,7 @@ void films_stop(struct films *f)
 	if (f->socket >= 0)
 		close(f->socket);
 	if (f->keeper > 0)
-		while (waitpid(f->keeper, NULL, 0) < 0 && errno == EINTR)
-			;
+		end_keeper(f->keeper);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
 }
@@ -265,7 +280,8 @@ static int send_request(struct films *f, const struct request *q, int in, int ou
 	while (recv(f->socket, &said, 1, MSG_DONTWAIT) == 1)
 		log_warn("the process that looks at films (foldfs-films) was killed, and has been "
 			 "started again");
-	return sendmsg(f->socket, &m, MSG_NOSIGNAL) == sizeof *q ? 0 : -ESHUTDOWN;
+	/* nobody waits until there is room: who does not take requests does not answer them */
+	return sendmsg(f->socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof *q ? 0 : -ESHUTDOWN;
 }
 
 struct answer {

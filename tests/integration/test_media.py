@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -322,6 +323,19 @@ def test_the_process_that_makes_readers_has_no_rights_and_may_die(new_mount):
     put(mount, film())
     assert same(mount, film())
     assert not mount.stats()["failed"]
+
+
+def test_an_unmount_does_not_wait_for_a_process_that_is_stopped(new_mount):
+    mount = new_mount()
+    keeper = forker(mount)
+    children = []
+    env.until(lambda: children.extend(env.run("pgrep", "-P", str(keeper), code=None).stdout.split()) or children,
+              "there is a process that makes readers")
+    makers = [int(children[0]), keeper]
+    for pid in makers:
+        os.kill(pid, signal.SIGSTOP)
+    mount.stop()
+    env.until(lambda: not any(os.path.exists(f"/proc/{pid}") and state(pid) != "Z" for pid in makers), "both have gone")
 
 
 def test_a_film_changed_and_changed_again(new_mount):
