@@ -30,7 +30,7 @@
 
 struct settle {
 	struct destage_source source; /* first: callbacks cast back */
-	struct job job;
+	struct job job;		      /* asks about films */
 	struct fs *fs;
 	struct inode *inode;	    /* a reference */
 	struct settle *prev, *next; /* in one of the settler's lists */
@@ -298,11 +298,6 @@ static void start_range(struct settle *s)
 	destage_start(s->fs->pool->destage, &s->source);
 }
 
-static void start_next_range(struct job *job)
-{
-	start_range((struct settle *)((char *)job - offsetof(struct settle, job)));
-}
-
 static bool film_is_over(void *arg)
 {
 	struct settle *s = arg;
@@ -434,8 +429,7 @@ static void done_cb(struct destage_source *src, int err)
 		return;
 	}
 	if (err == 0 && !s->mem && ++s->at_range < s->ranges.n && !s->cancelled) {
-		s->job.run = start_next_range;
-		workers_queue(s->fs->waiters, &s->job);
+		start_range(s); /* not by way of fs.waiters: who waits there may wait for this */
 		return;
 	}
 	finish(s, err);

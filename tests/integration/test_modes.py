@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -518,6 +519,40 @@ def test_staging_limit_makes_writers_wait_not_fail(new_mount):
         assert (mount.dir / str(number)).read_bytes() == noise(4 << 20, number)
     env.until(lambda: sum(len(data) for data in staging_files(mount).values()) <= 8 << 20,
               "staging is within its limit")
+
+
+def test_more_writers_wait_for_destage_than_there_are_threads(new_mount):
+    """Staging is used up by files that stay open, so they all wait for one in packs that was written to in
+    many places; what is to be done for it must not queue up behind them."""
+    mount = new_mount(staging_limit="8M", destage_delay=600)
+    with open(mount.dir / "f", "wb", buffering=0) as file:
+        file.write(noise(20 << 20))
+    mount.destage()
+    with open(mount.dir / "f", "r+b", buffering=0) as file:
+        for place in range(100):
+            os.pwrite(file.fileno(), b"x", place * 200_000)
+    before = mount.stats()["destage"]["files"]
+    done = threading.Event()
+
+    def write(number):
+        fd = os.open(mount.dir / f"{number}", os.O_CREAT | os.O_WRONLY)
+        try:
+            while not done.is_set():
+                os.pwrite(fd, bytes(1 << 20), 0)
+        finally:
+            os.close(fd)
+
+    with ThreadPoolExecutor(100) as writers:
+        try:
+            found = [writers.submit(write, number) for number in range(100)]
+            env.until(lambda: mount.stats()["destage"]["files"] > before, "it is in packs again")
+        except AssertionError:
+            mount.kill()     # or else the writers would wait for ever
+            raise
+        finally:
+            done.set()
+    for one in found:
+        one.result()
 
 
 def test_more_files_open_than_the_daemon_has_descriptors(home):
