@@ -167,6 +167,19 @@ ssize_t content_read(struct fs *fs, struct inode *inode, void *buf, size_t len, 
 	return r < 0 ? r : (ssize_t)len;
 }
 
+int content_map(struct fs *fs, struct inode *inode, size_t *len, uint64_t at,
+		struct map_vec *ret_map)
+{
+	const struct inode_row *row = &inode->row;
+	if (inode->mem || inode->fd >= 0 || row->staging_gen || !content_has_map(row) ||
+	    at >= row->size)
+		return 0;
+	if (*len > row->size - at)
+		*len = row->size - at;
+	int r = extents_map(fs->pool->extents, row, at, *len, ret_map);
+	return r < 0 ? r : 1;
+}
+
 /* Before part of a block is written: if the staging file has a hole there and the map may have
  * something, puts the whole block into the staging file as it reads now. */
 static int complete_block(struct fs *fs, struct inode *inode, uint64_t at)

@@ -23,6 +23,10 @@ void content_rest(struct fs *fs, struct inode *inode);
  * the device would have to be waited for. Returns the count. */
 ssize_t content_read(struct fs *fs, struct inode *inode, void *buf, size_t len, uint64_t at,
 		     bool wait);
+/* 1: what content_read() would read, fewer bytes at the end of the file, comes from this map alone, and
+ * may be read without the lock; 0: not all of it does. */
+int content_map(struct fs *fs, struct inode *inode, size_t *len, uint64_t at,
+		struct map_vec *ret_map);
 /* Writes all of it. Not durable. Updates size and times. */
 int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at);
 /* Sets the size; what is cut off is gone, what is added reads as zeros. */

@@ -80,13 +80,32 @@ static void note_read(struct fs *fs, struct inode *in, ssize_t n)
 	inode_accessed(fs, in);
 }
 
+/* A tier may take minutes to answer, and a receive thread wants the lock for every open of the file: so
+ * what lies in packs is read without it, as of when its place was looked up. -EAGAIN: it lies elsewhere,
+ * or has been overwritten and collected since. */
+static ssize_t read_unlocked(struct fs *fs, struct inode *in, void *buf, size_t len, uint64_t at)
+{
+	struct map_vec map = { 0 };
+	pthread_rwlock_rdlock(&in->lock);
+	int r = content_map(fs, in, &len, at, &map);
+	pthread_rwlock_unlock(&in->lock);
+	if (r == 0)
+		r = -EAGAIN;
+	if (r > 0)
+		r = chunks_read_past_map(fs->pool->chunks, &map, at, len, buf);
+	map_vec_done(&map);
+	if (r == -ENOENT || r == -EUCLEAN)
+		r = -EAGAIN;
+	return r < 0 ? r : (ssize_t)len;
+}
+
 static void read_waiting(struct job *job)
 {
 	struct io_job *j = (struct io_job *)job;
 	struct fs *fs = fs_of(j->req);
 	uint8_t *buf = thread_buffer(j->size);
-	ssize_t n = -ENOMEM;
-	if (buf) {
+	ssize_t n = buf ? read_unlocked(fs, j->inode, buf, j->size, (uint64_t)j->at) : -ENOMEM;
+	if (n == -EAGAIN) {
 		pthread_rwlock_rdlock(&j->inode->lock);
 		n = content_read(fs, j->inode, buf, j->size, (uint64_t)j->at, true);
 		pthread_rwlock_unlock(&j->inode->lock);

@@ -172,8 +172,9 @@ static int explain(const struct mapped *m, int err)
 	return -EIO;
 }
 
+/* -ENOENT and -EUCLEAN are those of *ret_where. */
 static int read_map_once(struct fetch *f, const struct map_vec *map, uint64_t at, size_t len,
-			 uint8_t *out)
+			 uint8_t *out, const struct mapped **ret_where)
 {
 	struct reading rd = { .f = f };
 	uint64_t pos = at, end = at + len;
@@ -191,24 +192,29 @@ static int read_map_once(struct fetch *f, const struct map_vec *map, uint64_t at
 		uint64_t n = m->at + covers - pos;
 		n = n < end - pos ? n : end - pos;
 		int r = read_piece(&rd, &m->piece, pos - m->at, n, out + (pos - at));
-		if (r < 0)
-			return explain(m, r);
+		if (r < 0) {
+			*ret_where = m;
+			return r;
+		}
 		pos += n;
 	}
 	memset(out + (pos - at), 0, end - pos);
 	return reading_run(&rd);
 }
 
+/* `current`: the map is a file's at this moment, so what it leads to has to be there. */
 static int read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len, void *out,
-		    enum fetch_mode mode)
+		    enum fetch_mode mode, bool current)
 {
+	const struct mapped *where = NULL;
 	struct fetch *f = fetch_take(c);
 	if (!f)
 		return -ENOMEM;
 	int r = -ESTALE;
 	for (int i = 0; i < STALE_TRIES && r == -ESTALE; i++) {
+		where = NULL;
 		fetch_begin(f, mode);
-		r = read_map_once(f, map, at, len, out);
+		r = read_map_once(f, map, at, len, out, &where);
 		fetch_end(f);
 	}
 	fetch_give(c, f);
@@ -216,24 +222,30 @@ static int read_map(struct chunks *c, const struct map_vec *map, uint64_t at, si
 		log_error("a pack that the index refers to is missing");
 		r = -EIO;
 	}
-	return r;
+	return where && current ? explain(where, r) : r;
 }
 
 int chunks_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len, void *out)
 {
-	return read_map(c, map, at, len, out, FETCH_READ);
+	return read_map(c, map, at, len, out, FETCH_READ, true);
+}
+
+int chunks_read_past_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
+			 void *out)
+{
+	return read_map(c, map, at, len, out, FETCH_READ, false);
 }
 
 int chunks_verify_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
 		      void *out)
 {
-	return read_map(c, map, at, len, out, FETCH_VERIFY);
+	return read_map(c, map, at, len, out, FETCH_VERIFY, true);
 }
 
 int chunks_try_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
 			void *out)
 {
-	int r = read_map(c, map, at, len, out, FETCH_TRY);
+	int r = read_map(c, map, at, len, out, FETCH_TRY, true);
 	return r == -EAGAIN ? 0 : r < 0 ? r : 1;
 }
 

@@ -25,6 +25,10 @@ void chunks_on_damage(struct chunks *c, void (*fn)(void *arg, uint64_t chunk, ui
  * holes become zeros. May block on the device. */
 int chunks_read_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
 		    void *out);
+/* The same, though the file may get another map meanwhile: -ENOENT or -EUCLEAN, and no word in the log,
+ * when what it led to is gone. */
+int chunks_read_past_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
+			 void *out);
 /* The same from packs alone: what caches hold is not asked. */
 int chunks_verify_map(struct chunks *c, const struct map_vec *map, uint64_t at, size_t len,
 		      void *out);

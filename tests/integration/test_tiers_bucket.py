@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,38 @@ def test_umount_does_not_wait_for_a_server_that_hangs(bucket, server, method):
     mount.remount()
     assert not objects(server)
     check(mount, data)
+
+
+def test_others_go_on_while_one_file_waits_for_a_server(bucket, server):
+    """Its readers wait, and as many who open it as the daemon has threads; nobody else does."""
+    mount = bucket(timeout="10s", cache_size=0)
+    quiet(mount)
+    path = mount.dir / next(iter(fill(mount, files=2)))
+    move(mount, "far", mount.dir)
+    mount.remount()
+    server.fault("hang", "^GET .*pack")
+    outcomes = []
+
+    def read():
+        with open(path, "rb", buffering=0) as file:
+            try:
+                file.read(100_000)
+            except OSError as exc:
+                outcomes.append(exc.errno)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    env.until(lambda: server.count("^GET .*pack"), "the server is asked")
+    openers = [threading.Thread(target=lambda: os.close(os.open(path, os.O_RDONLY))) for _ in range(12)]
+    for opener in openers:
+        opener.start()
+    (mount.dir / "other").write_bytes(b"content")
+    for opener in openers:
+        opener.join()
+    assert not outcomes, "the reader still waits"
+    reader.join()
+    assert outcomes == [errno.EIO]
+    server.faults.clear()
 
 
 def test_killed_while_uploading(bucket, server):
