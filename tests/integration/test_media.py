@@ -227,7 +227,7 @@ def test_a_player_that_seeks_reads_what_is_around(new_mount, suffix):
 def damaged_films():
     """Truncated, with tables overwritten, with two films in one, and with a head on noise."""
     for path in (film(), wrappings()["faststart"], wrappings()["mkv"], wrappings()["fragmented"],
-                 films.rewrap(film(), "ts")):
+                 films.rewrap(film(), "ts"), films.make("h264", "-i", film(), "-map", "0:v", "-c", "copy")):
         data = path.read_bytes()
         yield data[:len(data) * 2 // 3]
         yield data[:len(data) - 5000]
