@@ -269,6 +269,7 @@ void inode_put(struct fs *fs, struct inode *inode)
 		return;
 	/* whoever makes it live again does not know that these were counted, and counts them */
 	staging_account(fs->pool->staging, -(int64_t)victim->staged_blocks * 512);
+	membuf_unref(fs, TAKE_PTR(victim->mem));
 	inode_free(victim);
 }
 

@@ -106,6 +106,16 @@ def test_staged_bytes_of_a_file_written_anew(new_mount):
     assert mount.stats()["staging_bytes"] == 4 * MIB
 
 
+def test_memory_of_a_file_without_names_is_given_back(mount):
+    """Writers wait when memory_limit is reached, so what is counted has to go with its file."""
+    with open(mount.dir / "f", "wb", buffering=0) as file:
+        file.write(noise(100_000))
+        mount.sync()
+        assert mount.stats()["memory_bytes"] == 100_000
+        os.unlink(mount.dir / "f")
+    env.until(lambda: mount.stats()["memory_bytes"] == 0, "no content is in memory")
+
+
 def test_df_shows_logical_and_stored(mount):
     (mount.dir / "one").write_bytes(noise(8 * MIB))
     (mount.dir / "two").write_bytes(noise(8 * MIB))
