@@ -14,11 +14,11 @@
 static atomic_int log_fd = STDERR_FILENO;
 static atomic_int log_most_verbose = LOG_LEVEL_INFO;
 
-int log_to_file(const char *path)
+int log_to_file(const char *path, int flags)
 {
 	int fd = STDERR_FILENO;
 	if (path) {
-		fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+		fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | flags, 0644);
 		if (fd < 0)
 			return -errno;
 	}

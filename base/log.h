@@ -10,7 +10,8 @@
 
 enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
 
-int log_to_file(const char *path); /* appends; 0 or -errno; NULL goes back to stderr */
+/* Appends; 0 or -errno; NULL goes back to stderr. flags: 0 or O_NOFOLLOW. */
+int log_to_file(const char *path, int flags);
 void log_set_level(enum log_level most_verbose);
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		memcpy(copy, data, len);
 	static bool quiet;
 	if (!quiet) {
-		must(log_to_file("/dev/null") == 0);
+		must(log_to_file("/dev/null", 0) == 0);
 		quiet = true;
 	}
 	fuzz_one(slice_of(copy, len));

@@ -68,7 +68,7 @@ int main(int argc, char **argv)
 		fuzz_seeds();
 		return 0;
 	}
-	must(log_to_file("/dev/null") == 0);
+	must(log_to_file("/dev/null", 0) == 0);
 	fuzz_seeds();
 	for (int i = 1; i < argc; i++)
 		run_path(argv[i]);

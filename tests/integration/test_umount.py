@@ -5,10 +5,12 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -363,6 +365,27 @@ def test_what_root_makes_in_a_users_pool_is_the_users(home):
     env.run(env.binary("umount.foldfs"), home / "mnt")
     assert {path for path, owner in made.items() if owner != 65534} == {home / "own" / "control"}
     env.run(*user, env.binary("fsck.foldfs"), "-n", home / "own")
+
+
+@pytest.fixture
+def strangers(home):
+    """A pool that is not root's, and a file that is."""
+    pool = pools.Pool(home)
+    env.run("chown", "-R", "65534:65534", home)
+    victim = Path(tempfile.mkdtemp(dir=home.parent)) / "victim"
+    victim.write_text("root's\n")
+    victim.chmod(0o600)
+    (home / "mnt").mkdir()
+    yield pool, home / "mnt", victim
+    shutil.rmtree(victim.parent)
+
+
+def test_a_log_that_leads_elsewhere_is_not_written(strangers):
+    pool, where, victim = strangers
+    os.symlink(victim, pool.path / "foldfs.log")
+    assert "foldfs.log" in pool.run("mount.foldfs", pool.path, where).stderr
+    pool.run("umount.foldfs", where)
+    assert victim.read_text() == "root's\n"
 
 
 def test_the_reserve_follows_its_option(mount):

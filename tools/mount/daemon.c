@@ -54,15 +54,16 @@ static bool stderr_is_journal(void)
 }
 
 /* Standard output and error become the file, for what libraries and the run time may print. */
-static void become_output(const char *path)
+static void become_output(const char *path, int flags)
 {
-	CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+	CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | flags, 0644);
 	if (fd >= 0) {
 		dup2(fd, 1);
 		dup2(fd, 2);
 	}
 }
 
+/* Whose pool it is may not choose a file that root then writes to. */
 static void begin_pools_log(const char *pool)
 {
 	char path[4096], aside[4096];
@@ -73,7 +74,7 @@ static void begin_pools_log(const char *pool)
 		return;
 	if (!stat(path, &st) && st.st_size > LOG_KEPT)
 		rename(path, aside);
-	int r = log_to_file(path);
+	int r = log_to_file(path, O_NOFOLLOW);
 	if (r == 0 && geteuid() == 0 && !stat(pool, &st) &&
 	    st.st_uid && /* it is the pool's owner's */
 	    lchown(path, st.st_uid, st.st_gid))
@@ -82,9 +83,9 @@ static void begin_pools_log(const char *pool)
 		complain("%s cannot be written (%s), so this mount has no log; log=FILE gives it "
 			 "one",
 			 path, strerror(-r));
-		become_output("/dev/null");
+		become_output("/dev/null", 0);
 	} else {
-		become_output(path);
+		become_output(path, O_NOFOLLOW);
 	}
 }
 
@@ -113,7 +114,7 @@ static void on_ready(void *arg, int err, const char *sentence)
 		if (sentence)
 			complain("%s", sentence);
 	} else if (err == 0 && *s->plan->log_file) {
-		become_output(s->plan->log_file);
+		become_output(s->plan->log_file, 0);
 	} else if (err == 0 && !stderr_is_journal()) {
 		begin_pools_log(s->plan->request.pool_path);
 	}
@@ -145,7 +146,7 @@ static int open_given_log(struct starting *s)
 {
 	char sentence[512];
 	const char *path = s->plan->log_file;
-	int r = *path ? log_to_file(path) : 0;
+	int r = *path ? log_to_file(path, 0) : 0;
 	if (r < 0) {
 		snprintf(sentence, sizeof sentence, "the log %.300s cannot be written: %s", path,
 			 strerror(-r));
