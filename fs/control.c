@@ -483,8 +483,8 @@ static int listen_at(int dirfd)
 	snprintf(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/control", dirfd);
 	if (unlinkat(dirfd, "control", 0) && errno != ENOENT)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&at, sizeof at) || fchmodat(dirfd, "control", 0666, 0) ||
-	    listen(fd, 16))
+	/* it gets the socket's mode: once it is there, whose pool it is may put something else in its place */
+	if (fchmod(fd, 0666) || bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 16))
 		return -errno;
 	return take_fd(&fd);
 }

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import tempfile
@@ -386,6 +387,25 @@ def test_a_log_that_leads_elsewhere_is_not_written(strangers):
     assert "foldfs.log" in pool.run("mount.foldfs", pool.path, where).stderr
     pool.run("umount.foldfs", where)
     assert victim.read_text() == "root's\n"
+
+
+def test_the_control_socket_is_for_all_and_nothing_else_is(strangers):
+    """Whose pool it is puts a link in its place as soon as it is there."""
+    env.need_tool("strace")
+    pool, where, victim = strangers
+    slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fchmodat", "-e", "inject=fchmodat:delay_enter=3s"]
+    untraceable = {"ASAN_OPTIONS": pool.environ["ASAN_OPTIONS"] + ":detect_leaks=0"}
+    with subprocess.Popen([*slow, env.binary("mount.foldfs"), "--foreground", pool.path, where],
+                          env=pool.environ | untraceable) as daemon:
+        env.until(lambda: (pool.path / "control").is_socket(), "the socket is there")
+        assert stat.S_IMODE(os.lstat(pool.path / "control").st_mode) in (0o666, 0o777)
+        os.symlink(victim, pool.path / "link")
+        os.rename(pool.path / "link", pool.path / "control")
+        env.until(lambda: os.path.ismount(where), "it is mounted")
+        os.statvfs(where)
+        env.run("umount", where)
+        assert daemon.wait(60) == 0
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
 
 
 def test_the_reserve_follows_its_option(mount):
