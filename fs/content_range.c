@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "content.h"
+#include "far.h"
 #include "settle.h"
 #include "tail.h"
 #include <fcntl.h>
@@ -284,6 +285,9 @@ ssize_t content_copy(struct fs *fs, struct inode *src, uint64_t src_at, struct i
 		atomic_fetch_add(&fs->count.clone_bytes, len);
 		return (ssize_t)len;
 	}
+	/* what lies so far cannot be staged: the kernel then reads and writes it itself */
+	if (dst_at + len > FAR_OFFSET && !dst->native_written)
+		return -EXDEV;
 	/* bounded, so that the locks are not held for long: the caller asks again */
 	return copy_bytes(fs, src, src_at, dst, dst_at, len < (64u << 20) ? len : 64u << 20);
 }

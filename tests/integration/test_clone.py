@@ -120,6 +120,20 @@ def test_source_with_dirty_and_sparse_parts(work, settle):
 
 
 @pytest.mark.asan
+@pytest.mark.foldfs
+@pytest.mark.parametrize("count", [100, MIB])
+def test_staged_bytes_to_an_offset_that_no_staging_file_has(work, shared_mount, settle, count):
+    if shared_mount.mode == "native":
+        return     # a natively open file ends where the backing's does
+    (work / "f").write_bytes(noise(count))
+    settle()
+    with open(work / "f", "rb") as source, open(work / "g", "wb") as target:
+        assert copy_range(source.fileno(), target.fileno(), count, 0, 1 << 60) == count
+    settle()
+    with open(work / "g", "rb", buffering=0) as file:
+        assert os.pread(file.fileno(), count + 1, 1 << 60) == noise(count)
+
+
 def test_errors(work):
     (work / "f").write_bytes(b"x" * 100)
     reader, writer = os.open(work / "f", os.O_RDONLY), os.open(work / "g", os.O_CREAT | os.O_WRONLY)
