@@ -53,6 +53,8 @@ void lookups_dropped(struct fs *fs, uint64_t ino, uint64_t n);
  * batch, or with a commit of its own. Locked inode. */
 void inode_kill_privileges(fuse_req_t req, struct inode *inode, struct kv_batch *b);
 int inode_drop_privileges(fuse_req_t req, struct inode *inode);
+/* Capabilities alone, as a write by anybody must, root included. */
+int inode_drop_capabilities(fuse_req_t req, struct inode *inode);
 bool inode_has_privileges(const struct inode *inode);
 /* The caller's gid or one of its groups; always for root. */
 bool caller_in_group(fuse_req_t req, gid_t gid);

@@ -38,15 +38,19 @@ bool inode_has_privileges(const struct inode *inode)
 	return mode & (S_ISUID | S_ISGID) || inode->row.flags & INODE_CAPS;
 }
 
+static void delete_capabilities(struct inode *inode, struct kv_batch *b)
+{
+	xattr_delete(b, inode->ino, "security.capability");
+	inode->row.flags &= ~(uint32_t)INODE_CAPS;
+}
+
 void inode_kill_privileges(fuse_req_t req, struct inode *inode, struct kv_batch *b)
 {
 	inode->row.mode &= ~(uint32_t)S_ISUID;
 	if (inode->row.mode & S_IXGRP || !caller_in_group(req, inode->row.gid))
 		inode->row.mode &= ~(uint32_t)S_ISGID;
-	if (inode->row.flags & INODE_CAPS) {
-		xattr_delete(b, inode->ino, "security.capability");
-		inode->row.flags &= ~(uint32_t)INODE_CAPS;
-	}
+	if (inode->row.flags & INODE_CAPS)
+		delete_capabilities(inode, b);
 }
 
 int inode_drop_privileges(fuse_req_t req, struct inode *inode)
@@ -60,6 +64,18 @@ int inode_drop_privileges(fuse_req_t req, struct inode *inode)
 	inode_stage(inode, c);
 	/* after a write the kernel asks again for sizes and times, not for the mode */
 	fuse_lowlevel_notify_inval_inode(fs_of(req)->session, inode->ino, -1, 0);
+	return inode_commit(inode, c);
+}
+
+int inode_drop_capabilities(fuse_req_t req, struct inode *inode)
+{
+	if (!(inode->row.flags & INODE_CAPS))
+		return 0;
+	struct change *c = change_new(fs_of(req)->pool->extents);
+	if (!c)
+		return -ENOMEM;
+	delete_capabilities(inode, change_batch(c));
+	inode_stage(inode, c);
 	return inode_commit(inode, c);
 }
 

@@ -35,14 +35,18 @@ static uint8_t *thread_buffer(size_t size)
 	return size <= REPLY_MAX ? p : NULL;
 }
 
+/* What a write takes away. */
+enum kill { KILL_NOTHING, KILL_CAPABILITIES, KILL_PRIVILEGES };
+
 struct io_job {
 	struct job job;
 	fuse_req_t req;
 	struct inode *inode; /* a reference */
 	size_t size;
 	off_t at;
-	bool kill, sync; /* a write clears privileges, is to be durable */
-	bool forget;	 /* and passed by pages that the kernel has cached */
+	enum kill kill;
+	bool sync;   /* a write is to be durable */
+	bool forget; /* and passed by pages that the kernel has cached */
 	bool data_wanted;
 	uint8_t data[];
 };
@@ -152,8 +156,15 @@ void log_refusal(uint64_t ino, const char *what, int err)
 		log_error("inode %lu: %s refused: %s", ino, what, strerror(-err));
 }
 
+static int kill_locked(fuse_req_t req, struct inode *in, enum kill kill)
+{
+	return kill == KILL_PRIVILEGES	   ? inode_drop_privileges(req, in)
+	       : kill == KILL_CAPABILITIES ? inode_drop_capabilities(req, in)
+					   : 0;
+}
+
 static int write_now(fuse_req_t req, struct inode *in, const void *buf, size_t size, uint64_t at,
-		     bool kill)
+		     enum kill kill)
 {
 	struct fs *fs = fs_of(req);
 	pthread_rwlock_wrlock(&in->lock);
@@ -164,8 +175,8 @@ static int write_now(fuse_req_t req, struct inode *in, const void *buf, size_t s
 	} else if (r == 0) {
 		r = content_write(fs, in, buf, size, at);
 	}
-	if (r == 0 && kill)
-		r = inode_drop_privileges(req, in);
+	if (r == 0)
+		r = kill_locked(req, in, kill);
 	pthread_rwlock_unlock(&in->lock);
 	if (r == -ENOSPC)
 		space_was_short(fs);
@@ -256,12 +267,12 @@ static bool must_wait(struct fs *fs)
 }
 
 static int write_far(fuse_req_t req, struct inode *in, const void *buf, size_t size, uint64_t at,
-		     bool kill)
+		     enum kill kill)
 {
 	int r = far_write(fs_of(req), in, buf, size, at);
-	if (r == 0 && kill) {
+	if (r == 0 && kill != KILL_NOTHING) {
 		pthread_rwlock_wrlock(&in->lock);
-		r = inode_drop_privileges(req, in);
+		r = kill_locked(req, in, kill);
 		pthread_rwlock_unlock(&in->lock);
 	}
 	log_refusal(in->ino, "write", r);
@@ -312,8 +323,12 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	struct fs *fs = fs_of(req);
 	struct inode *in = handle_of(fi).inode;
 	(void)ino;
-	bool kill = kills_privileges(req, fi);
-	bool sync = (fi->flags & O_DSYNC) && handle_of(fi).mode == OPEN_DIRECT;
+	/* with the page cache, the kernel asks for that itself, and its writes may come much later */
+	bool direct = handle_of(fi).mode == OPEN_DIRECT;
+	enum kill kill = kills_privileges(req, fi) ? KILL_PRIVILEGES
+			 : direct		   ? KILL_CAPABILITIES
+						   : KILL_NOTHING;
+	bool sync = (fi->flags & O_DSYNC) && direct;
 	bool forget = (fi->flags & O_DIRECT) && handle_of(fi).mode == OPEN_CACHED;
 	int r = fs_may_write(fs);
 	if (r == 0 && space_is_full(fs))

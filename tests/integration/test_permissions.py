@@ -4,6 +4,7 @@
 import errno
 import os
 import stat
+import struct
 
 import pytest
 
@@ -252,16 +253,35 @@ def test_suid_stays_when_root_writes(open_work, settle):
     assert mode_of(path) == 0o6755
 
 
+def capable(path):
+    os.setxattr(path, "security.capability", struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0))
+
+
 def test_capabilities_go_with_a_write(open_work, settle):
-    import struct
     path = open_work / "f"
     path.write_text("x" * 5000)
     settle()
     path.chmod(0o777)
-    os.setxattr(path, "security.capability",
-                struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0))
+    capable(path)
     as_user(BOB, path.write_text, "changed")
     assert "security.capability" not in os.listxattr(path)
+
+
+@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_TRUNC])
+def test_capabilities_go_when_root_writes_too(open_work, settle, flags):
+    """And come back when they are given anew, whatever of the file the kernel has yet to write."""
+    path = open_work / "f"
+    path.write_text("x" * 5000)
+    settle()
+    capable(path)
+    fd = os.open(path, flags)
+    os.write(fd, b"changed")
+    assert "security.capability" not in os.listxattr(path)
+    capable(path)
+    os.fsync(fd)
+    os.close(fd)
+    settle()
+    assert "security.capability" in os.listxattr(path)
 
 
 def test_a_setuid_program_runs_as_its_owner(open_work):
