@@ -10,15 +10,36 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Blanks and the like are written as a backslash and three digits. */
+static void unescape(char *text)
+{
+	unsigned code;
+	char *to = text;
+	for (; *text; text++) {
+		bool escaped = *text == '\\' && strspn(text + 1, "01234567") >= 3 &&
+			       sscanf(text + 1, "%3o", &code) == 1;
+		*to++ = escaped ? (char)code : *text;
+		text += escaped ? 3 : 0;
+	}
+	*to = 0;
+}
+
 void read_ahead_find(struct fs *fs)
 {
 	char line[4096], where[4096], path[128];
-	unsigned major, minor;
+	unsigned major = 0, minor = 0, at_major, at_minor;
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	bool found = false;
-	while (f && !found && fgets(line, sizeof line, f))
-		found = sscanf(line, "%*u %*u %u:%u %*s %4095s", &major, &minor, where) == 3 &&
-			!strcmp(where, fs->mountpoint);
+	while (f && fgets(line, sizeof line, f)) {
+		if (sscanf(line, "%*u %*u %u:%u %*s %4095s", &at_major, &at_minor, where) != 3)
+			continue;
+		unescape(where);
+		if (strcmp(where, fs->mountpoint))
+			continue;
+		found = true; /* what was mounted last lies on top */
+		major = at_major;
+		minor = at_minor;
+	}
 	if (f)
 		fclose(f);
 	if (!found)

@@ -752,6 +752,23 @@ def test_a_mount_gives_unwritten_space_back(new_mount):
 def test_read_ahead_is_what_the_option_says(new_mount, wanted):
     """From the first file on that is opened: one keeps what it was opened with."""
     mount = new_mount(read_ahead_kb=wanted, mode="mediated")
-    device = os.stat(mount.dir).st_dev
+    assert read_ahead_kb(mount.dir) == wanted
+
+
+def read_ahead_kb(where):
+    device = os.stat(where).st_dev
     with open(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb") as file:
-        assert int(file.read()) == wanted
+        return int(file.read())
+
+
+def test_read_ahead_of_a_mount_over_another_and_with_a_blank(home):
+    first, second = home / "first", home / "second"
+    first.mkdir()
+    second.mkdir()
+    (home / "mount point").mkdir()
+    for pool, wanted in ((pools.Pool(first), 64), (pools.Pool(second), 256)):
+        pool.run("mount.foldfs", pool.path, home / "mount point", "-o", f"read_ahead_kb={wanted}")
+        assert read_ahead_kb(home / "mount point") == wanted
+    env.run(env.binary("umount.foldfs"), home / "mount point")
+    assert read_ahead_kb(home / "mount point") == 64
+    env.run(env.binary("umount.foldfs"), home / "mount point")
