@@ -562,9 +562,15 @@ int settler_start(struct fs *fs)
 	return 0;
 }
 
-/* Makes everything that waits due at once; what comes back busy is due later again. */
+/* Makes everything that waits due at once, unless all of it has come back: then nothing is gained before
+ * its own time, and who hurries it again and again in the hope of room would never stop. */
 static void hurry_locked(struct settler *t)
 {
+	struct settle *fresh = t->head;
+	while (fresh && fresh->tried)
+		fresh = fresh->next;
+	if (!fresh)
+		return;
 	for (struct settle *s = t->head; s; s = s->next)
 		s->due_ms = 0;
 	pthread_cond_signal(&t->wake);
@@ -638,11 +644,11 @@ void settle_all(struct fs *fs, bool wait)
 	if (!t)
 		return;
 	SCOPED_LOCK(&t->lock);
+	for (struct settle *s = t->head; s && wait; s = s->next)
+		s->tried = false;
 	hurry_locked(t);
 	if (!wait)
 		return;
-	for (struct settle *s = t->head; s; s = s->next)
-		s->tried = false;
 	uint64_t round = atomic_fetch_add(&t->round, 1);
 	while (!atomic_load(&t->leaving) && owes_locked(t, round)) {
 		pthread_mutex_unlock(&t->lock);

@@ -18,6 +18,7 @@ import pytest
 import env
 import people
 import pools
+from mapping import Mapping
 from pattern import Shadow, noise
 from syscalls import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, O_TMPFILE,
                       AsyncWriter, fallocate, link_fd)
@@ -519,6 +520,28 @@ def test_staging_limit_makes_writers_wait_not_fail(new_mount):
         assert (mount.dir / str(number)).read_bytes() == noise(4 << 20, number)
     env.until(lambda: sum(len(data) for data in staging_files(mount).values()) <= 8 << 20,
               "staging is within its limit")
+
+
+def test_writers_do_not_wait_for_what_is_mapped(new_mount):
+    """Staging is used up by files that cannot be destaged: it helps nobody to try them again and again."""
+    mount = new_mount(staging_limit="8M", destage_delay=600)
+    views = []
+    for number in range(1500):
+        with open(mount.dir / f"{number}", "w+b", buffering=0) as file:
+            file.write(noise(8_000, number))
+            views.append(Mapping(file.fileno(), 8_000))
+    env.until(lambda: mount.stats()["staging_bytes"] > 8 << 20, "staging is used up")
+
+    def write():
+        with open(mount.dir / "f", "wb", buffering=0) as file:
+            for number in range(100):
+                file.write(noise(1 << 20, number))
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    env.until(lambda: not writer.is_alive(), "everything is written")
+    for view in views:
+        view.close()
 
 
 def test_more_writers_wait_for_destage_than_there_are_threads(new_mount):
