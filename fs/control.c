@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* A thread accepts, and each connection gets a thread of its own, as some commands take long. They
  * are few: beyond CONNECTIONS_MAX callers wait in the socket's queue. control_stop() ends what is
- * being waited for: sockets are shut down, destage is called off, a gc pass stops at its next pack, a
+ * being waited for: sockets are shut down, nobody waits for destage, a gc pass stops at its next pack, a
  * scrub soon.
  */
 #include "control.h"
@@ -523,7 +523,7 @@ void control_stop(struct control *c)
 			shutdown(at->fd, SHUT_RD);
 	shutdown(c->fd, SHUT_RDWR); /* wakes accept */
 	pthread_cond_broadcast(&c->changed);
-	settle_leave(c->fs);
+	settle_unwatch(c->fs);
 	if (c->fs->pool->gc)
 		gc_stop(c->fs->pool->gc);
 	if (c->fs->pool->scrub)

@@ -51,8 +51,9 @@ struct settler {
 	struct settle *head, *tail; /* waiting, by due time */
 	struct settle *running;
 	uint64_t waiting, active, failed;
-	atomic_ullong round; /* counts those who wait for all that was there when they came */
-	atomic_bool leaving; /* what runs is called off: it waits for the next mount */
+	atomic_ullong round;   /* counts those who wait for all that was there when they came */
+	atomic_bool unwatched; /* nobody shall wait any more for all to be destaged */
+	atomic_bool leaving;   /* what runs is called off: it waits for the next mount */
 	bool stopping;
 	pthread_t thread;
 };
@@ -650,7 +651,7 @@ void settle_all(struct fs *fs, bool wait)
 	if (!wait)
 		return;
 	uint64_t round = atomic_fetch_add(&t->round, 1);
-	while (!atomic_load(&t->leaving) && owes_locked(t, round)) {
+	while (!atomic_load(&t->unwatched) && owes_locked(t, round)) {
 		pthread_mutex_unlock(&t->lock);
 		destage_nudge(fs->pool->destage);
 		pthread_mutex_lock(&t->lock);
@@ -711,10 +712,10 @@ static void drain(struct fs *fs)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void settle_leave(struct fs *fs)
+void settle_unwatch(struct fs *fs)
 {
 	if (fs->settler)
-		atomic_store(&fs->settler->leaving, true);
+		atomic_store(&fs->settler->unwatched, true);
 }
 
 void settler_stop(struct fs *fs)

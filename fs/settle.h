@@ -16,8 +16,9 @@ int settler_start(struct fs *fs);
  * the session), leaves staged files, synced, for the next mount; stops. */
 void settler_stop(struct fs *fs);
 
-/* The mount is about to end: what is in destage is called off, and nobody waits for it any more. */
-void settle_leave(struct fs *fs);
+/* The mount is about to end: who waits in settle_all() is let go. Destage itself goes on until
+ * settler_stop(), as writers that wait for room may still need it. */
+void settle_unwatch(struct fs *fs);
 
 /* The inode may be destaged from now on. Caller holds its lock; nothing happens when it is waiting
  * already or there is nothing to do. */
