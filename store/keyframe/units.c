@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define BACK 16u /* bytes before a start code that are looked at again in the next window */
+#define BACK 16u /* bytes before a start code that the next window has, too: zeros */
 
 struct finder {
 	struct film *film;
@@ -72,40 +72,42 @@ static size_t zeros_before(const uint8_t *p, size_t i)
 	return n;
 }
 
-/* As scan_window() of access_unit.c: returns how far it came. */
-static ssize_t take_window(struct finder *u, const uint8_t *p, size_t len, uint64_t at, bool last)
+/* The units whose start codes lie in the window from p[i] on. Returns where to go on: at a start code behind which
+ * the window has too little. */
+static ssize_t take_window(struct finder *u, const uint8_t *p, size_t i, size_t len, uint64_t at,
+			   bool last)
 {
-	size_t i = 0;
 	while ((i = startcode_find(p, i, len)) < len) {
 		size_t unit = i + 3;
 		if (!last && len - unit < AU_LOOK)
-			return (ssize_t)(i > BACK ? i - BACK : 0);
+			return (ssize_t)i;
 		int r = end_unit(u, at + i - zeros_before(p, i));
 		if (r < 0)
 			return r;
 		begin_unit(u, p + unit, len - unit, at + unit);
 		i = unit;
 	}
-	if (last) {
-		int r = end_unit(u, at + len - zeros_before(p, len));
-		return r < 0 ? r : (ssize_t)len;
-	}
-	return (ssize_t)(len - BACK);
+	if (!last)
+		return (ssize_t)(len - 2); /* it may have begun */
+	int r = end_unit(u, at + len - zeros_before(p, len));
+	return r < 0 ? r : (ssize_t)len;
 }
 
 static int find(struct film_source *s, struct finder *u)
 {
 	const uint8_t *p;
-	uint64_t at = 0;
-	while (at < s->size) {
+	uint64_t next = 0;
+	while (next < s->size) {
+		size_t back = next < BACK ? (size_t)next : BACK;
+		uint64_t at = next - back;
 		ssize_t len = film_source_window(s, at, 2 * AU_LOOK, &p);
-		if (len <= 0)
+		if (len <= (ssize_t)back)
 			return len < 0 ? (int)len : -ENODATA;
 		bool last = len < (ssize_t)(2 * AU_LOOK) || (uint64_t)len >= s->size - at;
-		ssize_t used = take_window(u, p, (size_t)len, at, last);
-		if (used < 0)
-			return (int)used;
-		at += (uint64_t)used;
+		ssize_t to = take_window(u, p, back, (size_t)len, at, last);
+		if (to < 0)
+			return (int)to;
+		next = at + (uint64_t)to;
 	}
 	return 0;
 }

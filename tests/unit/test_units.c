@@ -103,6 +103,21 @@ static void lengths_are_right_everywhere(void **state)
 	compare(&found, &expected);
 }
 
+/* Each unit is taken once, also of those between the last one and the end of its window. */
+static void small_units_are_found_once(void **state)
+{
+	(void)state;
+	CLEANUP_BUF struct buf b = { 0 };
+	struct film found, expected = { 0 };
+	while (b.len < 3 * FILM_WINDOW) {
+		add(&b, &expected, UNIT("\0\0\1\x61\x11"), ""); /* no first slice */
+		add(&b, &expected, H264_SEI, "b");
+		add(&b, &expected, H264_P, "");
+	}
+	find(&b, &found);
+	compare(&found, &expected);
+}
+
 static void a_stream_may_end_anywhere(void **state)
 {
 	(void)state;
@@ -144,6 +159,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(units_belong_to_pictures),
 		cmocka_unit_test(lengths_are_right_everywhere),
+		cmocka_unit_test(small_units_are_found_once),
 		cmocka_unit_test(a_stream_may_end_anywhere),
 		cmocka_unit_test(other_films_have_none),
 	};
