@@ -129,7 +129,6 @@ static _Noreturn void be_forker(void)
 	struct request q;
 	int r;
 	signal(SIGCHLD, SIG_IGN);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while ((r = receive(0, &q)) >= 0) {
 		if (r == 0)
 			continue;
@@ -201,7 +200,8 @@ int films_start(const struct films_options *opt, struct films **ret_f)
 	return 0;
 }
 
-/* Its socket is closed: it goes by itself, unless somebody has stopped it. */
+/* Its socket is closed: it goes by itself, unless somebody has stopped it, or what it waits for. These are one
+ * group of processes. */
 static void end_keeper(pid_t keeper)
 {
 	for (unsigned i = 0; i < LEAVE_MS / LEAVE_POLL_MS; i++) {
@@ -209,7 +209,8 @@ static void end_keeper(pid_t keeper)
 			return;
 		poll(NULL, 0, LEAVE_POLL_MS);
 	}
-	kill(keeper, SIGKILL);
+	if (kill(-keeper, SIGKILL))
+		kill(keeper, SIGKILL);
 	while (waitpid(keeper, NULL, 0) < 0 && errno == EINTR)
 		;
 }
