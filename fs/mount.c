@@ -11,6 +11,7 @@
 #include "films.h"
 #include "hot.h"
 #include "inode.h"
+#include "leftovers.h"
 #include "log.h"
 #include "lookups.h"
 #include "ops.h"
@@ -128,7 +129,7 @@ static int fs_start(struct fs *fs)
 	if (r == 0 && !fs->read_only)
 		r = settler_start(fs);
 	if (r == 0 && !fs->read_only)
-		r = settle_leftovers(fs);
+		r = leftovers_schedule(fs);
 	if (r == 0 && !fs->read_only)
 		r = reaper_start(fs);
 	if (r == 0 && !fs->read_only)

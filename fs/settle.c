@@ -12,13 +12,11 @@
 #include "cleanup.h"
 #include "cond.h"
 #include "content.h"
-#include "far.h"
 #include "film_hint.h"
 #include "films.h"
 #include "log.h"
 #include "ranges.h"
 #include "space.h"
-#include "tail.h"
 #include <fcntl.h>
 #include <linux/falloc.h>
 
@@ -744,60 +742,4 @@ void settle_get_stats(struct fs *fs, struct settle_stats *ret_stats)
 		return;
 	SCOPED_LOCK(&t->lock);
 	*ret_stats = (struct settle_stats){ t->waiting, t->active, t->failed };
-}
-
-/* A staging file that is all of the content is as long as the file; if it is not, power went before
- * the end of it reached the disk. (What the kernel may have written is marked INODE_NATIVE.) One that
- * lies over a map and is longer has a tail. */
-static void take_over_staged(struct fs *fs, struct inode *in)
-{
-	struct stat st;
-	int r;
-	if (!in->row.staging_gen || content_ready(fs, in) < 0)
-		return; /* it has been logged; readers get an error */
-	bool known = fstat(in->fd, &st) == 0;
-	if (known) /* these were counted when the pool was opened */
-		in->staged_blocks = (uint64_t)st.st_blocks;
-	if (in->staging_whole && !in->native_written && known &&
-	    (uint64_t)st.st_size != in->row.size && in->row.size <= FAR_OFFSET) {
-		in->row.size = (uint64_t)st.st_size;
-		inode_mark_dirty(fs, in);
-	}
-	if (!in->staging_whole && !in->native_written && (r = tail_cut_left(fs, in)) < 0)
-		log_error("inode %lu: its staging file cannot be cut: %s", in->ino, strerror(-r));
-	if (!fs->read_only && !in->native_written)
-		content_clear_holes(in);
-	content_rest(fs, in);
-}
-
-static int schedule_number(struct fs *fs, uint64_t ino)
-{
-	struct inode *in;
-	int r = inode_get(fs, ino, &in);
-	if (r < 0)
-		return r == -ESTALE ? 0 : r;
-	pthread_rwlock_wrlock(&in->lock);
-	take_over_staged(fs, in);
-	settle_schedule(fs, in);
-	pthread_rwlock_unlock(&in->lock);
-	inode_put(fs, in);
-	return 0;
-}
-
-int settle_leftovers(struct fs *fs)
-{
-	struct kv_iter *it = kv_iter_new(fs_kv(fs), KV_INODE, NULL, 0, false);
-	if (!it)
-		return -ENOMEM;
-	struct slice key, val;
-	int r;
-	while ((r = kv_iter_next(it, &key, &val)) > 0) {
-		struct inode_row row;
-		if (key.len != 8 || inode_row_decode(get_be64(key.at), val, &row) < 0)
-			continue; /* fsck names it; one rotten row must not stop the mount */
-		if (S_ISREG(row.mode) && (row.staging_gen || (row.flags & INODE_INLINE)))
-			schedule_number(fs, row.ino);
-	}
-	kv_iter_free(it);
-	return r == -EUCLEAN ? 0 : r;
 }

@@ -36,8 +36,6 @@ bool settle_active(const struct inode *inode);
 /* Starts all that wait now. With `wait`, returns when what was there at the call is in packs, whatever
  * is written meanwhile; files that are open for writing, still mapped or failing are left. */
 void settle_all(struct fs *fs, bool wait);
-/* Schedules what an earlier mount left: inline content and staging files. */
-int settle_leftovers(struct fs *fs);
 
 struct settle_stats {
 	uint64_t waiting, active, failed;
