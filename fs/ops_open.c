@@ -47,13 +47,10 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 		.cached_opens = in->cached_opens,
 		.native_written = in->native_written,
 		.guarded = inode_has_privileges(in),
-		.cache_stale = fs->atime == ATIME_STRICT || /* reads have to be seen */
-					       (fs->writeback && acc != O_WRONLY &&
-						inode_wants_atime(fs, in, clock_wall_ns())) ||
-					       lookups_note(fs->lookups, in->ino, 0, 0) &
-						       LOOKUP_CACHE_STALE
-				       ? true
-				       : false,
+		.cache_stale =
+			fs->atime == ATIME_STRICT || /* reads have to be seen */
+			(acc != O_WRONLY && inode_wants_atime(fs, in, clock_wall_ns())) ||
+			(lookups_note(fs->lookups, in->ino, 0, 0) & LOOKUP_CACHE_STALE),
 	};
 }
 
@@ -102,21 +99,26 @@ static int begin_native(fuse_req_t req, struct inode *in, bool writes, bool crea
 	return 0;
 }
 
-/* To read the copy of a file. How it is read is not seen, so to open it counts as that. */
+/* How the kernel reads a file is not seen, so to open it counts as that. */
+static void count_as_read(struct fs *fs, struct inode *in)
+{
+	int64_t now = clock_wall_ns();
+	if (!inode_wants_atime(fs, in, now))
+		return;
+	in->row.atime = now;
+	inode_mark_dirty(fs, in);
+}
+
+/* To read the copy of a file. */
 static int begin_hot(fuse_req_t req, struct inode *in)
 {
 	struct fs *fs = fs_of(req);
-	int64_t now = clock_wall_ns();
 	int fd = hot_fd(fs, in);
 	if (fd == -ENOENT && !in->native_opens)
 		hot_forget(fs, in);
 	if (fd < 0 || !register_backing(req, in, fd)) {
 		hot_rest(in);
 		return fd < 0 ? fd : -ENOTSUP;
-	}
-	if (inode_wants_atime(fs, in, now)) {
-		in->row.atime = now;
-		inode_mark_dirty(fs, in);
 	}
 	return 0;
 }
@@ -132,6 +134,8 @@ static int decide_and_begin(fuse_req_t req, struct inode *in, int flags, bool cr
 		int r = hot_ready(in) && !facts.writes
 				? begin_hot(req, in)
 				: begin_native(req, in, facts.writes, created);
+		if (r == 0 && facts.reads)
+			count_as_read(fs, in);
 		if (r == 0 && in->native_opens++ == 0)
 			atomic_fetch_add(&fs->native_files, 1);
 		if (r == 0 || (must && r != -ENOTSUP))
