@@ -36,7 +36,8 @@ struct inspect {
 	int fd;	       /* -1: it is read through its place */
 	bool far;
 	bool direct;
-	uint8_t *window; /* [at, at + have) of it */
+	uint8_t *window; /* [at, at + have) of it, read at that moment: */
+	uint64_t moment;
 	uint64_t at;
 	size_t have;
 	uint8_t *decoded;
@@ -125,6 +126,7 @@ static int fill_window(struct inspect *in, uint64_t offset, size_t len)
 {
 	in->at = offset - offset % PAGE;
 	in->have = 0;
+	in->moment = rotten_moment(in->opt.rotten);
 	ssize_t n = read_device(in, in->window, (len + PAGE - 1) / PAGE * PAGE, in->at);
 	if (n < 0)
 		return (int)n;
@@ -478,7 +480,7 @@ static void forgive(struct inspect *in, const struct frame_row *row)
 {
 	for (uint32_t i = 0; rotten_count(in->opt.rotten) && i < row->n; i++)
 		if (!row->part || row->n > 1)
-			rotten_forget(in->opt.rotten, row->chunks[i].id);
+			rotten_forget(in->opt.rotten, row->chunks[i].id, in->moment);
 }
 
 /* Once more, each frame that holds chunks of the row now. */

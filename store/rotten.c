@@ -36,6 +36,7 @@ struct rotten {
 	pthread_mutex_t lock; /* of what follows */
 	struct rotten_chunk *v;
 	size_t n, cap;
+	uint64_t moment;
 	uint8_t *maybe; /* NULL as long as there was none */
 };
 
@@ -90,15 +91,22 @@ static int insert_locked(struct rotten *r, const struct rotten_chunk *chunk)
 		__atomic_store_n(&r->n, r->n + 1, __ATOMIC_RELEASE);
 	}
 	r->v[at] = *chunk;
+	r->v[at].noted = ++r->moment;
 	uint32_t bit = maybe_bit(&chunk->digest);
 	r->maybe[bit / 8] |= (uint8_t)(1u << bit % 8);
 	return 0;
 }
 
+static bool find_locked(const struct rotten *r, uint64_t id, size_t *ret_at)
+{
+	*ret_at = place_locked(r, id);
+	return *ret_at < r->n && r->v[*ret_at].id == id;
+}
+
 static void remove_locked(struct rotten *r, uint64_t id)
 {
-	size_t at = place_locked(r, id);
-	if (at == r->n || r->v[at].id != id)
+	size_t at;
+	if (!find_locked(r, id, &at))
 		return;
 	memmove(&r->v[at], &r->v[at + 1], (r->n - at - 1) * sizeof *r->v);
 	__atomic_store_n(&r->n, r->n - 1, __ATOMIC_RELEASE);
@@ -199,9 +207,42 @@ static void forget_in_batch(struct kv_batch *batch, uint64_t id)
 	kv_batch_set_reserve(batch);
 }
 
-int rotten_forget(struct rotten *r, uint64_t id)
+uint64_t rotten_moment(struct rotten *r)
 {
-	if (!rotten_has(r, id))
+	SCOPED_LOCK(&r->lock);
+	return r->moment;
+}
+
+static bool find_id(struct rotten *r, uint64_t id, struct rotten_chunk *ret_chunk)
+{
+	size_t at;
+	if (!rotten_count(r))
+		return false;
+	SCOPED_LOCK(&r->lock);
+	bool found = find_locked(r, id, &at);
+	if (found)
+		*ret_chunk = r->v[at];
+	return found;
+}
+
+/* False, and the chunk, when it has been noted since. */
+static bool remove_older(struct rotten *r, uint64_t id, uint64_t moment,
+			 struct rotten_chunk *ret_chunk)
+{
+	size_t at;
+	SCOPED_LOCK(&r->lock);
+	if (find_locked(r, id, &at) && r->v[at].noted > moment) {
+		*ret_chunk = r->v[at];
+		return false;
+	}
+	remove_locked(r, id);
+	return true;
+}
+
+int rotten_forget(struct rotten *r, uint64_t id, uint64_t moment)
+{
+	struct rotten_chunk chunk;
+	if (!find_id(r, id, &chunk) || chunk.noted > moment)
 		return 0;
 	struct kv_batch *batch = kv_batch_new();
 	if (!batch)
@@ -210,18 +251,15 @@ int rotten_forget(struct rotten *r, uint64_t id)
 	int err = kv_commit(r->opt.kv, batch, NULL);
 	if (err < 0)
 		return err;
-	SCOPED_LOCK(&r->lock);
-	remove_locked(r, id);
-	return 0;
+	if (remove_older(r, id, moment, &chunk))
+		return 0;
+	return rotten_add(r, &chunk); /* our batch may have come after that note */
 }
 
 bool rotten_has(struct rotten *r, uint64_t id)
 {
-	if (!rotten_count(r))
-		return false;
-	SCOPED_LOCK(&r->lock);
-	size_t at = place_locked(r, id);
-	return at < r->n && r->v[at].id == id;
+	struct rotten_chunk chunk;
+	return find_id(r, id, &chunk);
 }
 
 bool rotten_has_pack(struct rotten *r, uint64_t pack)
@@ -490,7 +528,7 @@ unsigned rotten_heal(struct rotten *r, const struct digest *digest, const void *
 	for (; find_digest(r, digest, from, &chunk); from = chunk.id + 1) {
 		int err = heal_one_locked(r, &chunk, data, len);
 		if (err == -ENOENT) {
-			rotten_forget(r, chunk.id); /* gc has taken it */
+			rotten_forget(r, chunk.id, ROTTEN_EVER); /* gc has taken it */
 			continue;
 		}
 		if (err < 0) {

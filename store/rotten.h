@@ -29,13 +29,20 @@ struct rotten_chunk {
 	uint64_t pack, offset; /* of the frame, or the first of them, that is damaged */
 	uint32_t length;       /* of the whole chunk */
 	struct digest digest;  /* zeros: unknown, then nothing heals it */
+	uint64_t noted;	       /* when, as rotten_moment() counts; not the caller's to set */
 };
+
+#define ROTTEN_EVER UINT64_MAX
 
 int rotten_open(const struct rotten_options *opt, struct rotten **ret_r);
 void rotten_close(struct rotten *r); /* NULL is fine */
 /* Durable with the next group commit. A chunk noted before is noted anew. */
 int rotten_add(struct rotten *r, const struct rotten_chunk *chunk);
-int rotten_forget(struct rotten *r, uint64_t id); /* it is no longer rotten, or no longer there */
+/* A moment before now. */
+uint64_t rotten_moment(struct rotten *r);
+/* What was read at that moment was right, or (ROTTEN_EVER) the chunk is no longer there. What was noted
+ * since stays. */
+int rotten_forget(struct rotten *r, uint64_t id, uint64_t moment);
 bool rotten_has(struct rotten *r, uint64_t id);
 bool rotten_has_pack(struct rotten *r, uint64_t pack);
 size_t rotten_count(struct rotten *r);

@@ -305,7 +305,8 @@ static int each_frame(struct scrub *s, uint64_t from,
 
 static int add_bytes(struct scrub *s, const struct frame_row *row)
 {
-	s->status.bytes_total += row->stored_len; /* nobody else looks yet */
+	SCOPED_LOCK(&s->lock);
+	s->status.bytes_total += row->stored_len;
 	return 0;
 }
 
@@ -485,7 +486,7 @@ static int forget_gone(struct scrub *s)
 		struct frame_row row = { 0 };
 		uint32_t at, left;
 		if (chunk_find(s->opt.kv, v[i].id, 0, &row, &at, &left) == -ENOENT)
-			r = rotten_forget(s->opt.rotten, v[i].id);
+			r = rotten_forget(s->opt.rotten, v[i].id, ROTTEN_EVER);
 		frame_row_done(&row);
 	}
 	free(v);
