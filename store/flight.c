@@ -16,8 +16,9 @@
  * time; neighbours in sequence are one range, so a disk that stays full costs one record.
  *
  * A slice of the digests may be loaded by digests_add(), which takes long; it comes after the
- * waits, for the packer's neighbours know these chunks meanwhile. Digests are settled one step
- * late, when the log has got past the rows.
+ * waits, for the packer's neighbours know these chunks meanwhile. gc drops those, and takes digests
+ * away: so flight_wait() sees to it that they are there. Digests are settled one step late, when the
+ * log has got past the rows.
  *
  * Lock order: the packer's lock, then `lock` here, then the workers'. No lock is held while storing, committing,
  * calling `failed` or running waits.
@@ -43,7 +44,7 @@ struct flight {
 	pthread_mutex_t lock;
 	pthread_cond_t advanced;
 	struct flight_frame *ring[RING];
-	uint64_t begun, completed; /* sequence numbers of the latest */
+	uint64_t begun, completed, published; /* sequence numbers of the latest */
 	bool completing;
 	struct flight_frame *failed; /* ranges, the latest first */
 	struct frame_builder *spare[SPARE_BUILDERS];
@@ -242,6 +243,8 @@ static void complete_frames(struct flight *fl, struct flight_frame *stored)
 			commit_frame(fl, f);
 			retire_frame(fl, f);
 			pthread_mutex_lock(&fl->lock);
+			fl->published = fl->completed;
+			pthread_cond_broadcast(&fl->advanced);
 		}
 		fl->completing = false;
 		pthread_cond_broadcast(&fl->advanced);
@@ -459,7 +462,7 @@ void flight_when_stored(struct flight *fl, uint64_t frame, struct packed_wait *w
 void flight_wait(struct flight *fl, uint64_t seq)
 {
 	SCOPED_LOCK(&fl->lock);
-	while (fl->completed < seq)
+	while (fl->published < seq)
 		await_progress_locked(fl);
 }
 

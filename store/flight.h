@@ -61,7 +61,8 @@ int flight_help(struct flight *fl, struct workers *w, unsigned max);
 /* Which frame in flight holds this id; 0: none, its row is committed. */
 uint64_t flight_find(struct flight *fl, uint64_t id);
 void flight_when_stored(struct flight *fl, uint64_t frame, struct packed_wait *w);
-/* Returns when every frame up to seq was stored or failed. All of them must be on their way. */
+/* Returns when every frame up to seq was stored, its waits told and its chunks known to the digests, or
+ * failed. All of them must be on their way. Not for who is told. */
 void flight_wait(struct flight *fl, uint64_t seq);
 uint64_t flight_last(struct flight *fl); /* the latest begun */
 /* Makes what was stored durable, and tells the digests so. */

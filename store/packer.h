@@ -64,7 +64,8 @@ void packer_when_stored(struct packer *p, uint64_t frame, struct packed_wait *w)
 /* Stores the frame being filled though it is not full, if it is not later than `frame`. Failures go
  * to those who wait. */
 void packer_flush(struct packer *p, uint64_t frame);
-/* Flushes, and returns when every frame begun before the call was stored or failed. */
+/* Flushes, and returns when every frame begun before the call was stored, its waits told and its chunks known
+ * to the digests, or failed. Not for a wait's run(). */
 void packer_drain(struct packer *p);
 /* Threads of these workers that have nothing to do store frames for those who fill them, at most
  * `max` at a time; see flight_help(). */

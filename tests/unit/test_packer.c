@@ -393,6 +393,55 @@ static void what_was_stored_next_is_expected_next(void **state)
 
 /* ---- many threads ---- */
 
+/* While `held` is set, who adds a digest waits a moment: whoever does not wait for him gets ahead. */
+static bool held, adding;
+
+int __wrap_digests_add(struct digests *d, const struct digest *digest, uint64_t id);
+int __real_digests_add(struct digests *d, const struct digest *digest, uint64_t id);
+
+int __wrap_digests_add(struct digests *d, const struct digest *digest, uint64_t id)
+{
+	if (__atomic_load_n(&held, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&adding, true, __ATOMIC_SEQ_CST);
+		usleep(100000);
+	}
+	return __real_digests_add(d, digest, id);
+}
+
+static void *flush_all(void *arg)
+{
+	packer_flush(arg, UINT64_MAX);
+	return NULL;
+}
+
+/* gc clears what the packer remembers, and takes digests away: those of another thread's frame, too. */
+static void who_drains_waits_for_the_digests(void **state)
+{
+	(void)state;
+	struct stack st;
+	struct digest d;
+	uint8_t data[5000];
+	uint64_t found = 0;
+	pthread_t other;
+	stack_make(&st);
+	st.workers = 1; /* nobody who would help */
+	stack_open(&st);
+	fill(data, sizeof data, 1);
+	digest_of(data, sizeof data, &d);
+	uint64_t id = add(&st, data, sizeof data).id;
+	__atomic_store_n(&held, true, __ATOMIC_SEQ_CST);
+	pthread_create(&other, NULL, flush_all, st.packer);
+	while (!__atomic_load_n(&adding, __ATOMIC_SEQ_CST))
+		sched_yield();
+	packer_drain(st.packer);
+	assert_int_equal(digests_find(st.digests, &d, &found), 1);
+	assert_int_equal(found, id);
+	__atomic_store_n(&held, false, __ATOMIC_SEQ_CST);
+	pthread_join(other, NULL);
+	assert_int_equal(stack_close(&st), 0);
+	stack_remove(&st);
+}
+
 #define THREADS 4
 #define SHARED 300
 
@@ -471,6 +520,7 @@ int main(void)
 		cmocka_unit_test(a_crash_forgets_no_stored_chunk),
 		cmocka_unit_test(a_refused_chunk_is_stored_anew),
 		cmocka_unit_test(what_was_stored_next_is_expected_next),
+		cmocka_unit_test(who_drains_waits_for_the_digests),
 		cmocka_unit_test(the_same_chunks_at_once_are_stored_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
