@@ -67,7 +67,7 @@ def run(*argv, code=0, timeout=120, **options):
     return done
 
 
-def until(condition, what, timeout=30, interval=0.01):
+def until(condition, what, timeout=120, interval=0.01):
     """Polls CONDITION until it is true and returns its value; fails after TIMEOUT seconds."""
     deadline = time.monotonic() + timeout * SLOW
     while not (value := condition()):

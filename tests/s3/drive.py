@@ -4,6 +4,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ def lacking(reason):
     if REQUIRE:
         pytest.fail(f"FOLDFS_TEST_REQUIRE is set, and {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def until(condition, what, timeout=120):
+    """Polls CONDITION until it is true; fails after TIMEOUT seconds."""
+    deadline = time.monotonic() + timeout * SLOW
+    while not condition():
+        assert time.monotonic() < deadline, f"after {timeout * SLOW:g} s still not: {what}"
+        time.sleep(0.01)
 
 
 class Drive:

@@ -38,7 +38,7 @@ class Front:
              f"--backend={host},{back}", f"--accesslog-file={self.log}", "--workers=1",
              "--accesslog-format=$alpn $remote_port $request", self.key, self.certificate],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20 * SLOW
+        deadline = time.monotonic() + 120 * SLOW
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

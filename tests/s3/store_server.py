@@ -38,8 +38,8 @@ class Fault:
     shifted     206 with the Content-Range of other bytes, and these
     reset       resets the connection without an answer
     hang        answers nothing until the server is closed
-    slow        a byte of the body every 0.2 s
-    pause       waits SECONDS, then does it
+    slow        a byte of the body every 0.4 s
+    pause       waits for the event UNTIL, then does it
     flip        takes a byte of the payload for another
     lost        does what it is asked, then resets the connection without an answer
     """
@@ -156,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "reset":
             return self.reset()
         if kind == "pause":
-            time.sleep(fault.more["seconds"])
+            fault.more["until"].wait()
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if kind == "flip":
             self.body = bytes([self.body[0] ^ 1]) + self.body[1:]
@@ -205,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "slow":
             for byte in body:
                 self.wfile.write(bytes([byte]))
-                if self.server.closing.wait(0.2):
+                if self.server.closing.wait(0.4):
                     return
         else:
             self.wfile.write(body)

@@ -238,7 +238,7 @@ def test_a_stall_is_tried_again(server, drive, stored):
 def test_slow_is_not_dead(server, drive, stored):
     """Bytes that keep coming are no stall, however slowly they do."""
     server.fault("slow")
-    answer, got = drive.get("a", 0, 12, stall_ms=1000, tries=1)
+    answer, got = drive.get("a", 0, 12, stall_ms=4000, tries=1)
     assert answer["err"] == "ok" and got == stored[:12]
 
 
