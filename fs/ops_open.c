@@ -47,10 +47,9 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 		.cached_opens = in->cached_opens,
 		.native_written = in->native_written,
 		.guarded = inode_has_privileges(in),
-		.cache_stale =
-			fs->atime == ATIME_STRICT || /* reads have to be seen */
-			(acc != O_WRONLY && inode_wants_atime(fs, in, clock_wall_ns())) ||
-			(lookups_note(fs->lookups, in->ino, 0, 0) & LOOKUP_CACHE_STALE),
+		.cache_stale = fs->atime == ATIME_STRICT || /* reads have to be seen */
+			       (acc != O_WRONLY && inode_wants_atime(fs, in, clock_wall_ns())) ||
+			       (lookups_note(fs->lookups, in->ino, 0, 0) & LOOKUP_CACHE_STALE),
 	};
 }
 
