@@ -552,14 +552,15 @@ def test_writers_do_not_wait_for_what_is_mapped(new_mount):
 def test_more_writers_wait_for_destage_than_there_are_threads(new_mount):
     """Staging is used up by files that stay open, so they all wait for one in packs that was written to in
     many places; what is to be done for it must not queue up behind them."""
-    mount = new_mount(staging_limit="8M", destage_delay=600)
+    mount = new_mount(destage_delay=600)
     with open(mount.dir / "f", "wb", buffering=0) as file:
         file.write(noise(20 << 20))
     mount.destage()
+    mount.remount(staging_limit="8M")    # of which nothing is used yet, or else it would not wait for the others
+    before = mount.stats()["destage"]["files"]
     with open(mount.dir / "f", "r+b", buffering=0) as file:
         for place in range(100):
             os.pwrite(file.fileno(), b"x", place * 200_000)
-    before = mount.stats()["destage"]["files"]
     done = threading.Event()
 
     def write(number):
