@@ -51,11 +51,12 @@ struct inode {
 	uint64_t held_until_ms; /* the ticker commits it then, even if still open for writing */
 
 	/* reads: see hot.c */
-	struct hot *hot;	  /* the whole content as a native file, or on the way to that */
-	unsigned heat;		  /* opens to read, counting less as they age */
-	unsigned heat_wanted;	  /* not before it is as hot as that */
-	uint64_t heat_ms;	  /* when it was last made to count less */
-	atomic_ullong heat_bytes; /* that the daemon read for others */
+	struct hot *hot;	   /* the whole content as a native file, or on the way to that */
+	unsigned heat;		   /* opens to read, counting less as they age */
+	unsigned heat_wanted;	   /* not before it is as hot as that */
+	uint64_t heat_ms;	   /* when it was last made to count less */
+	atomic_ullong heat_bytes;  /* that the daemon read for others */
+	atomic_uint reads_waiting; /* for a device: the access time moves when they are through */
 
 	struct settle *settle; /* waiting for or in destage; settle.c */
 

@@ -115,6 +115,7 @@ static void read_waiting(struct job *job)
 		pthread_rwlock_unlock(&j->inode->lock);
 	}
 	note_read(fs, j->inode, n);
+	atomic_fetch_sub(&j->inode->reads_waiting, 1);
 	reply_read(j->req, buf, n);
 	io_job_done(fs, j);
 }
@@ -143,6 +144,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		j->size = size;
 		j->at = off;
 		atomic_fetch_add(&fs->count.reads_waited, 1);
+		atomic_fetch_add(&in->reads_waiting, 1);
 		workers_queue(fs->waiters, &j->job);
 		return;
 	}

@@ -30,6 +30,13 @@ static enum content_where where_is(const struct inode *in)
 	return CONTENT_NONE;
 }
 
+/* Where a read is waited for, that one will be seen; and to open the file, with its pages given up, would
+ * mean to wait for it in the kernel. */
+static bool wants_unseen_read(struct fs *fs, const struct inode *in)
+{
+	return !atomic_load(&in->reads_waiting) && inode_wants_atime(fs, in, clock_wall_ns());
+}
+
 static struct open_facts facts_of(struct fs *fs, const struct inode *in, int flags)
 {
 	const struct config *conf = &fs->pool->config;
@@ -48,7 +55,7 @@ static struct open_facts facts_of(struct fs *fs, const struct inode *in, int fla
 		.native_written = in->native_written,
 		.guarded = inode_has_privileges(in),
 		.cache_stale = fs->atime == ATIME_STRICT || /* reads have to be seen */
-			       (acc != O_WRONLY && inode_wants_atime(fs, in, clock_wall_ns())) ||
+			       (acc != O_WRONLY && wants_unseen_read(fs, in)) ||
 			       (lookups_note(fs->lookups, in->ino, 0, 0) & LOOKUP_CACHE_STALE),
 	};
 }
