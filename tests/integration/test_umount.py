@@ -491,16 +491,15 @@ def test_lazy_umount_finishes_with_the_last_user(mount):
 
 def test_threads_of_umount_and_work(mount):
     """umount in a loop against a busy writer: it fails with busy, or works, and nothing is lost."""
-    writer = subprocess.Popen(["bash", "-c", f"cd {mount.dir} && for i in $(seq 1000); do "
-                               "echo $i > n$i; done"])
+    refused = mount.pool.home / "refused"
+    writer = subprocess.Popen(["bash", "-c", f"cd {mount.dir} && for i in $(seq 1000); do echo $i > n$i; done; "
+                               f"until [ -e {refused} ]; do sleep 0.01; done"])
     env.until(lambda: (mount.dir / "n1").exists(), "the writer is at work in the mount")
-    refused = 0
     while writer.poll() is None:
-        if mount.pool.run("umount.foldfs", mount.dir, code=None).returncode:
-            refused += 1
-        else:
+        if not mount.pool.run("umount.foldfs", mount.dir, code=None).returncode:
             break
-    assert writer.wait() == 0 and refused > 0
+        refused.touch()
+    assert writer.wait(60) == 0 and refused.exists()
     if os.path.ismount(mount.dir):
         mount.stop()
     else:
