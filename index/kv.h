@@ -160,6 +160,12 @@ int kv_load_sorted(struct kv *kv, enum kv_table t,
 		   int (*next)(void *arg, struct slice *key, struct slice *val), void *arg,
 		   const char *meta_key, const void *meta_val, size_t meta_len);
 
+/* Reads the log back: fn gets each durable batch above `after`, in order, its payload as kv_op_take()
+ * takes it apart (kv_batch.h); what it returns other than 0 ends the reading. *ret_last: the last one.
+ * -ENODATA: the log does not reach back that far any more; -EUCLEAN; -errno. */
+int kv_tail(struct kv *kv, uint64_t after, int (*fn)(void *arg, uint64_t lsn, struct slice payload),
+	    void *arg, uint64_t *ret_last);
+
 struct kv_stats {
 	uint64_t last_lsn, durable_lsn, checkpoint_lsn;
 	uint64_t memtable_bytes, wal_bytes_on_disk, wal_bytes_written, wal_syncs, checkpoints;
