@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "log.h"
 #include "reaper.h"
+#include "replica_status.h"
 #include "scrubber.h"
 #include "settle.h"
 #include "space.h"
@@ -311,6 +312,38 @@ static void do_tier(struct connection *c, const json_t *request)
 	}
 }
 
+static int wait_for_ship(void *arg)
+{
+	struct connection *c = arg;
+	return is_stopping(c->control) || left_alone(c) ? -ECANCELED : 0;
+}
+
+static void do_replica(struct connection *c, const json_t *request)
+{
+	struct fs *fs = c->control->fs;
+	const char *action = json_string_value(json_object_get(request, "action"));
+	bool sync = action && !strcmp(action, "sync");
+	char sentence[512];
+	if (sync && !fs->replicator) {
+		refuse(c, "there is no replica: replicate and replicate_to are not given");
+		return;
+	}
+	int r = sync ? make_durable(fs) : 0;
+	if (r == 0 && sync)
+		r = replicator_sync(fs->replicator, wait_for_ship, c);
+	if (r < 0 && is_stopping(c->control)) {
+		refuse(c, "the pool is being unmounted");
+	} else if (r < 0) {
+		struct replicator_status s;
+		replicator_get_status(fs->replicator, &s);
+		snprintf(sentence, sizeof sentence, "nothing could be shipped to %s: %s", s.place,
+			 *s.error ? s.error : strerror(-r));
+		refuse(c, sentence);
+	} else {
+		answer(c, "replica", 0, replica_status(fs->pool, fs->replicator));
+	}
+}
+
 static void do_stats(struct connection *c, const json_t *request)
 {
 	struct fs *fs = c->control->fs;
@@ -341,8 +374,9 @@ static const struct {
 	const char *name;
 	void (*run)(struct connection *c, const json_t *request);
 } commands[] = {
-	{ "stats", do_stats }, { "df", do_df },	      { "du", do_du },	   { "sync", do_sync },
-	{ "gc", do_gc },       { "scrub", do_scrub }, { "tier", do_tier },
+	{ "stats", do_stats }, { "df", do_df },		  { "du", do_du },
+	{ "sync", do_sync },   { "gc", do_gc },		  { "scrub", do_scrub },
+	{ "tier", do_tier },   { "replica", do_replica },
 };
 
 static void obey(struct connection *c, const char *line, size_t len)

@@ -53,11 +53,12 @@ struct fs {
 	struct ticker *ticker;
 	struct collector *collector;
 	struct scrubber *scrubber;
-	struct hotter *hotter;	/* NULL: no file gets a copy */
-	struct films *films;	/* NULL: none can be asked about films */
-	uint64_t inodes_before; /* in the index when the mount began */
-	atomic_int space;	/* enum space_level */
-	atomic_bool space_low;	/* little is left on the disk, whatever is staged */
+	struct replicator *replicator; /* NULL: there is no replica */
+	struct hotter *hotter;	       /* NULL: no file gets a copy */
+	struct films *films;	       /* NULL: none can be asked about films */
+	uint64_t inodes_before;	       /* in the index when the mount began */
+	atomic_int space;	       /* enum space_level */
+	atomic_bool space_low;	       /* little is left on the disk, whatever is staged */
 	uint64_t staging_limit, materialise_limit;
 	pthread_mutex_t space_lock; /* of the next */
 	bool reserve_held;

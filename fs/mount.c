@@ -16,6 +16,7 @@
 #include "lookups.h"
 #include "ops.h"
 #include "read_ahead.h"
+#include "replicator.h"
 #include "reaper.h"
 #include "scrubber.h"
 #include "settle.h"
@@ -147,8 +148,32 @@ static int fs_start(struct fs *fs)
 	return r;
 }
 
+static void destage_all(void *arg)
+{
+	settle_all(arg, true);
+	ticker_commit_dirty(arg, true);
+}
+
+static void taken_over(void *arg, const char *host)
+{
+	struct fs *fs = arg;
+	log_error("%s has taken this pool over; the mount is read-only from now on, and what was "
+		  "written since the last ship to its replica is here alone",
+		  host);
+	fs->pool->failed = -EROFS;
+}
+
+static int start_replicator(struct fs *fs, struct pool_error *err)
+{
+	struct replicator_options opt = {
+		.pool = fs->pool, .destage = destage_all, .lost = taken_over, .arg = fs
+	};
+	return fs->read_only ? 0 : replicator_start(&opt, &fs->replicator, err);
+}
+
 static void fs_stop(struct fs *fs)
 {
+	replicator_pause(fs->replicator);
 	mover_stop(fs->pool->mover);
 	scrubber_stop(fs);
 	collector_stop(fs);
@@ -334,9 +359,12 @@ int mount_serve(const struct mount_request *req)
 	r = fs_start(fs);
 	if (r < 0)
 		not_ready(req, r, strerror(-r));
+	else if ((r = start_replicator(fs, &perr)) < 0)
+		not_ready(req, r, perr.text);
 	else
 		r = mount_and_serve(fs, req);
 	fs_stop(fs);
+	replicator_close(fs->replicator);
 	int closed = pool_close(fs->pool);
 	if (fs->session)
 		fuse_session_destroy(fs->session);

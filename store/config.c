@@ -119,6 +119,23 @@ static const struct option table[] = {
 	  FIELD(tier_rate), NULL, 1 },
 	{ { "tier_interval", "time", "1s..30d", "1m",
 	    "how often it is looked which packs shall move", ALL }, FIELD(tier_interval_s), NULL, 1000 },
+	{ { "replicate", "time", "0..7d", "0",
+	    "how often what is new is shipped to the replica; 0 is never", ALL },
+	  FIELD(replicate_ms), NULL, 1 },
+	{ { "replicate_to", "text", "", "",
+	    "where the replica is: a directory (absolute) or s3://bucket/prefix, for this pool alone",
+	    ALL }, FIELD(replicate_to), NULL, 1 },
+	{ { "replicate_endpoint", "text", "", "",
+	    "address of the replica's object store, if AWS's variables and files do not say", ALL },
+	  FIELD(replicate_endpoint), NULL, 1 },
+	{ { "replicate_region", "text", "", "", "its region, likewise", ALL },
+	  FIELD(replicate_region), NULL, 1 },
+	{ { "replicate_lease", "time", "1s..1d", "1m",
+	    "how long another machine waits for a sign of life before it takes the pool over", ALL },
+	  FIELD(replicate_lease_ms), NULL, 1 },
+	{ { "replicate_grace", "time", "0..365d", "1d",
+	    "how long what the replica does not need any more stays there", ALL },
+	  FIELD(replicate_grace_ms), NULL, 1 },
 	{ { "ro", "flag", "", "no", "mount read-only; nothing in the pool changes", CONFIG_MOUNT },
 	  FIELD(read_only), NULL, 1 },
 	{ { "allow_other", "flag", "", "",
@@ -594,9 +611,27 @@ static int take_tier(struct config *c, const char *name, const char *key, const 
 	return 0;
 }
 
+static int check_replica(const struct config *c, struct config_error *err)
+{
+	const char *to = c->replicate_to;
+	bool place = (*to == '/' && to[1]) || (!strncmp(to, "s3://", 5) && to[5]);
+	if (*to && !place)
+		snprintf(err->text, sizeof err->text,
+			 "option replicate_to=%.200s: an absolute path or s3://bucket/prefix is "
+			 "wanted",
+			 to);
+	else if (c->replicate_ms && !*to)
+		snprintf(err->text, sizeof err->text, "option replicate needs replicate_to");
+	else
+		return 0;
+	return -EINVAL;
+}
+
 int config_check(const struct config *c, struct config_error *err)
 {
 	uint64_t age = 0;
+	if (check_replica(c, err) < 0)
+		return -EINVAL;
 	if (c->low_watermark >= c->high_watermark) {
 		snprintf(err->text, sizeof err->text,
 			 "low_watermark=%u%%, high_watermark=%u%%: the first must be smaller",
@@ -657,11 +692,28 @@ static int bad_line(const char *name, int line, struct load *load, struct config
 	return -EINVAL;
 }
 
+int config_parse(struct config *c, const char *text, const char *name, struct config_error *err)
+{
+	struct load load = { .config = c, .at = text };
+	int r = ini_parse_stream(next_line, &load, take_line, &load);
+	if (r < 0) {
+		snprintf(err->text, sizeof err->text, "%s: not enough memory", name);
+		return -ENOMEM;
+	}
+	if (r == 0 && load.long_line) {
+		snprintf(err->text, sizeof err->text,
+			 "%s, line %d: it is too long (at most 197 bytes); give a shorter path, or "
+			 "the option with -o",
+			 name, load.long_line);
+		return -EINVAL;
+	}
+	return r ? bad_line(name, r, &load, err) : 0;
+}
+
 int config_load(struct config *c, int dirfd, const char *name, struct config_error *err)
 {
 	CLEANUP_FREE void *data = NULL;
 	CLEANUP_FREE char *text = NULL;
-	struct load load = { .config = c };
 	size_t len;
 	int r = io_slurp(dirfd, name, CONF_FILE_MAX, &data, &len);
 	if (r == -ENOENT)
@@ -675,20 +727,7 @@ int config_load(struct config *c, int dirfd, const char *name, struct config_err
 	}
 	memcpy(text, data, len);
 	text[len] = 0;
-	load.at = text;
-	r = ini_parse_stream(next_line, &load, take_line, &load);
-	if (r < 0) {
-		snprintf(err->text, sizeof err->text, "%s: not enough memory", name);
-		return -ENOMEM;
-	}
-	if (r == 0 && load.long_line) {
-		snprintf(err->text, sizeof err->text,
-			 "%s, line %d: it is too long (at most 197 bytes); give a shorter path, or "
-			 "the option with -o",
-			 name, load.long_line);
-		return -EINVAL;
-	}
-	return r ? bad_line(name, r, &load, err) : 0;
+	return config_parse(c, text, name, err);
 }
 
 static void print_value(const struct config *c, const struct option *o, struct buf *out)

@@ -65,6 +65,10 @@ struct config {
 	unsigned high_watermark, low_watermark; /* percent of the pool's disk */
 	uint64_t tier_rate;			/* bytes per second, 0 = unlimited */
 	uint64_t tier_interval_s;		/* between looks at what shall move */
+	/* where a replica is kept */
+	uint64_t replicate_ms; /* 0: nowhere */
+	char replicate_to[256], replicate_endpoint[128], replicate_region[32];
+	uint64_t replicate_lease_ms, replicate_grace_ms;
 	struct config_tier tiers[CONFIG_TIERS_MAX];
 	unsigned n_tiers;
 	/* how it is mounted */
@@ -101,6 +105,8 @@ int config_apply_one(struct config *c, const char *key, const char *value, unsig
 /* Reads an INI file, options of the scope CONFIG_POOL; err names file, line and cause. A missing
  * file is an empty one. */
 int config_load(struct config *c, int dirfd, const char *name, struct config_error *err);
+/* The same of a text that is in memory; err calls it `name`. */
+int config_parse(struct config *c, const char *text, const char *name, struct config_error *err);
 /* What is wrong only of several options together. -EINVAL. */
 int config_check(const struct config *c, struct config_error *err);
 /* The options given so far that have the scope CONFIG_POOL, as a file for config_load(). */

@@ -158,7 +158,7 @@ void pack_leftover_remove(struct packs *p, unsigned tier)
 {
 	struct leftovers l = { .p = p, .pl = tiers_place(p->opt.tiers, tier), .tier = tier };
 	size_t ours = 0;
-	if (!l.pl || tier == TIER_HOT || p->opt.read_only)
+	if (!l.pl || l.pl->keeps || tier == TIER_HOT || p->opt.read_only)
 		return;
 	int r = l.pl->ops->list(l.pl, take_file, &l);
 	for (size_t i = 0; i < l.n; i++)

@@ -7,6 +7,7 @@
  */
 #ifndef FOLDFS_PLACE_H
 #define FOLDFS_PLACE_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -67,6 +68,7 @@ struct place_ops {
 
 struct place {
 	const struct place_ops *ops;
+	bool keeps; /* remove() does nothing: others need what lies here, and see to it */
 };
 
 #define PLACE_NO_LIMIT ((uint64_t)INT64_MAX)

@@ -156,8 +156,8 @@ static int delete_pack(struct place_s3 *p, uint64_t pack)
 
 static int bucket_remove(struct place *pl, uint64_t pack)
 {
-	int r = fault_hit("place_remove");
-	return r ? r : delete_pack(s3_of(pl), pack);
+	int r = pl->keeps ? 0 : fault_hit("place_remove");
+	return r || pl->keeps ? r : delete_pack(s3_of(pl), pack);
 }
 
 static int bring(void *arg, void *buf, size_t len, uint64_t at)

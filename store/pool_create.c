@@ -75,7 +75,13 @@ static int write_config(struct pool *pool)
 	return io_replace_file(pool->dirfd, "foldfs.conf", text.data, text.len, 0644);
 }
 
-static int make_contents(struct pool *pool, const char **ret_what)
+static int fill(struct pool *pool, const struct pool_making *how, struct pool_error *err)
+{
+	return how ? how->fill(pool, how->arg, err) : make_index(pool);
+}
+
+static int make_contents(struct pool *pool, const struct pool_making *how, const char **ret_what,
+			 struct pool_error *err)
 {
 	for (size_t i = 0; pool_directories[i]; i++) {
 		*ret_what = pool_directories[i];
@@ -86,7 +92,7 @@ static int make_contents(struct pool *pool, const char **ret_what)
 	int r = write_config(pool);
 	*ret_what = "index or log";
 	if (r == 0)
-		r = make_index(pool);
+		r = fill(pool, how, err);
 	if (r == 0) {
 		*ret_what = "reserve";
 		r = pool_reserve_make(pool);
@@ -101,8 +107,9 @@ static int make_contents(struct pool *pool, const char **ret_what)
 /* Removes what make_contents() made; the directory held nothing else. */
 static void unmake(int dirfd)
 {
-	static const char *const files[] = { "super", "super.tmp",   "reserve",
-					     "lock",  "foldfs.conf", "foldfs.conf.tmp" };
+	static const char *const files[] = { "super",	"super.tmp",   "reserve",
+					     "lock",	"foldfs.conf", "foldfs.conf.tmp",
+					     "replica", "replica.tmp" };
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		unlinkat(dirfd, files[i], 0);
 	for (size_t i = 0; pool_directories[i]; i++) {
@@ -165,7 +172,7 @@ static int check_log_dir(const struct pool *pool, struct pool_error *err)
 	return r;
 }
 
-static int create_in(struct pool *pool, struct pool_error *err)
+static int create_in(struct pool *pool, const struct pool_making *how, struct pool_error *err)
 {
 	const char *what = "";
 	int r = check_log_dir(pool, err);
@@ -183,17 +190,20 @@ static int create_in(struct pool *pool, struct pool_error *err)
 	if (r < 0)
 		return r;
 	pool->lockfd = openat(pool->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	r = pool->lockfd < 0 ? -errno : make_contents(pool, &what);
+	r = pool->lockfd < 0 ? -errno : make_contents(pool, how, &what, err);
 	if (r < 0) {
 		unmake(pool->dirfd);
 		disown_log(pool, r);
+	}
+	if (r < 0 && !*err->text) {
 		pool_say(err, "%s: no pool was made, %s could not be written: %s", pool->path, what,
 			 r == -ESTALE ? "wal_dir belongs to another pool" : strerror(-r));
 	}
 	return r;
 }
 
-int pool_create(const char *path, const struct config *config, struct pool_error *err)
+int pool_make(const char *path, const struct config *config, const struct pool_making *how,
+	      struct pool_error *err)
 {
 	struct pool pool = { .dirfd = -1,
 			     .lockfd = -1,
@@ -209,7 +219,12 @@ int pool_create(const char *path, const struct config *config, struct pool_error
 			 strerror(-r));
 		return r;
 	}
-	int r = fill_super(config, &pool.super);
+	int r = 0;
+	*err->text = 0;
+	if (how)
+		pool.super = *how->super;
+	else
+		r = fill_super(config, &pool.super);
 	if (r < 0)
 		pool_say(err, "chunk sizes are not usable: 1K <= min < avg < max <= 16M, and avg a "
 			      "power of two");
@@ -237,7 +252,7 @@ int pool_create(const char *path, const struct config *config, struct pool_error
 			 path);
 	}
 	if (r == 0)
-		r = create_in(&pool, err);
+		r = create_in(&pool, how, err);
 	if (pool.lockfd >= 0)
 		close(pool.lockfd);
 	if (pool.dirfd >= 0)
@@ -246,4 +261,9 @@ int pool_create(const char *path, const struct config *config, struct pool_error
 	if (r < 0 && made)
 		rmdir(path);
 	return r;
+}
+
+int pool_create(const char *path, const struct config *config, struct pool_error *err)
+{
+	return pool_make(path, config, NULL, err);
 }

@@ -18,6 +18,15 @@ int pool_open_parts(const char *path, const char *options, bool read_only, unsig
 /* Why pool_open_dirs() or a look at the log failed, if it is for what lies in the log's directory;
  * false: for another reason. */
 bool pool_say_log(const struct pool *pool, int r, struct pool_error *err);
+/* A pool that is not made from nothing. */
+struct pool_making {
+	/* Makes index, log and whatever belongs to them in the pool's directories, which are empty. It may say why not. */
+	int (*fill)(struct pool *pool, void *arg, struct pool_error *err);
+	void *arg;
+	const struct super *super;
+};
+int pool_make(const char *path, const struct config *config, const struct pool_making *how,
+	      struct pool_error *err);
 void pool_say_newer(const char *path, const char *pack, struct pool_error *err);
 /* Index, log and superblock are not of the same pool. */
 void pool_say_foreign(const struct pool *pool, struct pool_error *err);

@@ -88,19 +88,19 @@ void staging_close(struct staging *s)
 	free(s);
 }
 
-static void name_of(uint64_t ino, uint64_t gen, char name[40])
+void staging_name(uint64_t ino, uint64_t gen, char name[STAGING_NAME_MAX])
 {
-	snprintf(name, 40, "%lx.%lx", ino, gen);
+	snprintf(name, STAGING_NAME_MAX, "%lx.%lx", ino, gen);
 }
 
 int staging_create(struct staging *s, uint64_t ino, uint64_t *ret_gen, int *ret_fd)
 {
-	char name[40];
+	char name[STAGING_NAME_MAX];
 	uint64_t gen;
 	int r = ids_next(s->generations, &gen);
 	if (r < 0)
 		return r;
-	name_of(ino, gen, name);
+	staging_name(ino, gen, name);
 	int fd = io_create(s->dirfd, name, O_RDWR | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
@@ -142,11 +142,11 @@ static int share_waiting(struct staging *s, uint64_t ino, uint64_t gen)
 
 int staging_file(struct staging *s, uint64_t ino, uint64_t gen, int flags)
 {
-	char name[40];
+	char name[STAGING_NAME_MAX];
 	int fd = flags == O_RDWR ? share_waiting(s, ino, gen) : -1;
 	if (fd >= 0)
 		return fd;
-	name_of(ino, gen, name);
+	staging_name(ino, gen, name);
 	fd = openat(s->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
 	return fd < 0 ? -errno : fd;
 }
@@ -214,8 +214,8 @@ struct kv_barrier *staging_data_barrier(struct staging *s, uint64_t ino, uint64_
 
 int staging_drop(struct staging *s, uint64_t ino, uint64_t gen)
 {
-	char name[40];
-	name_of(ino, gen, name);
+	char name[STAGING_NAME_MAX];
+	staging_name(ino, gen, name);
 	return unlinkat(s->dirfd, name, 0) ? -errno : 0;
 }
 
@@ -292,7 +292,7 @@ static int named_by_row(struct staging *s, const char *name)
 	struct inode_row row;
 	if (sscanf(name, "%lx.%lx", &ino, &gen) != 2)
 		return 0;
-	name_of(ino, gen, again);
+	staging_name(ino, gen, again);
 	if (strcmp(name, again))
 		return 0;
 	int r = inode_row_get(s->kv, ino, &row);

@@ -13,6 +13,9 @@
 
 struct staging;
 
+#define STAGING_NAME_MAX 40u
+void staging_name(uint64_t ino, uint64_t gen, char name[STAGING_NAME_MAX]); /* in POOL/staging */
+
 int staging_open(int dirfd, struct kv *kv, struct staging **ret_s); /* dups dirfd */
 void staging_close(struct staging *s);
 

@@ -44,25 +44,39 @@ static int decode(const struct super_disk *d, struct super *ret_super)
 	return 0;
 }
 
+/* One copy that is right will do; `ret_bad` counts the others. */
+static int parse(struct slice bytes, struct super *ret_super, unsigned *ret_bad)
+{
+	const struct super_disk *good = NULL;
+	*ret_bad = 0;
+	for (size_t i = 0; i < 2; i++) {
+		const struct super_disk *d = (const void *)(bytes.at + i * SUPER_COPY_SIZE);
+		if (bytes.len < (i + 1) * SUPER_COPY_SIZE || !copy_valid(d))
+			++*ret_bad;
+		else if (!good)
+			good = d;
+	}
+	return good ? decode(good, ret_super) : -EUCLEAN;
+}
+
+int super_parse(struct slice bytes, struct super *ret_super)
+{
+	unsigned bad;
+	return parse(bytes, ret_super, &bad);
+}
+
 int super_read(int pool_dirfd, struct super *ret_super, bool *ret_damaged)
 {
 	CLEANUP_FREE void *data = NULL;
 	size_t len = 0;
+	unsigned bad;
 	int r = io_slurp(pool_dirfd, "super", 64 * 1024, &data, &len);
 	if (r < 0)
 		return r == -ENOTDIR ? -ENOENT : r;
-	const struct super_disk *good = NULL;
-	unsigned bad = 0;
-	for (size_t i = 0; i < 2; i++) {
-		const struct super_disk *d = (const void *)((char *)data + i * SUPER_COPY_SIZE);
-		if (len < (i + 1) * SUPER_COPY_SIZE || !copy_valid(d))
-			bad++;
-		else if (!good)
-			good = d;
-	}
+	r = parse(slice_of(data, len), ret_super, &bad);
 	if (ret_damaged)
 		*ret_damaged = bad > 0;
-	return good ? decode(good, ret_super) : -EUCLEAN;
+	return r;
 }
 
 int super_write(int pool_dirfd, const struct super *s)

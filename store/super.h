@@ -2,6 +2,7 @@
 /* super: the pool's identity and unchangeable choices (POOL/super), two checksummed copies. */
 #ifndef FOLDFS_SUPER_H
 #define FOLDFS_SUPER_H
+#include "bytes.h"
 #include "chunker.h"
 #include <stdint.h>
 
@@ -28,5 +29,7 @@ struct super {
  * -EPROTONOSUPPORT: newer version, unknown incompat bits, digest or chunker. `ret_damaged` (may be NULL):
  * one copy is bad. */
 int super_read(int pool_dirfd, struct super *ret_super, bool *ret_damaged);
+/* The same of the file's bytes. */
+int super_parse(struct slice bytes, struct super *ret_super);
 int super_write(int pool_dirfd, const struct super *super); /* durable on return */
 #endif

@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "log.h"
 #include "pack.h"
+#include "replica_format.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <errno.h>
@@ -65,7 +66,7 @@ static bool is_bucket(const char *where)
 	return !strncmp(where, "s3://", 5);
 }
 
-static int put_row(struct tiers *t, const struct tier *tier)
+int tiers_put_row(struct kv *kv, const uint8_t id[16], const struct tier_info *info)
 {
 	CLEANUP_BUF struct buf val = { 0 };
 	uint8_t key[sizeof TIER_KEY] = TIER_KEY;
@@ -73,25 +74,30 @@ static int put_row(struct tiers *t, const struct tier *tier)
 	uint64_t lsn;
 	if (!batch)
 		return -ENOMEM;
-	key[sizeof TIER_KEY - 1] = (uint8_t)tier->info.number;
+	key[sizeof TIER_KEY - 1] = (uint8_t)info->number;
 	buf_put_u8(&val, 1);
-	buf_put(&val, tier->id, sizeof tier->id);
-	buf_put_u8(&val, (uint8_t)strlen(tier->info.name));
-	buf_put(&val, tier->info.name, strlen(tier->info.name));
-	buf_put(&val, tier->info.where, strlen(tier->info.where));
-	if (is_bucket(tier->info.where)) {
+	buf_put(&val, id, 16);
+	buf_put_u8(&val, (uint8_t)strlen(info->name));
+	buf_put(&val, info->name, strlen(info->name));
+	buf_put(&val, info->where, strlen(info->where));
+	if (is_bucket(info->where)) {
 		buf_put_u8(&val, '\n');
-		buf_put(&val, tier->info.endpoint, strlen(tier->info.endpoint));
+		buf_put(&val, info->endpoint, strlen(info->endpoint));
 		buf_put_u8(&val, '\n');
-		buf_put(&val, tier->info.region, strlen(tier->info.region));
+		buf_put(&val, info->region, strlen(info->region));
 	}
 	if (val.failed) {
 		kv_batch_free(batch);
 		return -ENOMEM;
 	}
 	kv_batch_put(batch, KV_META, key, sizeof key, val.data, val.len);
-	int r = kv_commit(t->opt.kv, batch, &lsn);
-	return r < 0 ? r : kv_sync(t->opt.kv, lsn);
+	int r = kv_commit(kv, batch, &lsn);
+	return r < 0 ? r : kv_sync(kv, lsn);
+}
+
+static int put_row(struct tiers *t, const struct tier *tier)
+{
+	return tiers_put_row(t->opt.kv, tier->id, &tier->info);
 }
 
 /* Up to a newline or the end. */
@@ -165,6 +171,12 @@ static int open_place(const struct tier_info *info, struct place **ret_pl, char 
 	return place_open(&opt, ret_pl, why, size);
 }
 
+/* Others may be reading there, and the lease says who writes: what is of no use goes when the replicator says so. */
+static bool is_replica(const struct tier *tier)
+{
+	return tier->info.number == REPLICA_TIER && !strcmp(tier->info.name, REPLICA_TIER_NAME);
+}
+
 /* The place of a tier that has a row, if it is that; else what is said in `why`. Asks the network: no lock. */
 static struct place *find_place(const struct tiers *t, const struct tier *tier,
 				const struct tier_info *info, char *why, size_t size)
@@ -190,14 +202,16 @@ static struct place *find_place(const struct tiers *t, const struct tier *tier,
 	else if (!is_of(t, tier, &label))
 		snprintf(why, size, "%s belongs to %s", info->where,
 			 is_ours(t, &label) ? "another tier" : "another pool");
-	else if (pl->ops->lock && pl->ops->lock(pl) < 0)
+	else if (!is_replica(tier) && pl->ops->lock && pl->ops->lock(pl) < 0)
 		snprintf(why, size,
 			 "%s is in use by another process, perhaps with a copy of the pool",
 			 info->where);
-	if (!*why)
-		return pl;
-	place_close(pl);
-	return NULL;
+	if (*why) {
+		place_close(pl);
+		return NULL;
+	}
+	pl->keeps = is_replica(tier);
+	return pl;
 }
 
 /* True: it is there. By one thread at a time. */

@@ -43,6 +43,8 @@ struct tier_info {
 	char why[400];	       /* it is absent */
 };
 
+/* The row of a tier, durable on return: for who makes an index. */
+int tiers_put_row(struct kv *kv, const uint8_t id[16], const struct tier_info *info);
 /* One sentence goes to `why` on failure, which is only about tiers declared for the first time. */
 int tiers_open(const struct tiers_options *opt, struct tiers **ret_t, char *why, size_t size);
 /* The daemon ends: requests to servers, also those under way, fail soon with -ECANCELED. NULL is fine. */

@@ -7,6 +7,7 @@
 #include "pool_path.h"
 #include "progress.h"
 #include "say.h"
+#include "replica.h"
 #include "show.h"
 #include "status.h"
 #include "tier.h"
@@ -22,7 +23,7 @@
 struct call {
 	const char *name; /* of the command */
 	bool json, destage, media;
-	const char *action; /* of scrub; NULL: begin and wait. Of tier */
+	const char *action; /* of scrub; NULL: begin and wait. Of tier and replica */
 	const char *tier;
 	char **paths;
 	int n_paths;
@@ -44,6 +45,9 @@ static const char help[] =
 	"           tier move TIER PATH...: moves what holds the data of files or trees to a tier\n"
 	"           tier recall PATH...: back to the pool's own disk\n"
 	"           tier pin PATH...: and keeps it there; tier unpin PATH...\n"
+	"  replica  replica status PATH: what has been shipped to the replica; replica sync PATH: "
+	"ships\n"
+	"           what is there now, and waits for it\n"
 	"  warm     reads files or trees, so that they lie in caches\n"
 	"  bench    measures for half a minute what this machine can do, and what the mount does\n"
 	"  version  the version of this program\n"
@@ -292,6 +296,15 @@ static int run_tier(struct call *c)
 	return failed ? FAILED : r;
 }
 
+static int run_replica(struct call *c)
+{
+	json_t *result = NULL;
+	json_t *request = json_pack("{s:s, s:s}", "command", "replica", "action", c->action);
+	if (ask(c, request, NULL, &result) == CLIENT_NOBODY)
+		complain("%s is not mounted: only its daemon knows what has been shipped", c->pool);
+	return result ? end(result, c, replica_show) : FAILED;
+}
+
 static int run_warm(struct call *c)
 {
 	json_t *result = warm_paths(c->paths, c->n_paths);
@@ -311,9 +324,16 @@ static const struct command {
 	int (*run)(struct call *c);
 	bool many;
 } commands[] = {
-	{ "bench", run_bench, false }, { "df", run_df, false },	      { "du", run_du, true },
-	{ "gc", run_gc, false },       { "scrub", run_scrub, false }, { "stats", run_stats, false },
-	{ "sync", run_sync, false },   { "tier", run_tier, true },    { "warm", run_warm, true },
+	{ "bench", run_bench, false },
+	{ "df", run_df, false },
+	{ "du", run_du, true },
+	{ "gc", run_gc, false },
+	{ "replica", run_replica, false },
+	{ "scrub", run_scrub, false },
+	{ "stats", run_stats, false },
+	{ "sync", run_sync, false },
+	{ "tier", run_tier, true },
+	{ "warm", run_warm, true },
 };
 
 static const struct command *find_command(const char *name)
@@ -335,6 +355,17 @@ static void take_action(struct call *c)
 			c->n_paths--;
 			return;
 		}
+}
+
+static bool take_replica(struct call *c)
+{
+	bool status = c->n_paths && !strcmp(c->paths[0], "status");
+	if (!status && !(c->n_paths && !strcmp(c->paths[0], "sync")))
+		return false;
+	c->action = c->paths[0];
+	c->paths++;
+	c->n_paths--;
+	return true;
 }
 
 /* The words before the paths. */
@@ -381,9 +412,8 @@ static int parse(struct call *c, int argc, char **argv)
 			return complain_usage(USAGE + 1, "%s is no option", argv[optind - 1]);
 	}
 	if (optind == argc)
-		return complain_usage(
-			USAGE + 1,
-			"a command is wanted: df, du, stats, sync, gc, scrub, tier, warm or bench");
+		return complain_usage(USAGE + 1, "a command is wanted: df, du, stats, sync, gc, "
+						 "scrub, tier, replica, warm or bench");
 	c->name = argv[optind];
 	c->paths = argv + optind + 1;
 	c->n_paths = argc - optind - 1;
@@ -409,6 +439,9 @@ int main(int argc, char **argv)
 		return complain_usage(USAGE,
 				      "foldfs tier wants one of status, move TIER, recall, pin "
 				      "and unpin, and then paths");
+	if (command->run == run_replica && !take_replica(&c))
+		return complain_usage(USAGE,
+				      "foldfs replica wants status or sync, and then a path");
 	if (c.n_paths < 1 || (c.n_paths > 1 && !command->many))
 		return complain_usage(USAGE, "foldfs %s wants %s, a pool or a path in a mount",
 				      c.name, command->many ? "paths" : "one path");

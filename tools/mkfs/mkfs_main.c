@@ -3,8 +3,14 @@
  * given here end up in its foldfs.conf. */
 #include "pool.h"
 #include "say.h"
+#include "takeover.h"
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #define FAILED 1
 
@@ -14,6 +20,7 @@ static const char help[] =
 	"POOL is an empty directory, or one that will be made, on ext4, xfs, btrfs or tmpfs.\n"
 	"  -o   options of the pool, see below\n"
 	"  -L   the same as -o label=LABEL\n"
+	"  --from PLACE  takes a pool over from its replica; -o then changes its options\n"
 	"  -q   no output unless something is wrong\n"
 	"  -h, --help, -V, --version\n"
 	"\n";
@@ -44,17 +51,69 @@ static void print_result(const char *path, const struct config *c)
 	       c->chunk_max >> 10);
 }
 
+struct waiting {
+	bool quiet, told;
+};
+
+static int tell_waiting(void *arg, const char *host, uint64_t left_ms)
+{
+	struct waiting *w = arg;
+	if (!w->quiet && !w->told)
+		fprintf(stderr, "waiting up to %" PRIu64 " s for a sign of life of %s\n",
+			(left_ms + 999) / 1000, host);
+	w->told = true;
+	return 0;
+}
+
+static int take_over(const char *path, const char *from, const char *options, bool quiet)
+{
+	struct waiting w = { .quiet = quiet };
+	struct takeover_options opt = { .options = options, .waiting = tell_waiting, .arg = &w };
+	struct takeover_result res;
+	struct pool_error err = { 0 };
+	char when[64] = "", *real = NULL;
+	if (strncmp(from, "s3://", 5))
+		real = realpath(from, NULL);
+	opt.from = real ? real : from;
+	int r = takeover_run(path, &opt, &res, &err);
+	free(real);
+	if (r < 0) {
+		complain("%s", err.text);
+		return FAILED;
+	}
+	time_t t = (time_t)res.time;
+	struct tm tm;
+	if (gmtime_r(&t, &tm))
+		strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", &tm);
+	if (!quiet)
+		printf("%s: the pool of %s as it was shipped at %s; %" PRIu64
+		       " packs stay in the replica\n",
+		       path, res.host, when, res.packs);
+	return end_output(0, FAILED);
+}
+
+/* To those given before. */
+static char *join_options(char *had, const char *more)
+{
+	char *all = NULL;
+	if (asprintf(&all, "%s%s%s", had ? had : "", had ? "," : "", more) < 0)
+		all = NULL;
+	free(had);
+	return all;
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
-					       { "version", no_argument, NULL, 'V' },
-					       { "label", required_argument, NULL, 'L' },
-					       { "quiet", no_argument, NULL, 'q' },
-					       { 0 } };
+	static const struct option longs[] = {
+		{ "help", no_argument, NULL, 'h' },	   { "version", no_argument, NULL, 'V' },
+		{ "label", required_argument, NULL, 'L' }, { "from", required_argument, NULL, 'F' },
+		{ "quiet", no_argument, NULL, 'q' },	   { 0 }
+	};
 	struct config config;
 	struct config_error cerr = { 0 };
 	struct pool_error perr = { 0 };
-	const char *label = NULL;
+	const char *label = NULL, *from = NULL;
+	char *options = NULL;
 	bool quiet = false;
 	int c, r = 0;
 	config_defaults(&config);
@@ -62,6 +121,10 @@ int main(int argc, char **argv)
 		switch (c) {
 		case 'o':
 			r = config_apply(&config, optarg, CONFIG_MKFS | CONFIG_POOL, &cerr);
+			options = join_options(options, optarg);
+			break;
+		case 'F':
+			from = optarg;
 			break;
 		case 'L':
 			label = optarg;
@@ -87,6 +150,14 @@ int main(int argc, char **argv)
 		return complain_usage(FAILED, "%s", cerr.text);
 	if (argc - optind != 1)
 		return complain_usage(FAILED, "one directory is wanted, where the pool shall be");
+	if (from && label)
+		return complain_usage(FAILED, "a pool that is taken over keeps its label");
+	if (from) {
+		r = take_over(argv[optind], from, options, quiet);
+		free(options);
+		return r;
+	}
+	free(options);
 	r = pool_create(argv[optind], &config, &perr);
 	if (r < 0) {
 		complain("%s", perr.text);
