@@ -16,6 +16,7 @@
 #include "far.h"
 #include "hot.h"
 #include "log.h"
+#include "missing.h"
 #include "settle.h"
 #include "tail.h"
 #include <fcntl.h>
@@ -85,19 +86,23 @@ void content_rest(struct fs *fs, struct inode *inode)
 }
 
 static int read_map(struct fs *fs, struct inode *inode, void *buf, size_t len, uint64_t at,
-		    bool wait)
+		    struct missing *m)
 {
 	if (!content_has_map(&inode->row)) {
 		memset(buf, 0, len);
 		return 0;
 	}
+	bool wait = !m || m->wait;
+	int r = wait ? 0 : missing_take(fs, inode, m, buf, len, at);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	struct map_vec map = { 0 };
-	int r = extents_map(fs->pool->extents, &inode->row, at, len, &map);
+	r = extents_map(fs->pool->extents, &inode->row, at, len, &map);
 	if (r >= 0 && wait) {
 		r = chunks_read_map(fs->pool->chunks, &map, at, len, buf);
 	} else if (r >= 0) {
 		r = chunks_try_read_map(fs->pool->chunks, &map, at, len, buf);
-		r = r == 0 ? -EAGAIN : r;
+		r = r == 0 ? missing_add(m, len, at) : r;
 	}
 	map_vec_done(&map);
 	return r < 0 ? r : 0;
@@ -127,27 +132,33 @@ static void next_staged(struct inode *inode, uint64_t at, uint64_t end, uint64_t
 	*ret_to = to < 0 || (uint64_t)to > end ? end : (uint64_t)to;
 }
 
+/* What is missing is noted up to the end, so that it is fetched in one go. */
 static int read_layers(struct fs *fs, struct inode *inode, uint8_t *buf, size_t len, uint64_t at,
-		       bool wait)
+		       struct missing *m)
 {
 	uint64_t pos = at, end = at + len;
+	bool lacks = false;
 	while (pos < end) {
 		uint64_t from, to;
 		next_staged(inode, pos, end, &from, &to);
 		int r = 0;
 		if (from > pos)
-			r = read_map(fs, inode, buf + (pos - at), from - pos, pos, wait);
+			r = read_map(fs, inode, buf + (pos - at), from - pos, pos, m);
+		if (r == -EAGAIN) {
+			lacks = true;
+			r = 0;
+		}
 		if (r == 0 && to > from)
 			r = read_staged(inode, buf + (from - at), to - from, from);
 		if (r < 0)
 			return r;
 		pos = to;
 	}
-	return 0;
+	return lacks ? -EAGAIN : 0;
 }
 
 ssize_t content_read(struct fs *fs, struct inode *inode, void *buf, size_t len, uint64_t at,
-		     bool wait)
+		     struct missing *m)
 {
 	if (inode->native_written && inode->fd >= 0)
 		return io_read(inode->fd, buf, len, (off_t)at);
@@ -161,14 +172,15 @@ ssize_t content_read(struct fs *fs, struct inode *inode, void *buf, size_t len, 
 	else if (inode->fd >= 0 && inode->staging_whole)
 		r = read_staged(inode, buf, len, at);
 	else if (inode->fd >= 0)
-		r = read_layers(fs, inode, buf, len, at, wait);
+		r = read_layers(fs, inode, buf, len, at, m);
 	else
-		r = read_map(fs, inode, buf, len, at, wait);
+		r = read_map(fs, inode, buf, len, at, m);
 	return r < 0 ? r : (ssize_t)len;
 }
 
-int content_map(struct fs *fs, struct inode *inode, size_t *len, uint64_t at,
-		struct map_vec *ret_map)
+/* 1: what content_read() would read, fewer bytes at the end of the file, comes from this map alone. */
+static int find_only_map(struct fs *fs, const struct inode *inode, size_t *len, uint64_t at,
+			 struct map_vec *ret_map)
 {
 	const struct inode_row *row = &inode->row;
 	if (inode->mem || inode->fd >= 0 || row->staging_gen || !content_has_map(row) ||
@@ -180,9 +192,42 @@ int content_map(struct fs *fs, struct inode *inode, size_t *len, uint64_t at,
 	return r < 0 ? r : 1;
 }
 
+/* -EAGAIN: it lies elsewhere, or has been overwritten and collected since. */
+static ssize_t read_only_map(struct fs *fs, struct inode *inode, void *buf, size_t len, uint64_t at)
+{
+	struct map_vec map = { 0 };
+	pthread_rwlock_rdlock(&inode->lock);
+	int r = find_only_map(fs, inode, &len, at, &map);
+	pthread_rwlock_unlock(&inode->lock);
+	if (r == 0)
+		r = -EAGAIN;
+	if (r > 0)
+		r = chunks_read_past_map(fs->pool->chunks, &map, at, len, buf);
+	map_vec_done(&map);
+	if (r == -ENOENT || r == -EUCLEAN)
+		r = -EAGAIN;
+	return r < 0 ? r : (ssize_t)len;
+}
+
+ssize_t content_read_unlocked(struct fs *fs, struct inode *inode, void *buf, size_t len,
+			      uint64_t at)
+{
+	struct missing m = { 0 };
+	ssize_t n = read_only_map(fs, inode, buf, len, at);
+	if (n != -EAGAIN)
+		return n;
+	do {
+		pthread_rwlock_rdlock(&inode->lock);
+		n = content_read(fs, inode, buf, len, at, &m);
+		pthread_rwlock_unlock(&inode->lock);
+	} while (n == -EAGAIN && (n = missing_fetch(fs, inode, &m)) == 0);
+	missing_done(&m);
+	return n;
+}
+
 /* Before part of a block is written: if the staging file has a hole there and the map may have
  * something, puts the whole block into the staging file as it reads now. */
-static int complete_block(struct fs *fs, struct inode *inode, uint64_t at)
+static int complete_block(struct fs *fs, struct inode *inode, uint64_t at, struct missing *m)
 {
 	uint64_t from, to, start = at / BLOCK * BLOCK;
 	if (inode->staging_whole || start >= inode->row.size)
@@ -192,7 +237,7 @@ static int complete_block(struct fs *fs, struct inode *inode, uint64_t at)
 		return 0;
 	uint8_t block[BLOCK];
 	size_t len = inode->row.size - start < BLOCK ? inode->row.size - start : BLOCK;
-	int r = read_layers(fs, inode, block, len, start, true);
+	int r = read_layers(fs, inode, block, len, start, m);
 	return r < 0 ? r : io_write(inode->fd, block, len, (off_t)start);
 }
 
@@ -214,7 +259,7 @@ void content_clear_holes(struct inode *inode)
 /* Before the staging file gets an end beyond the one it has. There are filesystems (btrfs) that fill the
  * block in which a file ended with zeros when it grows, also where it had a hole, and the map's bytes
  * are seen through holes. */
-static int complete_end(struct fs *fs, struct inode *inode, uint64_t end)
+static int complete_end(struct fs *fs, struct inode *inode, uint64_t end, struct missing *m)
 {
 	struct stat st;
 	if (inode->staging_whole)
@@ -222,7 +267,7 @@ static int complete_end(struct fs *fs, struct inode *inode, uint64_t end)
 	if (fstat(inode->fd, &st))
 		return -errno;
 	uint64_t had = (uint64_t)st.st_size;
-	return end > had && had % BLOCK ? complete_block(fs, inode, had) : 0;
+	return end > had && had % BLOCK ? complete_block(fs, inode, had, m) : 0;
 }
 
 int content_map_changed(struct fs *fs, struct inode *inode, struct change *c)
@@ -362,23 +407,23 @@ int content_stage_all(struct fs *fs, struct inode *inode)
 }
 
 /* Small content goes to memory when it is first written; false: it is too large for that. */
-static int into_memory(struct fs *fs, struct inode *inode, uint64_t end)
+static int into_memory(struct fs *fs, struct inode *inode, uint64_t end, struct missing *m)
 {
 	uint64_t limit = fs->pool->config.small_file;
 	if (inode->mem)
 		return end <= limit;
 	if (inode->fd >= 0 || end > limit || inode->row.size > limit)
 		return 0;
-	struct membuf *m = membuf_new(fs, inode->row.size > end ? inode->row.size : end);
-	if (!m)
+	struct membuf *mem = membuf_new(fs, inode->row.size > end ? inode->row.size : end);
+	if (!mem)
 		return -ENOMEM;
-	int r = read_map(fs, inode, m->data, inode->row.size, 0, true);
+	int r = read_map(fs, inode, mem->data, inode->row.size, 0, m);
 	if (r < 0) {
-		membuf_unref(fs, m);
+		membuf_unref(fs, mem);
 		return r;
 	}
-	m->len = inode->row.size;
-	inode->mem = m;
+	mem->len = inode->row.size;
+	inode->mem = mem;
 	return 1;
 }
 
@@ -411,7 +456,7 @@ static void cut_refused(struct inode *inode)
 }
 
 static int write_staged(struct fs *fs, struct inode *inode, const void *buf, size_t len,
-			uint64_t at)
+			uint64_t at, struct missing *m)
 {
 	if (inode->fd < 0) {
 		if (!content_has_map(&inode->row))
@@ -423,15 +468,15 @@ static int write_staged(struct fs *fs, struct inode *inode, const void *buf, siz
 	bool grows = at + len > inode->row.size;
 	int r = grows ? tail_cut(fs, inode) : 0;
 	if (r == 0)
-		r = complete_end(fs, inode, at + len);
+		r = complete_end(fs, inode, at + len, m);
 	if (r < 0)
 		return r;
 	if (at % BLOCK)
-		r = complete_block(fs, inode, at);
+		r = complete_block(fs, inode, at, m);
 	if (r == 0 && (at + len) % BLOCK && (at + len) / BLOCK != at / BLOCK)
-		r = complete_block(fs, inode, at + len);
+		r = complete_block(fs, inode, at + len, m);
 	if (r == 0 && (at + len) % BLOCK && (at + len) / BLOCK == at / BLOCK && at % BLOCK == 0)
-		r = complete_block(fs, inode, at);
+		r = complete_block(fs, inode, at, m);
 	if (r == 0)
 		r = io_write(inode->fd, buf, len, (off_t)at);
 	if (r < 0 && grows)
@@ -439,18 +484,23 @@ static int write_staged(struct fs *fs, struct inode *inode, const void *buf, siz
 	return r;
 }
 
-int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at)
+int content_write(struct fs *fs, struct inode *inode, const void *buf, size_t len, uint64_t at,
+		  struct missing *m)
 {
 	if (len == 0)
 		return 0;
 	if (at > (uint64_t)INT64_MAX - len)
 		return -EFBIG;
+	if (inode->native_written && inode->fd >= 0) { /* who writes natively is to see it */
+		settle_disturb(inode, 0, UINT64_MAX);
+		return io_write(inode->fd, buf, len, (off_t)at);
+	}
 	content_disturb(fs, inode, at / BLOCK * BLOCK, at + len);
-	int r = into_memory(fs, inode, at + len);
+	int r = into_memory(fs, inode, at + len, m);
 	if (r > 0)
 		r = write_memory(fs, inode, buf, len, at);
 	else if (r == 0 && (r = content_spill(fs, inode)) == 0)
-		r = write_staged(fs, inode, buf, len, at);
+		r = write_staged(fs, inode, buf, len, at, m);
 	if (r < 0)
 		return r;
 	if (at + len > inode->row.size)
@@ -530,18 +580,18 @@ int content_replace(struct fs *fs, struct inode *inode)
 
 /* The staging file gets the new length, over a map as well: the sector that it ended in could otherwise
  * show half of a later overwrite after a power cut. */
-static int lengthen_staged(struct fs *fs, struct inode *inode, uint64_t size)
+static int lengthen_staged(struct fs *fs, struct inode *inode, uint64_t size, struct missing *m)
 {
 	int r = tail_cut(fs, inode);
 	if (r < 0 || inode->fd < 0 || size > FAR_OFFSET)
 		return r;
-	r = complete_end(fs, inode, size);
+	r = complete_end(fs, inode, size, m);
 	if (r < 0)
 		return r;
 	return ftruncate(inode->fd, (off_t)size) ? -errno : 0;
 }
 
-int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
+int content_truncate(struct fs *fs, struct inode *inode, uint64_t size, struct missing *m)
 {
 	if (size > (uint64_t)INT64_MAX)
 		return -EFBIG;
@@ -555,7 +605,8 @@ int content_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 	if (r == 0 && inode->mem) {
 		r = truncate_memory(fs, inode, size);
 	} else if (r == 0) {
-		r = size < old ? shorten_staged(fs, inode, size) : lengthen_staged(fs, inode, size);
+		r = size < old ? shorten_staged(fs, inode, size)
+			       : lengthen_staged(fs, inode, size, m);
 	}
 	if (r < 0) {
 		inode->row.size = old;

@@ -15,7 +15,6 @@
 #include <linux/falloc.h>
 
 #define BLOCK 4096u
-#define COPY_CHUNK (1u << 20)
 
 static int zero_memory(struct fs *fs, struct inode *inode, uint64_t at, uint64_t end)
 {
@@ -88,7 +87,8 @@ static int allocate_native(struct inode *inode, int mode, uint64_t at, uint64_t 
 	return fallocate(inode->fd, mode, (off_t)at, (off_t)len) ? -errno : 0;
 }
 
-int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, uint64_t len)
+int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, uint64_t len,
+		     struct missing *m)
 {
 	bool keep = mode & FALLOC_FL_KEEP_SIZE;
 	int what = mode & ~FALLOC_FL_KEEP_SIZE;
@@ -111,7 +111,7 @@ int content_allocate(struct fs *fs, struct inode *inode, int mode, uint64_t at, 
 		if (what)
 			r = punch(fs, inode, at, end < inode->row.size ? end : inode->row.size);
 		if (r == 0 && !keep && end > inode->row.size)
-			r = content_truncate(fs, inode, end);
+			r = content_truncate(fs, inode, end, m);
 	}
 	if (r == 0)
 		inode_touch(fs, inode);
@@ -231,33 +231,8 @@ static int share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode
 	return r;
 }
 
-static ssize_t copy_bytes(struct fs *fs, struct inode *src, uint64_t src_at, struct inode *dst,
-			  uint64_t dst_at, uint64_t len)
-{
-	size_t step = len < COPY_CHUNK ? len : COPY_CHUNK;
-	CLEANUP_FREE uint8_t *buf = malloc(step);
-	if (!buf)
-		return -ENOMEM;
-	uint64_t done = 0;
-	while (done < len) {
-		size_t n = len - done < step ? len - done : step;
-		ssize_t got = content_read(fs, src, buf, n, src_at + done, true);
-		int r = got < 0 ? (int)got : 0;
-		if (got > 0 && dst->native_written && dst->fd >= 0)
-			r = io_write(dst->fd, buf, (size_t)got, (off_t)(dst_at + done));
-		else if (got > 0)
-			r = content_write(fs, dst, buf, (size_t)got, dst_at + done);
-		if (r < 0)
-			return done ? (ssize_t)done : r;
-		if (got == 0)
-			break;
-		done += (size_t)got;
-	}
-	return (ssize_t)done;
-}
-
-ssize_t content_copy(struct fs *fs, struct inode *src, uint64_t src_at, struct inode *dst,
-		     uint64_t dst_at, uint64_t len)
+int content_share(struct fs *fs, struct inode *src, uint64_t src_at, struct inode *dst,
+		  uint64_t dst_at, uint64_t *len)
 {
 	uint64_t size = src->row.size;
 	if (src->native_written && src->fd >= 0) {
@@ -267,27 +242,26 @@ ssize_t content_copy(struct fs *fs, struct inode *src, uint64_t src_at, struct i
 		size = (uint64_t)st.st_size;
 	}
 	if (src_at >= size)
-		return 0;
-	if (len > size - src_at)
-		len = size - src_at;
-	if (dst_at > (uint64_t)INT64_MAX - len)
+		*len = 0;
+	else if (*len > size - src_at)
+		*len = size - src_at;
+	if (*len == 0)
+		return 1;
+	if (dst_at > (uint64_t)INT64_MAX - *len)
 		return -EFBIG;
-	if (src == dst && src_at < dst_at + len && dst_at < src_at + len)
+	if (src == dst && src_at < dst_at + *len && dst_at < src_at + *len)
 		return -EINVAL;
-	int r = dst_at + len > dst->row.size ? tail_cut(fs, dst) : 0;
+	int r = dst_at + *len > dst->row.size ? tail_cut(fs, dst) : 0;
 	if (r < 0)
 		return r;
-	if (len > 0 && only_mapped(src, src_at, len) && can_take_pieces(fs, dst, dst_at, len)) {
-		r = share(fs, src, src_at, dst, dst_at, len);
+	if (only_mapped(src, src_at, *len) && can_take_pieces(fs, dst, dst_at, *len)) {
+		r = share(fs, src, src_at, dst, dst_at, *len);
 		if (r < 0)
 			return r;
 		atomic_fetch_add(&fs->count.clones, 1);
-		atomic_fetch_add(&fs->count.clone_bytes, len);
-		return (ssize_t)len;
+		atomic_fetch_add(&fs->count.clone_bytes, *len);
+		return 1;
 	}
 	/* what lies so far cannot be staged: the kernel then reads and writes it itself */
-	if (dst_at + len > FAR_OFFSET && !dst->native_written)
-		return -EXDEV;
-	/* bounded, so that the locks are not held for long: the caller asks again */
-	return copy_bytes(fs, src, src_at, dst, dst_at, len < (64u << 20) ? len : 64u << 20);
+	return dst_at + *len > FAR_OFFSET && !dst->native_written ? -EXDEV : 0;
 }

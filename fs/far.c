@@ -65,7 +65,7 @@ static int write_staged_locked(struct far *f, struct inode *in, uint64_t at, uin
 		r = tail_cut(f->fs, in);
 	if (r < 0 || (!in->native_opens && !is_staged(in, at, len)))
 		return r;
-	r = content_write(f->fs, in, buf, len, at);
+	r = content_write(f->fs, in, buf, len, at, NULL);
 	return r < 0 ? r : 1;
 }
 

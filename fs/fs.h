@@ -3,7 +3,8 @@
  *
  * Lock order: fs.names (shared by namespace operations, exclusive for rename), then inodes
  * (directories before what is in them, several of one kind by number), then everything in store/ and
- * index/. The inode table's and lookup table's own locks are leaves. No lock is held over an fsync.
+ * index/. The inode table's and lookup table's own locks are leaves. No lock is held over an fsync,
+ * and none of an inode while a tier is waited for, as a rule (missing.h).
  */
 #ifndef FOLDFS_FS_H
 #define FOLDFS_FS_H

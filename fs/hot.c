@@ -404,10 +404,10 @@ static ssize_t read_next(struct fs *fs, struct hot *h, uint8_t *buf, uint64_t *a
 		n = content_seek(fs, in, *at, true, at);
 	if (n == 0)
 		n = content_seek(fs, in, *at, false, &end);
-	if (n == 0)
-		n = content_read(fs, in, buf, end - *at < COPY_STEP ? end - *at : COPY_STEP, *at,
-				 true);
 	pthread_rwlock_unlock(&in->lock);
+	if (n == 0) /* if it changes meanwhile, the copy is called off */
+		n = content_read_unlocked(fs, in, buf,
+					  end - *at < COPY_STEP ? end - *at : COPY_STEP, *at);
 	return n == -ENXIO ? 0 : n;
 }
 

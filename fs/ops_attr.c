@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "content.h"
 #include "hot.h"
+#include "missing.h"
 #include "ops.h"
 #include "passthrough.h"
 #include "read_ahead.h"
@@ -79,7 +80,7 @@ int inode_drop_capabilities(fuse_req_t req, struct inode *inode)
 	return inode_commit(inode, c);
 }
 
-static int set_size(struct fs *fs, struct inode *in, uint64_t size)
+static int set_size(struct fs *fs, struct inode *in, uint64_t size, struct missing *m)
 {
 	int r = content_ready(fs, in);
 	if (r == 0)
@@ -89,7 +90,7 @@ static int set_size(struct fs *fs, struct inode *in, uint64_t size)
 	if (in->native_written && !in->native_opens && staging_idle(in->fd, false) == 1)
 		inode_end_native(in); /* sizes beyond the staging file's are possible again */
 	if (!in->native_written || in->fd < 0) {
-		r = content_truncate(fs, in, size);
+		r = content_truncate(fs, in, size, m);
 	} else {
 		settle_disturb(in, 0, UINT64_MAX);
 		r = ftruncate(in->fd, (off_t)size) ? -errno : 0;
@@ -178,40 +179,93 @@ static bool may_drop_privileges(fuse_req_t req, const struct inode *in)
 	       !inode_has_privileges(in);
 }
 
+struct setattr_job {
+	struct job job;
+	fuse_req_t req;
+	struct inode *inode; /* a reference */
+	struct stat attr;
+	int to_set;
+};
+
+static int setattr_locked(const struct setattr_job *j, struct missing *m)
+{
+	struct fs *fs = fs_of(j->req);
+	struct inode *in = j->inode;
+	int r = in->gone ? -ESTALE : 0, to_set = j->to_set & ~FUSE_SET_ATTR_SIZE;
+	bool sized = j->to_set & FUSE_SET_ATTR_SIZE;
+	if (r == 0 && in->native_written)
+		r = content_ready(fs, in);
+	if (r == 0 && is_empty(j->to_set) && !may_drop_privileges(j->req, in))
+		r = -EPERM;
+	if (r == 0 && sized) /* first: it may have to be tried again */
+		r = inode_is_dir(&in->row) ? -EISDIR
+					   : set_size(fs, in, (uint64_t)j->attr.st_size, m);
+	if (r == 0 && (to_set & SET_ANY || !sized))
+		r = set_attributes(j->req, in, &j->attr, to_set);
+	return r;
+}
+
+static int setattr_now(const struct setattr_job *j, struct missing *m, struct attributes *ret_attr)
+{
+	struct fs *fs = fs_of(j->req);
+	struct inode *in = j->inode;
+	pthread_rwlock_wrlock(&in->lock);
+	int r = setattr_locked(j, m);
+	inode_stat(fs, in, &ret_attr->st);
+	ret_attr->is_volatile = inode_volatile(in);
+	content_rest(fs, in);
+	pthread_rwlock_unlock(&in->lock);
+	return r;
+}
+
+static void setattr_reply(const struct setattr_job *j, int r, const struct attributes *attr)
+{
+	struct fs *fs = fs_of(j->req);
+	log_refusal(j->inode->ino, "change of attributes", r);
+	inode_put(fs, j->inode);
+	reply_attr(j->req, fs, r, attr);
+}
+
+static void setattr_waiting(struct job *job)
+{
+	struct setattr_job *j = (struct setattr_job *)job;
+	struct missing m = { 0 };
+	struct attributes out;
+	int r;
+	do
+		r = setattr_now(j, &m, &out);
+	while (r == -EAGAIN && (r = missing_fetch(fs_of(j->req), j->inode, &m)) == 0);
+	missing_done(&m);
+	setattr_reply(j, r, &out);
+	free(j);
+}
+
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct inode *in = NULL;
+	struct setattr_job now = {
+		.job.run = setattr_waiting, .req = req, .attr = *attr, .to_set = to_set
+	};
+	struct missing m = { 0 };
 	struct attributes out;
 	(void)fi;
 	int r = fs_may_write(fs);
 	if (r == 0)
-		r = inode_get(fs, ino, &in);
+		r = inode_get(fs, ino, &now.inode);
 	if (r < 0) {
 		reply_result(req, r);
 		return;
 	}
-	pthread_rwlock_wrlock(&in->lock);
-	if (in->gone)
-		r = -ESTALE;
-	if (r == 0 && in->native_written)
-		r = content_ready(fs, in);
-	if (r == 0 && is_empty(to_set) && !may_drop_privileges(req, in))
-		r = -EPERM;
-	bool sized = to_set & FUSE_SET_ATTR_SIZE;
-	to_set &= ~FUSE_SET_ATTR_SIZE;
-	if (r == 0 && sized)
-		r = inode_is_dir(&in->row) ? -EISDIR : set_size(fs, in, (uint64_t)attr->st_size);
-	if (r == 0 && (to_set & SET_ANY || !sized))
-		r = set_attributes(req, in, attr, to_set);
-	inode_stat(fs, in, &out.st);
-	out.is_volatile = inode_volatile(in);
-	content_rest(fs, in);
-	pthread_rwlock_unlock(&in->lock);
-	log_refusal(ino, "change of attributes", r);
-	inode_put(fs, in);
-	reply_attr(req, fs, r, &out);
+	r = setattr_now(&now, &m, &out);
+	missing_done(&m);
+	struct setattr_job *later = r == -EAGAIN ? malloc(sizeof *later) : NULL;
+	if (later) {
+		*later = now;
+		workers_queue(fs->waiters, &later->job);
+		return;
+	}
+	setattr_reply(&now, r == -EAGAIN ? -ENOMEM : r, &out);
 }
 
 void op_statfs(fuse_req_t req, fuse_ino_t ino)

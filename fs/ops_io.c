@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 /* Reading, writing and syncing through the daemon. A read that needs the device, an fsync and a
- * write that has to wait for memory become jobs; everything else is answered by the thread that
- * received it.
+ * write that has to wait for memory, or for a part of the file to be read, become jobs; everything else
+ * is answered by the thread that received it.
  */
 #include "cleanup.h"
 #include "clock.h"
 #include "content.h"
 #include "far.h"
 #include "log.h"
+#include "missing.h"
 #include "ops.h"
 #include "settle.h"
 #include "space.h"
@@ -84,36 +85,13 @@ static void note_read(struct fs *fs, struct inode *in, ssize_t n)
 	inode_accessed(fs, in);
 }
 
-/* A tier may take minutes to answer, and a receive thread wants the lock for every open of the file: so
- * what lies in packs is read without it, as of when its place was looked up. -EAGAIN: it lies elsewhere,
- * or has been overwritten and collected since. */
-static ssize_t read_unlocked(struct fs *fs, struct inode *in, void *buf, size_t len, uint64_t at)
-{
-	struct map_vec map = { 0 };
-	pthread_rwlock_rdlock(&in->lock);
-	int r = content_map(fs, in, &len, at, &map);
-	pthread_rwlock_unlock(&in->lock);
-	if (r == 0)
-		r = -EAGAIN;
-	if (r > 0)
-		r = chunks_read_past_map(fs->pool->chunks, &map, at, len, buf);
-	map_vec_done(&map);
-	if (r == -ENOENT || r == -EUCLEAN)
-		r = -EAGAIN;
-	return r < 0 ? r : (ssize_t)len;
-}
-
 static void read_waiting(struct job *job)
 {
 	struct io_job *j = (struct io_job *)job;
 	struct fs *fs = fs_of(j->req);
 	uint8_t *buf = thread_buffer(j->size);
-	ssize_t n = buf ? read_unlocked(fs, j->inode, buf, j->size, (uint64_t)j->at) : -ENOMEM;
-	if (n == -EAGAIN) {
-		pthread_rwlock_rdlock(&j->inode->lock);
-		n = content_read(fs, j->inode, buf, j->size, (uint64_t)j->at, true);
-		pthread_rwlock_unlock(&j->inode->lock);
-	}
+	ssize_t n =
+		buf ? content_read_unlocked(fs, j->inode, buf, j->size, (uint64_t)j->at) : -ENOMEM;
 	note_read(fs, j->inode, n);
 	atomic_fetch_sub(&j->inode->reads_waiting, 1);
 	reply_read(j->req, buf, n);
@@ -132,9 +110,11 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
+	struct missing m = { 0 };
 	pthread_rwlock_rdlock(&in->lock);
-	ssize_t n = content_read(fs, in, buf, size, (uint64_t)off, false);
+	ssize_t n = content_read(fs, in, buf, size, (uint64_t)off, &m);
 	pthread_rwlock_unlock(&in->lock);
+	missing_done(&m);
 	if (n == -EAGAIN) {
 		struct io_job *j = io_job_new(req, in, 0, read_waiting);
 		if (!j) {
@@ -165,24 +145,23 @@ static int kill_locked(fuse_req_t req, struct inode *in, enum kill kill)
 					   : 0;
 }
 
-static int write_now(fuse_req_t req, struct inode *in, const void *buf, size_t size, uint64_t at,
-		     enum kill kill)
+struct write {
+	const void *buf;
+	size_t size;
+	uint64_t at;
+	enum kill kill;
+};
+
+static int write_now(fuse_req_t req, struct inode *in, const struct write *w, struct missing *m)
 {
 	struct fs *fs = fs_of(req);
 	pthread_rwlock_wrlock(&in->lock);
-	int r = in->gone ? -ESTALE : 0;
-	if (r == 0 && in->native_written && in->fd >= 0) { /* a direct writer beside native ones */
-		settle_disturb(in, 0, UINT64_MAX);
-		r = io_write(in->fd, buf, size, (off_t)at);
-	} else if (r == 0) {
-		r = content_write(fs, in, buf, size, at);
-	}
+	int r = in->gone ? -ESTALE : content_write(fs, in, w->buf, w->size, w->at, m);
 	if (r == 0)
-		r = kill_locked(req, in, kill);
+		r = kill_locked(req, in, w->kill);
 	pthread_rwlock_unlock(&in->lock);
 	if (r == -ENOSPC)
 		space_was_short(fs);
-	log_refusal(in->ino, "write", r);
 	return r;
 }
 
@@ -268,21 +247,32 @@ static bool must_wait(struct fs *fs)
 	       space_level(fs) == SPACE_SHORT;
 }
 
-static int write_far(fuse_req_t req, struct inode *in, const void *buf, size_t size, uint64_t at,
-		     enum kill kill)
+static int write_far(fuse_req_t req, struct inode *in, const struct write *w)
 {
-	int r = far_write(fs_of(req), in, buf, size, at);
-	if (r == 0 && kill != KILL_NOTHING) {
+	int r = far_write(fs_of(req), in, w->buf, w->size, w->at);
+	if (r == 0 && w->kill != KILL_NOTHING) {
 		pthread_rwlock_wrlock(&in->lock);
-		r = kill_locked(req, in, kill);
+		r = kill_locked(req, in, w->kill);
 		pthread_rwlock_unlock(&in->lock);
 	}
-	log_refusal(in->ino, "write", r);
+	return r;
+}
+
+static int write_patiently(fuse_req_t req, struct inode *in, const struct write *w)
+{
+	struct missing m = { 0 };
+	int r;
+	if (w->at + w->size > FAR_OFFSET)
+		return write_far(req, in, w);
+	do
+		r = write_now(req, in, w, &m);
+	while (r == -EAGAIN && (r = missing_fetch(fs_of(req), in, &m)) == 0);
+	missing_done(&m);
 	return r;
 }
 
 /* Memory or staging is used up: let destage make room, then write. When it cannot, the write goes
- * on all the same, and the disk will say what it thinks of it. */
+ * on all the same, and the disk will say what it thinks of it. Or a tier has to be waited for. */
 static void write_waiting(struct job *job)
 {
 	struct io_job *j = (struct io_job *)job;
@@ -295,9 +285,9 @@ static void write_waiting(struct job *job)
 			break;
 		space_tick(fs);
 	}
-	bool far = (uint64_t)j->at + j->size > FAR_OFFSET;
-	int r = (far ? write_far : write_now)(j->req, j->inode, j->data, j->size, (uint64_t)j->at,
-					      j->kill);
+	struct write w = { j->data, j->size, (uint64_t)j->at, j->kill };
+	int r = write_patiently(j->req, j->inode, &w);
+	log_refusal(j->inode->ino, "write", r);
 	if (r == 0 && j->sync)
 		r = sync_inode(fs, j->inode);
 	if (r == 0 && j->forget) {
@@ -336,30 +326,29 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	if (r == 0 && space_is_full(fs))
 		r = -ENOSPC;
 	if (r == 0 && (must_wait(fs) || (uint64_t)off + size > FAR_OFFSET)) {
-		struct io_job *j = io_job_new(req, in, size, write_waiting);
-		if (j) {
-			j->size = size;
-			j->at = off;
-			j->kill = kill;
-			j->sync = sync;
-			j->forget = forget;
-			memcpy(j->data, buf, size);
-			workers_queue(fs->waiters, &j->job);
-			return;
-		}
+		r = -EAGAIN;
+	} else if (r == 0) {
+		struct missing m = { 0 };
+		r = write_now(req, in, &(struct write){ buf, size, (uint64_t)off, kill }, &m);
+		missing_done(&m);
+		log_refusal(in->ino, "write", r);
 	}
-	if (r == 0)
-		r = write_now(req, in, buf, size, (uint64_t)off, kill);
-	bool more = r == 0 && (sync || forget);
-	struct io_job *j =
-		more ? io_job_new(req, in, 0, sync ? sync_written : forget_written) : NULL;
+	bool waits = r == -EAGAIN, more = waits || (r == 0 && (sync || forget));
+	struct io_job *j = !more   ? NULL
+			   : waits ? io_job_new(req, in, size, write_waiting)
+				   : io_job_new(req, in, 0, sync ? sync_written : forget_written);
 	if (!j) {
 		reply_write(req, more ? -ENOMEM : r, size);
 		return;
 	}
 	j->size = size;
 	j->at = off;
-	workers_queue(sync ? fs->waiters : fs->callers, &j->job);
+	j->kill = kill;
+	j->sync = sync;
+	j->forget = forget;
+	if (waits)
+		memcpy(j->data, buf, size);
+	workers_queue(waits || sync ? fs->waiters : fs->callers, &j->job);
 }
 
 static void fsync_waiting(struct job *job)
@@ -386,22 +375,66 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
 		fuse_reply_err(req, ENOMEM);
 }
 
+struct allocate_job {
+	struct job job;
+	fuse_req_t req;
+	struct inode *inode; /* a reference */
+	int mode;
+	uint64_t at, len;
+};
+
+static int allocate_now(const struct allocate_job *j, struct missing *m)
+{
+	struct inode *in = j->inode;
+	pthread_rwlock_wrlock(&in->lock);
+	int r = in->gone ? -ESTALE : content_allocate(fs_of(j->req), in, j->mode, j->at, j->len, m);
+	if (r == 0 && fuse_req_ctx(j->req)->uid != 0)
+		r = inode_drop_privileges(j->req, in);
+	pthread_rwlock_unlock(&in->lock);
+	return r;
+}
+
+static void allocate_waiting(struct job *job)
+{
+	struct allocate_job *j = (struct allocate_job *)job;
+	struct fs *fs = fs_of(j->req);
+	struct missing m = { 0 };
+	int r;
+	do
+		r = allocate_now(j, &m);
+	while (r == -EAGAIN && (r = missing_fetch(fs, j->inode, &m)) == 0);
+	missing_done(&m);
+	log_refusal(j->inode->ino, "allocation", r);
+	reply_result(j->req, r);
+	inode_put(fs, j->inode);
+	free(j);
+}
+
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
 		  struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct inode *in = handle_of(fi).inode;
+	struct allocate_job now = { .job.run = allocate_waiting,
+				    .req = req,
+				    .inode = handle_of(fi).inode,
+				    .mode = mode,
+				    .at = (uint64_t)offset,
+				    .len = (uint64_t)length };
+	struct missing m = { 0 };
 	(void)ino;
 	int r = fs_may_write(fs);
-	if (r == 0) {
-		pthread_rwlock_wrlock(&in->lock);
-		r = in->gone ? -ESTALE
-			     : content_allocate(fs, in, mode, (uint64_t)offset, (uint64_t)length);
-		if (r == 0 && fuse_req_ctx(req)->uid != 0)
-			r = inode_drop_privileges(req, in);
-		pthread_rwlock_unlock(&in->lock);
-		log_refusal(in->ino, "allocation", r);
+	if (r == 0)
+		r = allocate_now(&now, &m);
+	missing_done(&m);
+	struct allocate_job *later = r == -EAGAIN ? malloc(sizeof *later) : NULL;
+	if (later) {
+		*later = now;
+		inode_ref(fs, later->inode);
+		workers_queue(fs->waiters, &later->job);
+		return;
 	}
+	r = r == -EAGAIN ? -ENOMEM : r;
+	log_refusal(now.inode->ino, "allocation", r);
 	reply_result(req, r);
 }
 
@@ -476,61 +509,4 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
 	j->at = off;
 	j->data_wanted = whence == SEEK_DATA;
 	workers_queue(fs->callers, &j->job);
-}
-
-struct copy_job {
-	struct job job;
-	fuse_req_t req;
-	struct inode *src, *dst;
-	uint64_t src_at, dst_at, len;
-};
-
-static void lock_pair(struct inode *a, struct inode *b)
-{
-	struct inode *first = a->ino < b->ino ? a : b;
-	pthread_rwlock_wrlock(&first->lock);
-	if (a != b)
-		pthread_rwlock_wrlock(first == a ? &b->lock : &a->lock);
-}
-
-static void copy_waiting(struct job *job)
-{
-	struct copy_job *j = (struct copy_job *)job;
-	struct fs *fs = fs_of(j->req);
-	lock_pair(j->src, j->dst);
-	ssize_t n = content_copy(fs, j->src, j->src_at, j->dst, j->dst_at, j->len);
-	log_refusal(j->dst->ino, "copy", (int)(n < 0 ? n : 0));
-	pthread_rwlock_unlock(&j->src->lock);
-	if (j->dst != j->src)
-		pthread_rwlock_unlock(&j->dst->lock);
-	if (n < 0)
-		reply_result(j->req, (int)n);
-	else
-		fuse_reply_write(j->req, (size_t)n);
-	inode_put(fs, j->src);
-	inode_put(fs, j->dst);
-	free(j);
-}
-
-void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
-			struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
-			struct fuse_file_info *fi_out, size_t len, int flags)
-{
-	struct fs *fs = fs_of(req);
-	(void)ino_in;
-	(void)ino_out;
-	int r = flags ? -EINVAL : fs_may_write(fs);
-	struct copy_job *j = r == 0 ? malloc(sizeof *j) : NULL;
-	if (!j) {
-		reply_result(req, r < 0 ? r : -ENOMEM);
-		return;
-	}
-	*j = (struct copy_job){ .job.run = copy_waiting,
-				.req = req,
-				.src = inode_ref(fs, handle_of(fi_in).inode),
-				.dst = inode_ref(fs, handle_of(fi_out).inode),
-				.src_at = (uint64_t)off_in,
-				.dst_at = (uint64_t)off_out,
-				.len = len < 0x7ffff000u ? len : 0x7ffff000u };
-	workers_queue(fs->waiters, &j->job);
 }

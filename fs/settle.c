@@ -178,6 +178,15 @@ static bool called_off(const struct settle *s)
 	return s->cancelled || atomic_load(&s->fs->settler->leaving);
 }
 
+static bool is_over(void *arg)
+{
+	struct settle *s = arg;
+	pthread_rwlock_rdlock(&s->inode->lock);
+	bool over = called_off(s);
+	pthread_rwlock_unlock(&s->inode->lock);
+	return over;
+}
+
 static void free_settle(struct settle *s)
 {
 	membuf_unref(s->fs, s->mem);
@@ -214,9 +223,7 @@ static int read_cb(struct destage_source *src, void *buf, size_t len, uint64_t a
 		n = n < (ssize_t)len ? n : (ssize_t)len;
 		memcpy(buf, s->mem->data + at, (size_t)n);
 	} else {
-		pthread_rwlock_rdlock(&s->inode->lock);
-		n = called_off(s) ? -ECANCELED : content_read(s->fs, s->inode, buf, len, at, true);
-		pthread_rwlock_unlock(&s->inode->lock);
+		n = is_over(s) ? -ECANCELED : content_read_unlocked(s->fs, s->inode, buf, len, at);
 	}
 	if (n < 0)
 		return (int)n;
@@ -297,20 +304,11 @@ static void start_range(struct settle *s)
 	destage_start(s->fs->pool->destage, &s->source);
 }
 
-static bool film_is_over(void *arg)
-{
-	struct settle *s = arg;
-	pthread_rwlock_rdlock(&s->inode->lock);
-	bool over = called_off(s);
-	pthread_rwlock_unlock(&s->inode->lock);
-	return over;
-}
-
 /* On a thread of its own, as others shall not wait for it. */
 static void start_film(struct job *job)
 {
 	struct settle *s = (struct settle *)((char *)job - offsetof(struct settle, job));
-	s->source.plan = film_hint(s->fs, s->inode, film_is_over, s);
+	s->source.plan = film_hint(s->fs, s->inode, is_over, s);
 	start_range(s);
 }
 

@@ -4,6 +4,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -284,6 +285,139 @@ def test_others_go_on_while_one_file_waits_for_a_server(bucket, server):
         go_on.set()
     reader.join()
     assert found == [data[name][:100_000]]
+
+
+def copy_over(fd, source):
+    """Not as a clone: it begins beside what the file has in memory."""
+    os.pwrite(fd, b"begin", 0)
+    with open(source, "rb") as file:
+        left, to = 100_000, 5
+        while left:
+            done = os.copy_file_range(file.fileno(), fd, left, None, to)
+            left, to = left - done, to + done
+
+
+def lengthen(fd, how, size):
+    """What is staged ends in a block of which the tier has the rest."""
+    os.pwrite(fd, bytes(4096), 0)
+    how(fd, size + 1000)
+
+
+CHANGES = {
+    "write": lambda fd, cold, size: os.pwrite(fd, b"x", size // 2),
+    "small write": lambda fd, cold, size: os.pwrite(fd, b"x", 5),
+    "truncate": lambda fd, cold, size: lengthen(fd, os.ftruncate, size),
+    "allocate": lambda fd, cold, size: lengthen(fd, lambda file, end: os.posix_fallocate(file, 0, end), size),
+    "copy": lambda fd, cold, size: copy_over(fd, cold),
+}
+
+
+def changed(change, before):
+    """What the file reads as after it."""
+    size = len(before)
+    if "write" in change:
+        at = size // 2 if change == "write" else 5
+        return before[:at] + b"x" + before[at + 1:]
+    if change == "copy":
+        return b"begin" + before[:100_000]
+    return bytes(4096) + before[4096:] + bytes(1000)
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_others_go_on_while_changes_wait_for_a_server(bucket, server, change):
+    """More of them than the daemon has threads to receive requests; each needs what lies in the bucket."""
+    mount = bucket(timeout="10m", cache_size=0)
+    quiet(mount)
+    size = 20_001 if change == "small write" else 300_001
+    data = {f"f{i}": noise(size, i) for i in range(12)}
+    for name, content in data.items():
+        (mount.dir / name).write_bytes(content)
+        mount.destage()
+    move(mount, "far", mount.dir)
+    mount.remount()
+    before = server.count("^GET .*pack")
+    answers = threading.Event()
+    server.fault("pause", "^GET .*pack", until=answers)
+    done = []
+
+    def work(name):
+        flags = os.O_RDWR | os.O_CREAT if change == "copy" else os.O_WRONLY
+        fd = os.open(mount.dir / ("copy of " + name if change == "copy" else name), flags)
+        CHANGES[change](fd, mount.dir / name, size)
+        done.append(name)
+        os.close(fd)
+
+    def go_on():
+        (mount.dir / "new").write_bytes(b"content")
+        assert (mount.dir / "new").read_bytes() == b"content"
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(mount.dir)}
+        assert [sizes[name] for name in data] == [size] * 12
+        for name in data:   # the kernel itself has readers wait until direct writes are through
+            os.close(os.open(mount.dir / name, os.O_WRONLY))
+        os.rename(mount.dir / "new", mount.dir / "renamed")
+        os.unlink(mount.dir / "renamed")
+        if change == "copy":    # what is written the kernel itself has locked
+            os.rename(mount.dir / "f11", mount.dir / "f1 and 10")
+        done.append("others")
+
+    threads = [threading.Thread(target=work, args=[name], daemon=True) for name in data]
+    others = threading.Thread(target=go_on, daemon=True)
+    try:
+        for thread in threads:
+            thread.start()
+        env.until(lambda: server.count("^GET .*pack") >= before + 12, "all of them wait")
+        others.start()
+        env.until(lambda: not others.is_alive(), "nobody else waits")
+        assert done == ["others"]
+    finally:
+        answers.set()
+        server.faults.clear()
+    for thread in threads:
+        thread.join()
+    assert sorted(done[1:]) == sorted(data)
+    for name, content in data.items():
+        now = ("copy of " + name) if change == "copy" else name
+        assert fresh(mount.dir / now) == changed(change, content), name
+
+
+def test_the_daemon_ends_while_a_write_waits_for_a_server(bucket, server):
+    """Nothing was written, and the writer is told."""
+    mount = bucket(timeout="10m", cache_size=0)
+    quiet(mount)
+    mount.expect_log("write refused: Input/output error")
+    data = {"f": noise(300_001)}
+    (mount.dir / "f").write_bytes(data["f"])
+    move(mount, "far", mount.dir)
+    mount.remount()
+    before = server.count("^GET .*pack")
+    answers = threading.Event()
+    server.fault("pause", "^GET .*pack", until=answers)
+    refused = []
+
+    def write():
+        fd = os.open(mount.dir / "f", os.O_WRONLY)
+        try:
+            os.pwrite(fd, b"x", 100_000)
+        except OSError as exc:
+            refused.append(exc.errno)
+        os.close(fd)
+
+    writer = threading.Thread(target=write, daemon=True)
+    try:
+        writer.start()
+        env.until(lambda: server.count("^GET .*pack") > before, "the server is asked")
+        pid, mount.pid = mount.pid, None
+        os.kill(pid, signal.SIGTERM)
+        env.until(lambda: not pools.alive(pid), "the daemon has ended")
+        writer.join()
+    finally:
+        answers.set()
+        server.faults.clear()
+    assert len(refused) == 1
+    assert pools.reap(pid) in (0, None)
+    mount.check_pool()
+    mount.start()
+    check(mount, data)
 
 
 def test_killed_while_uploading(bucket, server):
