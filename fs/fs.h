@@ -55,6 +55,7 @@ struct fs {
 	struct collector *collector;
 	struct scrubber *scrubber;
 	struct replicator *replicator; /* NULL: there is no replica */
+	struct rings *rings;	       /* NULL: all requests come over /dev/fuse */
 	struct hotter *hotter;	       /* NULL: no file gets a copy */
 	struct films *films;	       /* NULL: none can be asked about films */
 	uint64_t inodes_before;	       /* in the index when the mount began */

@@ -18,6 +18,7 @@
 #include "read_ahead.h"
 #include "replicator.h"
 #include "reaper.h"
+#include "rings.h"
 #include "scrubber.h"
 #include "settle.h"
 #include "space.h"
@@ -198,13 +199,24 @@ static void fs_stop(struct fs *fs)
 	pthread_rwlock_destroy(&fs->names);
 }
 
+static void begin_rings(struct fs *fs)
+{
+	if (fs->pool->config.transport != TRANSPORT_IO_URING)
+		return;
+	int r = rings_start(fs, &fs->rings);
+	if (r < 0)
+		log_warn("requests come over /dev/fuse: io_uring cannot be had for them: %s",
+			 r == -EOPNOTSUPP ? "libfuse was built without enable-custom-io"
+					  : strerror(-r));
+}
+
 static int serve(struct fs *fs)
 {
 	struct fuse_loop_config *loop = fuse_loop_cfg_create();
 	if (!loop)
 		return -ENOMEM;
 	unsigned threads = fs->pool->config.threads;
-	fuse_loop_cfg_set_clone_fd(loop, 1);
+	fuse_loop_cfg_set_clone_fd(loop, !fs->rings); /* else what is read here is seldom */
 	fuse_loop_cfg_set_max_threads(loop, threads ? threads : 10);
 	fuse_loop_cfg_set_idle_threads(loop, threads ? threads : 10);
 	int r = fuse_session_loop_mt(fs->session, loop);
@@ -293,8 +305,10 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 				 strerror(-r));
 		fuse_set_log_func(log_fuse);
 		read_ahead_find(fs);
+		begin_rings(fs);
 		req->ready(req->ready_arg, 0, fs->why_read_only);
 		r = serve(fs);
+		rings_rest(fs->rings);
 		tiers_quit(fs->pool->tiers);
 		control_stop(control);
 		if (fs->read_ahead_fd >= 0)
@@ -364,6 +378,7 @@ int mount_serve(const struct mount_request *req)
 	else
 		r = mount_and_serve(fs, req);
 	fs_stop(fs);
+	rings_stop(TAKE_PTR(fs->rings));
 	replicator_close(fs->replicator);
 	int closed = pool_close(fs->pool);
 	if (fs->session)

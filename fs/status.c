@@ -6,6 +6,7 @@
 #include "hot.h"
 #include "kv.h"
 #include "log.h"
+#include "rings.h"
 #include "settle.h"
 #include "usage.h"
 #include <stdio.h>
@@ -147,6 +148,7 @@ static json_t *modes_part(const struct fs *fs)
 	json_t *o = json_object();
 	json_object_set_new(o, "native", json_boolean(!fs->native_why_not));
 	put_text(o, "native_why_not", fs->native_why_not);
+	put_text(o, "transport", rings_work(fs->rings) ? "io_uring" : "dev");
 	json_object_set_new(o, "writeback", json_boolean(fs->writeback));
 	put(o, "opens_native", fs->count.opens_native);
 	put(o, "opens_cached", fs->count.opens_cached);

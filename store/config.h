@@ -32,6 +32,8 @@ struct config_tier {
 	uint64_t timeout_ms;
 };
 
+enum transport { TRANSPORT_DEV, TRANSPORT_IO_URING };
+
 struct config {
 	/* how writes land */
 	int mode;		    /* enum io_mode_choice */
@@ -75,6 +77,7 @@ struct config {
 	bool read_only, allow_other;
 	uint64_t attr_timeout_ms, entry_timeout_ms;
 	unsigned threads; /* receive threads; 0 = automatic */
+	int transport;	  /* enum transport */
 	uint64_t max_write, read_ahead_kb;
 	int log_level;	     /* enum log_level */
 	char log_file[4096]; /* empty: the program's choice */
