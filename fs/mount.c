@@ -146,6 +146,8 @@ static int fs_start(struct fs *fs)
 		r = scrubber_start(fs);
 	if (r == 0 && fs->pool->mover)
 		r = mover_start(fs->pool->mover);
+	if (r == 0 && fs->pool->recoder)
+		r = recoder_start(fs->pool->recoder);
 	return r;
 }
 
@@ -175,6 +177,7 @@ static int start_replicator(struct fs *fs, struct pool_error *err)
 static void fs_stop(struct fs *fs)
 {
 	replicator_pause(fs->replicator);
+	recoder_stop(fs->pool->recoder);
 	mover_stop(fs->pool->mover);
 	scrubber_stop(fs);
 	collector_stop(fs);

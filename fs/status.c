@@ -143,6 +143,22 @@ static json_t *hot_part(struct fs *fs)
 	return o;
 }
 
+static json_t *idle_part(struct recoder *d)
+{
+	struct recoder_status s;
+	json_t *o = json_object();
+	recoder_get_status(d, &s);
+	json_object_set_new(o, "working", json_boolean(s.working));
+	put(o, "packs_left", s.packs_left);
+	put(o, "looks", s.looks);
+	put(o, "passes", s.passes);
+	put(o, "packs_tried", s.packs_tried);
+	put(o, "packs_made", s.packs_made);
+	put(o, "bytes_before", s.bytes_before);
+	put(o, "bytes_after", s.bytes_after);
+	return o;
+}
+
 static json_t *modes_part(const struct fs *fs)
 {
 	json_t *o = json_object();
@@ -199,6 +215,8 @@ json_t *status_stats(struct pool *pool, struct fs *fs)
 		json_object_set_new(o, "requests", requests_part(fs));
 		json_object_set_new(o, "destage", settle_part(fs));
 		json_object_set_new(o, "hot", hot_part(fs));
+		if (fs->pool->recoder)
+			json_object_set_new(o, "idle", idle_part(fs->pool->recoder));
 		put(o, "memory_bytes", fs->memory_bytes);
 	}
 	put(o, "staging_bytes", pool->staging ? staging_bytes(pool->staging) : 0);

@@ -50,6 +50,9 @@ struct config {
 	char wal_dir[4096]; /* empty: POOL/wal */
 	/* how bytes are kept */
 	int zstd_level; /* 0 = raw */
+	int idle_level; /* zstd, once there is time; 0: never */
+	uint64_t idle_age_s;
+	unsigned idle_load; /* percent of all processors that others may take meanwhile */
 	uint64_t pack_size;
 	uint64_t verify_age_s;
 	uint64_t cache_size;	   /* of the region; 0: none */

@@ -540,6 +540,12 @@ void mover_wake(struct mover *m)
 	pthread_cond_broadcast(&m->changed);
 }
 
+void mover_packs_renamed(struct mover *m)
+{
+	SCOPED_LOCK(&m->lock);
+	m->renamed = true;
+}
+
 void mover_stop(struct mover *m)
 {
 	if (!m)

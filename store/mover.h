@@ -57,7 +57,8 @@ int mover_open(const struct mover_options *opt, struct mover **ret_m);
 int mover_start(struct mover *m); /* its thread */
 void mover_stop(struct mover *m); /* ends what is under way; NULL is fine */
 void mover_close(struct mover *m);
-void mover_wake(struct mover *m); /* looks now */
+void mover_wake(struct mover *m);	   /* looks now */
+void mover_packs_renamed(struct mover *m); /* by others: what files ask for is looked up anew */
 /* One pass. -ECANCELED: it was stopped. */
 int mover_run(struct mover *m);
 /* Moves the packs that hold the bytes of these files, now and as fast as it goes. To hot all of them; to

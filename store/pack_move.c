@@ -183,6 +183,16 @@ static int finish_locked(const struct pack_move *m, const struct pack_row *row, 
 	return 0;
 }
 
+int pack_squeeze(const struct pack_move *m, uint64_t pack, struct pack_row *ret_was,
+		 struct pack_row *ret_row)
+{
+	struct packs *p = m->packs;
+	int r = p->opt.read_only ? -EROFS : look(p, pack, ret_was);
+	if (r == 0 && ret_was->tier != TIER_HOT)
+		r = -EBUSY;
+	return r ? r : pack_recode(m, ret_was, TIER_HOT, ret_row);
+}
+
 int pack_move(const struct pack_move *m, uint64_t pack, uint8_t tier)
 {
 	struct packs *p = m->packs;
@@ -194,7 +204,7 @@ int pack_move(const struct pack_move *m, uint64_t pack, uint8_t tier)
 	struct place *to = tiers_place(p->opt.tiers, tier);
 	if (!from || !to)
 		return -ENOMEDIUM;
-	r = m->level ? pack_recode(m, &row, tier) : PACK_AS_IS;
+	r = m->level ? pack_recode(m, &row, tier, NULL) : PACK_AS_IS;
 	if (r != PACK_AS_IS)
 		return r;
 	bool put = false;

@@ -22,4 +22,8 @@ struct pack_move {
  * -ENOENT: no such pack; -ENOMEDIUM: a tier is absent; -EIO: the copy does not read back; -errno. On failure it
  * stays where it was, and nothing is left of the copy. */
 int pack_move(const struct pack_move *m, uint64_t pack, uint8_t tier);
+/* Compresses a pack of the pool's own disk anew with m->level; it lies in a new pack then, *ret_row. 1: it would
+ * not get smaller enough, or has something in it that is damaged, and nothing was done. Else as above. */
+int pack_squeeze(const struct pack_move *m, uint64_t pack, struct pack_row *ret_was,
+		 struct pack_row *ret_row);
 #endif

@@ -13,7 +13,8 @@
  *   6  when that is durable the old one goes
  *
  * The number of the new pack is reserved durably before the file is put: what a crash leaves in the tier is
- * never taken for another pack.
+ * never taken for another pack. In the pool itself the next mount makes a pack of each file that has frames,
+ * so there the number is reserved by a row that dooms it, until the batch in step 5 puts its own.
  *
  * Readers that looked a row up before the batch find the old pack, or nothing, and look again, as after gc.
  *
@@ -399,12 +400,21 @@ static int read_back(struct recode *c, struct place *to)
 	return r == -EUCLEAN || r == -ENOENT ? -EIO : r;
 }
 
+/* Who finds the file without its own row shall remove it. */
+static int reserve(struct recode *c)
+{
+	struct pack_row doomed = c->row;
+	doomed.state = PACK_DOOMED;
+	int r = c->row.tier == TIER_HOT ? pack_row_commit(c->p, c->row.id, &doomed) : 0;
+	return r ? r : kv_sync(c->p->opt.kv, UINT64_MAX); /* the number is nobody else's */
+}
+
 static int put(struct recode *c, struct place *to)
 {
 	struct recoded s = { { read_recoded, c->row.bytes }, c };
 	int r = to->ops->open_pack ? 0 : verify(c, c->tmp);
 	if (r == 0)
-		r = kv_sync(c->p->opt.kv, UINT64_MAX); /* the number is nobody else's */
+		r = reserve(c);
 	if (r == 0)
 		r = to->ops->put(to, c->row.id, &s.s);
 	if (r == 0)
@@ -459,6 +469,11 @@ static int switch_rows_locked(struct recode *c, uint64_t *ret_lsn)
 static void finish(struct recode *c, uint64_t lsn)
 {
 	struct packs *p = c->p;
+	if (c->row.tier == TIER_HOT) {
+		SCOPED_LOCK(&p->lock);
+		p->bytes += c->row.bytes;
+		p->count++;
+	}
 	cache_forget_pack(c->m->cache, c->was->id);
 	if (p->opt.access)
 		access_set(p->opt.access, c->row.id, access_time(p->opt.access, c->was->id));
@@ -489,6 +504,8 @@ static int move(struct recode *c, struct place *to, uint8_t tier)
 		return 0;
 	}
 	int gone = to->ops->remove(to, c->row.id);
+	if (gone == 0 && tier == TIER_HOT)
+		gone = pack_row_commit(c->p, c->row.id, NULL);
 	if (gone < 0) /* the next mount does it */
 		log_warn("pack %016" PRIx64
 			 ": what was made of it for its tier could not be removed: %s",
@@ -496,7 +513,8 @@ static int move(struct recode *c, struct place *to, uint8_t tier)
 	return r;
 }
 
-int pack_recode(const struct pack_move *m, const struct pack_row *row, uint8_t tier)
+int pack_recode(const struct pack_move *m, const struct pack_row *row, uint8_t tier,
+		struct pack_row *ret_row)
 {
 	struct recode c = { .m = m, .p = m->packs, .was = row, .tmp = -1 };
 	struct place *from = tiers_place(c.p->opt.tiers, row->tier);
@@ -507,6 +525,8 @@ int pack_recode(const struct pack_move *m, const struct pack_row *row, uint8_t t
 	r = r < 0 ? PACK_AS_IS : prepare(&c);
 	if (r == 0)
 		r = move(&c, to, tier);
+	if (r == 0 && ret_row)
+		*ret_row = c.row;
 	pack_source_close(&c.from);
 	if (c.tmp >= 0)
 		close(c.tmp);

@@ -337,6 +337,22 @@ static int open_data(struct pool *pool, bool ro)
 	return r;
 }
 
+static int open_recoder(struct pool *pool)
+{
+	const struct config *conf = &pool->config;
+	struct recoder_options opt = { .kv = pool->kv,
+				       .packs = pool->packs,
+				       .tiers = pool->tiers,
+				       .rotten = pool->rotten,
+				       .cache = pool->cache,
+				       .mover = pool->mover,
+				       .level = conf->idle_level,
+				       .age_s = conf->idle_age_s,
+				       .load_percent = conf->idle_load,
+				       .short_bytes = pool_short_of_room(pool) };
+	return recoder_open(&opt, &pool->recoder);
+}
+
 static int open_writing(struct pool *pool, bool ro)
 {
 	const struct config *conf = &pool->config;
@@ -405,6 +421,8 @@ static int open_writing(struct pool *pool, bool ro)
 				       .short_bytes = pool_short_of_room(pool) };
 	if (r == 0 && tiers_any(pool->tiers))
 		r = mover_open(&mover, &pool->mover);
+	if (r == 0 && conf->idle_level)
+		r = open_recoder(pool);
 	if (r == 0)
 		r = ids_open(pool->kv, "next_inode", INO_FIRST, &pool->inode_ids);
 	if (r == 0)
@@ -689,6 +707,7 @@ int pool_close(struct pool *pool)
 		return 0;
 	if (pool->kv)
 		pool_reserve_lend(pool, UINT64_MAX);
+	recoder_close(pool->recoder);
 	mover_close(pool->mover);
 	if (pool->scrub)
 		scrub_stop(pool->scrub, false);

@@ -10,6 +10,7 @@
 #include "dumper.h"
 #include "gc.h"
 #include "mover.h"
+#include "recoder.h"
 #include "scrub.h"
 #include "staging.h"
 #include "super.h"
@@ -37,6 +38,7 @@ struct pool {
 	struct rotten *rotten;	 /* NULL when read-only */
 	struct scrub *scrub;	 /* NULL when read-only */
 	struct mover *mover;	 /* its thread is the mount's */
+	struct recoder *recoder; /* likewise; NULL without idle_level */
 	struct ids *inode_ids;
 	struct dumper *dumper; /* NULL when read-only */
 	int packs_fd;	       /* for the dumps */
