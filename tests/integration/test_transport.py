@@ -38,9 +38,11 @@ def offered():
             users.flush()
         except BlockingIOError:
             pass
-        SWITCH.write_text("Y")
         fcntl.flock(users, fcntl.LOCK_SH)
-        SWITCH.write_text("Y")
+        try:
+            SWITCH.write_text("Y")
+        except OSError as exc:
+            pytest.skip(f"{SWITCH} cannot be set: {exc.strerror}")
         yield
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* mkfs.foldfs: arguments and output; pool_create() does the work. Options of the pool that are
  * given here end up in its foldfs.conf. */
+#include "cleanup.h"
 #include "pool.h"
 #include "say.h"
 #include "takeover.h"
@@ -113,7 +114,7 @@ int main(int argc, char **argv)
 	struct config_error cerr = { 0 };
 	struct pool_error perr = { 0 };
 	const char *label = NULL, *from = NULL;
-	char *options = NULL;
+	CLEANUP_FREE char *options = NULL;
 	bool quiet = false;
 	int c, r = 0;
 	config_defaults(&config);
@@ -122,6 +123,10 @@ int main(int argc, char **argv)
 		case 'o':
 			r = config_apply(&config, optarg, CONFIG_MKFS | CONFIG_POOL, &cerr);
 			options = join_options(options, optarg);
+			if (!options) {
+				complain("there is not enough memory");
+				return FAILED;
+			}
 			break;
 		case 'F':
 			from = optarg;
@@ -152,12 +157,8 @@ int main(int argc, char **argv)
 		return complain_usage(FAILED, "one directory is wanted, where the pool shall be");
 	if (from && label)
 		return complain_usage(FAILED, "a pool that is taken over keeps its label");
-	if (from) {
-		r = take_over(argv[optind], from, options, quiet);
-		free(options);
-		return r;
-	}
-	free(options);
+	if (from)
+		return take_over(argv[optind], from, options, quiet);
 	r = pool_create(argv[optind], &config, &perr);
 	if (r < 0) {
 		complain("%s", perr.text);
