@@ -128,7 +128,7 @@ def new_mount(home):
         return mount.start()
 
     yield make
-    stop_all(made)
+    pools.stop_all(made)
 
 
 @pytest.fixture
@@ -142,20 +142,6 @@ def loop(home):
     made = loops.Loop(home, 400 << 20)
     yield made
     made.close()
-
-
-def stop_all(mounts):
-    """Stops every mount, also after one failed to, and then fails with the first failure."""
-    failures = []
-    for mount in reversed(mounts):
-        try:
-            mount.stop()
-        except Exception as exc:
-            failures.append(exc)
-            if os.path.ismount(mount.dir):
-                env.run("umount", "-l", mount.dir, code=None)
-    if failures:
-        raise failures[0]
 
 
 def mode_params():
@@ -173,7 +159,7 @@ def shared_mount(request, base):
     mount.mode = request.param
     mount.start()
     yield mount
-    stop_all([mount])
+    pools.stop_all([mount])
     if not request.session.testsfailed:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -190,6 +190,20 @@ class Mount:
         return text
 
 
+def stop_all(mounts):
+    """Stops every mount, also after one failed to, and then fails with the first failure."""
+    failures = []
+    for mount in reversed(mounts):
+        try:
+            mount.stop()
+        except Exception as exc:
+            failures.append(exc)
+            if os.path.ismount(mount.dir):
+                env.run("umount", "-l", mount.dir, code=None)
+    if failures:
+        raise failures[0]
+
+
 class ReferenceMount(Mount):
     """A plain directory in the place of a mount."""
 

@@ -65,16 +65,7 @@ def machines(new_mount, home):
             return mount.start()
 
     yield Machines()
-    failures = []
-    for mount in reversed(made):
-        try:
-            mount.stop()
-        except Exception as exc:
-            failures.append(exc)
-            if os.path.ismount(mount.dir):
-                env.run("umount", "-l", mount.dir, code=None)
-    if failures:
-        raise failures[0]
+    pools.stop_all(made)
 
 
 def replica(mount):
