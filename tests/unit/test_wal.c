@@ -68,7 +68,7 @@ static void an_unfinished_group_loses_only_itself(void **state)
 	struct segment_file f;
 	struct kv_recovery rec;
 	size_t at[64];
-	uint64_t n;
+	uint64_t n = 0;
 	uint32_t seed = 7;
 	crashed_pool(&p, 40, false); /* one group of 20, then another */
 	assert_int_equal(read_log(&p, &f, 1), 1);
