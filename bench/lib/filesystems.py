@@ -186,6 +186,7 @@ class Passthrough(Stacked):
 class Foldfs(Stacked):
     name = "foldfs"
     caches = "unmounted and mounted again, block cache removed"
+    transport = ""
 
     def __init__(self, device, home, settings):
         super().__init__(device, home, settings)
@@ -202,7 +203,7 @@ class Foldfs(Stacked):
         if not self.pool.exists():
             run(self.program("mkfs.foldfs"), "-q",
                 *(["-o", self.settings.mkfs_options] if self.settings.mkfs_options else []), self.pool)
-        options = "log_level=warning" + (f",{self.settings.options}" if self.settings.options else "")
+        options = ",".join(filter(None, ["log_level=warning", self.transport, self.settings.options]))
         self.serve(self.program("mount.foldfs"), "--foreground", "-o", options, self.pool, self.dir)
 
     def stop(self):
@@ -245,6 +246,19 @@ class Foldfs(Stacked):
         return run_json(self.program("foldfs"), "stats", "--json", self.dir)
 
 
+class FoldfsRings(Foldfs):
+    """The same with requests over io_uring."""
+
+    name = "foldfs-rings"
+    transport = "transport=io_uring"
+    switch = Path("/sys/module/fuse/parameters/enable_uring")
+
+    @classmethod
+    def missing(cls, settings):
+        on = cls.switch.exists() and cls.switch.read_text().strip() == "Y"
+        return None if on else f"{cls.switch} is not Y"
+
+
 class Floor(Stacked):
     """A FUSE filesystem of one directory in memory that does nothing else: what round trips cost."""
 
@@ -265,6 +279,21 @@ class Floor(Stacked):
 
     def settle(self):
         pass
+
+
+class FloorRings(Floor):
+    """The same over io_uring, by libfuse's own transport."""
+
+    name = "floor-rings"
+
+    @classmethod
+    def missing(cls, settings):
+        return super().missing(settings) or FoldfsRings.missing(settings)
+
+    def start(self):
+        source = self.lower / "files"
+        source.mkdir(exist_ok=True)
+        self.serve("env", "FO=allow_other,io_uring", self.settings.floor, self.dir, source, "memory")
 
 
 class ZfsFuse(Filesystem):
@@ -330,4 +359,4 @@ class ZfsFuse(Filesystem):
         self.device.detach()
 
 
-ALL = [Ext4, Btrfs, Passthrough, ZfsFuse, Floor, Foldfs]
+ALL = [Ext4, Btrfs, Passthrough, ZfsFuse, Floor, FloorRings, Foldfs, FoldfsRings]

@@ -6,7 +6,7 @@ from statistics import median
 from xml.sax.saxutils import escape
 
 COLOURS = {"ext4": "#4c566a", "btrfs": "#8fbc8f", "passthrough": "#d9a441", "zfs-fuse": "#b07aa1",
-           "floor": "#bbbbbb", "foldfs": "#2266cc"}
+           "floor": "#bbbbbb", "floor-rings": "#888888", "foldfs": "#2266cc", "foldfs-rings": "#66aaff"}
 
 
 def medians(results, row):
@@ -26,12 +26,14 @@ def reference(results, row, peer):
     return medians(results, other or row["name"]).get(fs)
 
 
-def goals_of(results, row):
-    """[(text, reached or None if it can't be said)] for foldfs."""
-    own = medians(results, row["name"]).get("foldfs")
+def goals_of(results, row, own_name="foldfs"):
+    """[(text, reached or None if it can't be said)] for foldfs; over io_uring, beside a floor over io_uring."""
+    own = medians(results, row["name"]).get(own_name)
     lower = row["lower_is_better"]
     said = []
     for peer, factor in row["goals"]:
+        if own_name == "foldfs-rings" and peer == "floor":
+            peer = "floor-rings"
         base = reference(results, row, peer)
         text = f"{'<=' if lower else '>='} {factor:g} x {peer}"
         if own is None or not base:
@@ -52,6 +54,12 @@ def figure(value):
     return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
+def verdict_on(goals):
+    if not goals or all(ok is None for _, ok in goals):
+        return ""
+    return "met" if all(ok is not False for _, ok in goals) else "**missed**"
+
+
 def table(results):
     """Lines of a Markdown table: median and spread per filesystem, goals and whether they are met."""
     names = [fs for fs in results["filesystems"]]
@@ -64,10 +72,15 @@ def table(results):
             cells.append(f"{figure(median(samples))} ±{spread(samples) * 100:.0f} %"
                          if samples else "–")
         goals = goals_of(results, row)
-        verdict = ("" if not goals or all(ok is None for _, ok in goals)
-                   else "met" if all(ok is not False for _, ok in goals) else "**missed**")
+        texts = "; ".join(text for text, _ in goals)
+        if goals and "foldfs-rings" in results["samples"].get(row["name"], {}):
+            rings = goals_of(results, row, "foldfs-rings")
+            texts += "; over io_uring " + "; ".join(text for text, _ in rings)
+            verdict = f"{verdict_on(goals)}; over io_uring {verdict_on(rings)}"
+        else:
+            verdict = verdict_on(goals)
         yield (f"| {row['title']}, {row['unit']} | {row['caches']} | " + " | ".join(cells)
-               + f" | {'; '.join(text for text, _ in goals)} | {verdict} |")
+               + f" | {texts} | {verdict} |")
 
 
 def text(results):

@@ -2,6 +2,7 @@
 """Rounds of measurements: in each, every filesystem is made anew on the same device, one after the other."""
 
 import os
+import subprocess
 import traceback
 from pathlib import Path
 
@@ -41,9 +42,18 @@ class Rounds:
             self.failures.append(f"{kind.name}: {reason}")
             say(traceback.format_exc())
         finally:
-            filesystem.destroy()
+            self.destroy(filesystem)
         self.notes = [n for n in self.notes if not n.startswith(f"{kind.name}: ")] + [
             f"{kind.name}: {row}: {note}" for row, note in bench.notes.items()]
+
+    def destroy(self, filesystem):
+        """What can't be ended cleanly is told, and what was measured so far still counts."""
+        try:
+            filesystem.destroy()
+        except (Failed, OSError) as reason:
+            self.failures.append(f"{filesystem.name}: {reason}")
+            say(traceback.format_exc())
+            subprocess.run(["umount", "-l", filesystem.dir], check=False)
 
     def all(self):
         home = Path(self.settings.work)

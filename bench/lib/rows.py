@@ -144,7 +144,7 @@ def creates(b):
 
 
 def unlinks(b):
-    where = b.dir if b.fs.name == "floor" else b.dir / "creates"
+    where = b.dir if b.fs.name.startswith("floor") else b.dir / "creates"
     names = [where / f"f{n:07}" for n in range(b.settings.files)]
     names = names[:min(len(names), b.fs.max_files or len(names))]
     begin = time.monotonic()
@@ -240,7 +240,7 @@ ROWS = [
     Row("reread-hot", "1 MiB re-read of a file that is read often", "MB/s",
         "all, then read several times", reread_hot, [("ext4", 0.9)]),
     Row("read-hot-cold", "1 MiB sequential read of such a file, cold", "MB/s", "its pages",
-        read_hot_cold, [("ext4", 0.9)], only=("ext4", "foldfs")),
+        read_hot_cold, [("ext4", 0.9)], only=("ext4", "foldfs", "foldfs-rings")),
     Row("rand-read-1", "4 KiB random read, stored, cold, 1 deep", "k/s", DROPPED,
         rand_read("rand-read-1", "raw"), [("ext4", 0.7)]),
     Row("rand-read-32", "4 KiB random read, stored, cold, 32 deep, direct", "k/s", DROPPED,
@@ -278,7 +278,7 @@ def rows_for(filesystem, names):
     for row in ROWS:
         if row.name not in names or (row.only and filesystem.name not in row.only):
             continue
-        if filesystem.name == "floor" and row.name not in FLOOR_ROWS:
+        if filesystem.name.startswith("floor") and row.name not in FLOOR_ROWS:
             continue
         if row.many_files and filesystem.max_files:
             continue
