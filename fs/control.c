@@ -7,9 +7,11 @@
 #include "control.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "follow.h"
 #include "log.h"
 #include "reaper.h"
 #include "replica_status.h"
+#include "replicator.h"
 #include "scrubber.h"
 #include "settle.h"
 #include "space.h"
@@ -324,15 +326,20 @@ static void do_replica(struct connection *c, const json_t *request)
 	const char *action = json_string_value(json_object_get(request, "action"));
 	bool sync = action && !strcmp(action, "sync");
 	char sentence[512];
-	if (sync && !fs->replicator) {
+	if (sync && !fs->replicator && !fs->follow) {
 		refuse(c, "there is no replica: replicate and replicate_to are not given");
 		return;
 	}
-	int r = sync ? make_durable(fs) : 0;
+	int r = sync && !fs->follow ? make_durable(fs) : 0;
 	if (r == 0 && sync)
-		r = replicator_sync(fs->replicator, wait_for_ship, c);
+		r = fs->follow ? follow_sync(fs->follow, wait_for_ship, c)
+			       : replicator_sync(fs->replicator, wait_for_ship, c);
 	if (r < 0 && is_stopping(c->control)) {
 		refuse(c, "the pool is being unmounted");
+	} else if (r < 0 && fs->follow) {
+		struct follower_status s;
+		follow_get_status(fs->follow, &s);
+		refuse(c, *s.error ? s.error : strerror(-r));
 	} else if (r < 0) {
 		struct replicator_status s;
 		replicator_get_status(fs->replicator, &s);
@@ -340,7 +347,7 @@ static void do_replica(struct connection *c, const json_t *request)
 			 *s.error ? s.error : strerror(-r));
 		refuse(c, sentence);
 	} else {
-		answer(c, "replica", 0, replica_status(fs->pool, fs->replicator));
+		answer(c, "replica", 0, replica_status(fs));
 	}
 }
 

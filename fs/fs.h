@@ -55,6 +55,7 @@ struct fs {
 	struct collector *collector;
 	struct scrubber *scrubber;
 	struct replicator *replicator; /* NULL: there is no replica */
+	struct follow *follow;	       /* NULL: the pool is its own */
 	struct rings *rings;	       /* NULL: all requests come over /dev/fuse */
 	struct hotter *hotter;	       /* NULL: no file gets a copy */
 	struct films *films;	       /* NULL: none can be asked about films */

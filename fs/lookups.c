@@ -153,3 +153,24 @@ unsigned lookups_note(struct lookups *l, uint64_t ino, unsigned set, unsigned cl
 	e->notes = ((before | set) & ~clear) & 0xffu;
 	return before;
 }
+
+uint64_t *lookups_all(struct lookups *l, size_t *ret_n)
+{
+	uint64_t *v = NULL;
+	size_t n = 0;
+	for (unsigned i = 0; i < SHARDS; i++) {
+		struct shard *s = &l->shards[i];
+		SCOPED_LOCK(&s->lock);
+		uint64_t *more = reallocarray(v, n + s->n + 1, sizeof *v);
+		if (!more) {
+			free(v);
+			return NULL;
+		}
+		v = more;
+		for (size_t k = 0; k < s->cap; k++)
+			if (s->v[k].ino)
+				v[n++] = s->v[k].ino;
+	}
+	*ret_n = n;
+	return v;
+}

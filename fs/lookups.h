@@ -6,6 +6,7 @@
  */
 #ifndef FOLDFS_LOOKUPS_H
 #define FOLDFS_LOOKUPS_H
+#include <stddef.h>
 #include <stdint.h>
 
 enum lookup_notes {
@@ -20,6 +21,8 @@ int lookups_add(struct lookups *l, uint64_t ino); /* -ENOMEM */
 /* Returns the notes the inode had when this made its count 0 (and forgot them), or -1 if not. */
 int lookups_forget(struct lookups *l, uint64_t ino, uint64_t n);
 uint64_t lookups_count(struct lookups *l, uint64_t ino);
+/* Those that the kernel holds, in no order, to be freed; NULL: no memory. */
+uint64_t *lookups_all(struct lookups *l, size_t *ret_n);
 /* Sets and clears notes; returns those from before; 0 for an inode that is not held. */
 unsigned lookups_note(struct lookups *l, uint64_t ino, unsigned set, unsigned clear);
 #endif

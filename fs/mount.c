@@ -9,6 +9,7 @@
 #include "collector.h"
 #include "control.h"
 #include "films.h"
+#include "follow.h"
 #include "hot.h"
 #include "inode.h"
 #include "leftovers.h"
@@ -176,6 +177,7 @@ static int start_replicator(struct fs *fs, struct pool_error *err)
 
 static void fs_stop(struct fs *fs)
 {
+	follow_end(fs->follow);
 	replicator_pause(fs->replicator);
 	recoder_stop(fs->pool->recoder);
 	mover_stop(fs->pool->mover);
@@ -309,9 +311,13 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 		fuse_set_log_func(log_fuse);
 		read_ahead_find(fs);
 		begin_rings(fs);
+		if ((r = follow_begin(fs->follow)) < 0)
+			log_error("the replica is not followed, no thread can be started: %s",
+				  strerror(-r));
 		req->ready(req->ready_arg, 0, fs->why_read_only);
 		r = serve(fs);
 		rings_rest(fs->rings);
+		follow_rest(fs->follow);
 		tiers_quit(fs->pool->tiers);
 		control_stop(control);
 		if (fs->read_ahead_fd >= 0)
@@ -327,6 +333,11 @@ static int open_pool(struct fs *fs, const struct mount_request *req, struct pool
 {
 	static char why[sizeof err->text + 64];
 	struct pool_error again = { 0 };
+	if (pool_is_follower(req->pool_path)) {
+		fs->read_only = true;
+		return pool_open_follower(req->pool_path, req->options, LOCK_WAIT_MS, &fs->pool,
+					  err);
+	}
 	int r = pool_open(req->pool_path, req->options, req->read_only, LOCK_WAIT_MS, &fs->pool,
 			  err);
 	if (r == -EUCLEAN && !req->read_only &&
@@ -368,7 +379,7 @@ int mount_serve(const struct mount_request *req)
 		free(fs);
 		return r;
 	}
-	if (fs->pool->config.media == MEDIA_OFF)
+	if (fs->pool->config.media == MEDIA_OFF || fs->pool->follows)
 		films_stop(TAKE_PTR(fs->films));
 	if (advice < 0)
 		log_warn("films are stored as other files are: no process to look at them: %s",
@@ -376,12 +387,14 @@ int mount_serve(const struct mount_request *req)
 	r = fs_start(fs);
 	if (r < 0)
 		not_ready(req, r, strerror(-r));
-	else if ((r = start_replicator(fs, &perr)) < 0)
-		not_ready(req, r, perr.text);
+	else if ((r = start_replicator(fs, &perr)) < 0 ||
+		 (r = follow_open(fs, &fs->follow, &perr)) < 0)
+		not_ready(req, r, *perr.text ? perr.text : strerror(-r));
 	else
 		r = mount_and_serve(fs, req);
 	fs_stop(fs);
 	rings_stop(TAKE_PTR(fs->rings));
+	follow_free(fs->follow);
 	replicator_close(fs->replicator);
 	int closed = pool_close(fs->pool);
 	if (fs->session)

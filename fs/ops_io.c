@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "content.h"
 #include "far.h"
+#include "follow.h"
 #include "log.h"
 #include "missing.h"
 #include "ops.h"
@@ -85,13 +86,33 @@ static void note_read(struct fs *fs, struct inode *in, ssize_t n)
 	inode_accessed(fs, in);
 }
 
+static bool is_gone(struct inode *in)
+{
+	pthread_rwlock_rdlock(&in->lock);
+	bool gone = in->gone;
+	pthread_rwlock_unlock(&in->lock);
+	return gone;
+}
+
+static ssize_t read_patiently(struct fs *fs, struct io_job *j, uint8_t *buf)
+{
+	ssize_t n;
+	uint64_t seen;
+	do {
+		seen = follow_seen(fs->follow);
+		n = is_gone(j->inode)
+			    ? -ESTALE
+			    : content_read_unlocked(fs, j->inode, buf, j->size, (uint64_t)j->at);
+	} while (follow_again(fs->follow, seen));
+	return n;
+}
+
 static void read_waiting(struct job *job)
 {
 	struct io_job *j = (struct io_job *)job;
 	struct fs *fs = fs_of(j->req);
 	uint8_t *buf = thread_buffer(j->size);
-	ssize_t n =
-		buf ? content_read_unlocked(fs, j->inode, buf, j->size, (uint64_t)j->at) : -ENOMEM;
+	ssize_t n = buf ? read_patiently(fs, j, buf) : -ENOMEM;
 	note_read(fs, j->inode, n);
 	atomic_fetch_sub(&j->inode->reads_waiting, 1);
 	reply_read(j->req, buf, n);
@@ -112,7 +133,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	}
 	struct missing m = { 0 };
 	pthread_rwlock_rdlock(&in->lock);
-	ssize_t n = content_read(fs, in, buf, size, (uint64_t)off, &m);
+	ssize_t n = in->gone ? -ESTALE : content_read(fs, in, buf, size, (uint64_t)off, &m);
 	pthread_rwlock_unlock(&in->lock);
 	missing_done(&m);
 	if (n == -EAGAIN) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-/* replica_status: what has been shipped to a pool's replica, as JSON. */
+/* replica_status: what has been shipped to a pool's replica, or which state of one a pool shows, as JSON. */
 #ifndef FOLDFS_REPLICA_STATUS_H
 #define FOLDFS_REPLICA_STATUS_H
-#include "replicator.h"
+#include "fs.h"
 #include <jansson.h>
 
-/* `r` NULL: there is none, which is null. */
-json_t *replica_status(struct pool *pool, struct replicator *r);
+/* null: neither. */
+json_t *replica_status(struct fs *fs);
 #endif

@@ -4,13 +4,17 @@
  * close has nothing to report that a write did not, and with the writeback cache the kernel writes what it
  * has before it would ask.
  */
+#include "follow.h"
 #include "ops.h"
 
 #define COUNTED(kind, params, args)                                                                \
 	static void counted_##kind params                                                          \
 	{                                                                                          \
 		atomic_fetch_add_explicit(&fs_of(req)->requests.kind, 1, memory_order_relaxed);    \
+		struct follow *follow = fs_of(req)->follow; /* req is gone afterwards */           \
+		follow_enter(follow);                                                              \
 		op_##kind args;                                                                    \
+		follow_leave(follow);                                                              \
 	}
 
 COUNTED(lookup, (fuse_req_t req, fuse_ino_t parent, const char *name), (req, parent, name))

@@ -205,17 +205,22 @@ int pack_get(struct kv *kv, uint64_t id, struct pack_row *ret_row)
 		 : pack_decode_row(slice_of(key, sizeof key), slice_of(val.data, val.len), ret_row);
 }
 
+void pack_encode_row(const struct pack_row *row, struct buf *val)
+{
+	buf_put_u8(val, row->state);
+	buf_put_u8(val, row->tier);
+	buf_put_varint(val, row->bytes);
+	buf_put_varint(val, row->first_chunk);
+	buf_put_svarint(val, row->created);
+	buf_put_svarint(val, (int64_t)((uint64_t)row->verified - (uint64_t)row->created));
+}
+
 void pack_put(struct kv_batch *b, const struct pack_row *row)
 {
 	uint8_t key[8], room[64];
 	struct buf val = { .data = room, .cap = sizeof room };
 	put_be64(key, row->id);
-	buf_put_u8(&val, row->state);
-	buf_put_u8(&val, row->tier);
-	buf_put_varint(&val, row->bytes);
-	buf_put_varint(&val, row->first_chunk);
-	buf_put_svarint(&val, row->created);
-	buf_put_svarint(&val, (int64_t)((uint64_t)row->verified - (uint64_t)row->created));
+	pack_encode_row(row, &val);
 	kv_batch_put(b, KV_PACK, key, sizeof key, val.data, val.len);
 }
 

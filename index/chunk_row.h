@@ -57,5 +57,6 @@ struct pack_row {
 int pack_get(struct kv *kv, uint64_t id, struct pack_row *ret_row);
 void pack_put(struct kv_batch *b, const struct pack_row *row);
 void pack_delete(struct kv_batch *b, uint64_t id);
+void pack_encode_row(const struct pack_row *row, struct buf *val); /* appends */
 int pack_decode_row(struct slice key, struct slice val, struct pack_row *ret_row);
 #endif

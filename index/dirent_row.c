@@ -24,7 +24,7 @@ struct dirent_iter {
 /* Of any pool open in this process: only ever set, and then lookups walk. */
 static atomic_bool names_collided;
 
-static int collided_get(struct kv *kv)
+int dirent_look_again(struct kv *kv)
 {
 	CLEANUP_BUF struct buf val = { 0 };
 	int r = kv_get(kv, KV_META, META_DIRENT_COLLIDED, strlen(META_DIRENT_COLLIDED), &val);
@@ -54,7 +54,7 @@ static int seed_get(struct kv *kv, uint64_t *ret_seed)
 		return r;
 	if (val.len != 8)
 		return -EUCLEAN;
-	r = collided_get(kv);
+	r = dirent_look_again(kv);
 	if (r)
 		return r;
 	known.id = kv_id(kv);

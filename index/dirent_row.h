@@ -50,5 +50,7 @@ struct dirent_iter *dirent_iter_new(struct kv *kv, uint64_t parent, uint64_t aft
 int dirent_iter_next(struct dirent_iter *it, struct dirent_row *ret_row);
 void dirent_iter_free(struct dirent_iter *it);
 int dirent_decode(struct slice key, struct slice val, struct dirent_row *ret_row); /* or -EUCLEAN */
+/* For who has put rows made elsewhere: what is known of all names is read again. 0, -errno. */
+int dirent_look_again(struct kv *kv);
 int dirent_any(struct kv *kv, uint64_t parent); /* 1 if the directory has an entry, 0, -errno */
 #endif

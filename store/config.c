@@ -144,6 +144,11 @@ static const struct option table[] = {
 	{ { "replicate_grace", "time", "0..365d", "1d",
 	    "how long what the replica does not need any more stays there", ALL },
 	  FIELD(replicate_grace_ms), NULL, 1 },
+	{ { "follow", "text", "", "",
+	    "the replica whose newest state the pool shows; set by mkfs.foldfs --follow",
+	    ALL }, FIELD(follow), NULL, 1 },
+	{ { "follow_interval", "time", "100ms..1d", "10s",
+	    "how often it is looked for a newer state", ALL }, FIELD(follow_interval_ms), NULL, 1 },
 	{ { "ro", "flag", "", "no", "mount read-only; nothing in the pool changes", CONFIG_MOUNT },
 	  FIELD(read_only), NULL, 1 },
 	{ { "allow_other", "flag", "", "",
@@ -420,6 +425,13 @@ static void set_default(struct config *c, const struct option *o)
 }
 
 /* Everything that was not given takes the profile's value, or else its default. */
+void config_forget(struct config *c, const char *name)
+{
+	const struct option *o = find(name, strlen(name));
+	c->given &= ~(1ull << (o - table));
+	set_default(c, o);
+}
+
 static void take_profile(struct config *c)
 {
 	const char *at = profiles[c->profile].options;
@@ -624,13 +636,16 @@ static int take_tier(struct config *c, const char *name, const char *key, const 
 
 static int check_replica(const struct config *c, struct config_error *err)
 {
-	const char *to = c->replicate_to;
+	bool follows = *c->follow;
+	const char *to = follows ? c->follow : c->replicate_to;
 	bool place = (*to == '/' && to[1]) || (!strncmp(to, "s3://", 5) && to[5]);
 	if (*to && !place)
 		snprintf(err->text, sizeof err->text,
-			 "option replicate_to=%.200s: an absolute path or s3://bucket/prefix is "
-			 "wanted",
-			 to);
+			 "option %s=%.200s: an absolute path or s3://bucket/prefix is wanted",
+			 follows ? "follow" : "replicate_to", to);
+	else if (follows && c->replicate_ms)
+		snprintf(err->text, sizeof err->text,
+			 "options follow and replicate: what follows a replica has none");
 	else if (c->replicate_ms && !*to)
 		snprintf(err->text, sizeof err->text, "option replicate needs replicate_to");
 	else

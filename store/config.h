@@ -74,6 +74,9 @@ struct config {
 	uint64_t replicate_ms; /* 0: nowhere */
 	char replicate_to[256], replicate_endpoint[128], replicate_region[32];
 	uint64_t replicate_lease_ms, replicate_grace_ms;
+	char follow
+		[256]; /* the replica of which the pool shows the newest state; empty: it is its own */
+	uint64_t follow_interval_ms;
 	struct config_tier tiers[CONFIG_TIERS_MAX];
 	unsigned n_tiers;
 	/* how it is mounted */
@@ -126,6 +129,8 @@ struct config_option {
 const struct config_option *config_option(size_t i);
 /* The option of this name was set by file or command line. */
 bool config_is_given(const struct config *c, const char *name);
+/* As if it had not been. */
+void config_forget(struct config *c, const char *name);
 /* What a profile sets, as `key=value,...`; NULL after the last. */
 const char *config_profile(size_t i, const char **ret_name);
 #endif

@@ -179,6 +179,11 @@ void pack_fd_put(struct packs *p, uint64_t pack, int fd)
 	pack_fds_put(p->fds, pack, fd);
 }
 
+void pack_replaced(struct packs *p, uint64_t pack)
+{
+	pack_fds_forget(p->fds, pack);
+}
+
 bool pack_reachable(struct packs *p, const struct pack_row *row)
 {
 	return !row->tier || tiers_place(p->opt.tiers, row->tier);

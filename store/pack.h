@@ -55,6 +55,8 @@ struct kv_barrier *pack_barrier(struct packs *p);
  * lies in a tier that is absent. -EREMOTE: see pack_read_far(). */
 int pack_fd_get(struct packs *p, uint64_t pack);
 void pack_fd_put(struct packs *p, uint64_t pack, int fd);
+/* Its file or its row is another one now: nothing is read through descriptors from before. */
+void pack_replaced(struct packs *p, uint64_t pack);
 /* Says so in the log, for who got -ENOMEDIUM. */
 void pack_say_absent(struct packs *p, uint64_t pack);
 /* Does it lie where there are no descriptors (pack_fd_get() gives -EREMOTE)? Then ranges are read, all at

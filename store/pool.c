@@ -166,7 +166,8 @@ int pool_open_kv(struct pool *pool, bool read_only)
 		.on_failure_arg = pool,
 	};
 	memcpy(opt.pool_uuid, pool->super.uuid, sizeof opt.pool_uuid);
-	keep_log(pool, &opt);
+	if (!(pool->super.incompat & SUPER_FOLLOWER)) /* where there are no dumps */
+		keep_log(pool, &opt);
 	int home = wal_home_check(pool->wal_fd, pool->super.uuid);
 	r = home < 0 && home != -ENOENT ? home : kv_open(&opt, &pool->kv, &pool->recovery);
 	if (r == 0 && home < 0 && !read_only)
@@ -321,7 +322,7 @@ static int open_data(struct pool *pool, bool ro)
 		return cache_fd;
 	struct cache_options cache = { .dirfd = cache_fd,
 				       .region_bytes = conf->cache_size,
-				       .read_only = ro };
+				       .read_only = ro && !pool->follows };
 	memcpy(cache.pool_uuid, pool->super.uuid, 16);
 	int r = extents_open(pool->kv, &pool->extents);
 	if (r == 0 && pool->super.incompat & SUPER_STRANDS)
@@ -580,8 +581,22 @@ static int open_bare(struct pool *pool, const char *options, bool ro, unsigned w
 {
 	bool damaged = false;
 	int r = read_super(pool, ro, &damaged, err);
+	if (r == 0 && !ro && pool->super.incompat & SUPER_FOLLOWER) {
+		r = -EROFS;
+		pool_say(err,
+			 "%s follows a replica, and nothing can be changed or repaired in it; make "
+			 "it "
+			 "anew with mkfs.foldfs --follow",
+			 pool->path);
+	}
 	if (r == 0)
 		r = configure(pool, options, err);
+	if (r == 0 && *pool->config.follow && !(pool->super.incompat & SUPER_FOLLOWER)) {
+		r = -EINVAL;
+		pool_say(err,
+			 "%s follows no replica: only mkfs.foldfs --follow makes a pool that does",
+			 pool->path);
+	}
 	if (r == 0)
 		r = check_directories(pool, err);
 	if (r == 0)
@@ -597,7 +612,7 @@ static int open_parts(struct pool *pool, bool ro, struct pool_error *err)
 	if (r == 0)
 		r = check_index(pool, err);
 	if (r == 0)
-		r = open_kv(pool, ro, err);
+		r = open_kv(pool, ro && !pool->follows, err);
 	if (r == 0)
 		r = open_tiers(pool, ro, true, err);
 	if (r < 0)
@@ -655,14 +670,23 @@ int pool_open_parts(const char *path, const char *options, bool read_only, unsig
 	return 0;
 }
 
-int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
-	      struct pool **ret_pool, struct pool_error *err)
+static int open_pool(const char *path, const char *options, bool read_only, bool follow,
+		     unsigned wait_ms, struct pool **ret_pool, struct pool_error *err)
 {
 	struct pool *pool;
 	int r = pool_open_parts(path, options, read_only, wait_ms, &pool, err);
 	if (r < 0)
 		return r;
-	r = open_parts(pool, read_only, err);
+	pool->follows = follow;
+	if (follow && !*pool->config.follow) {
+		r = -EINVAL;
+		pool_say(err,
+			 "%s follows a replica, and its foldfs.conf does not say which: give "
+			 "option follow",
+			 pool->path);
+	}
+	if (r == 0)
+		r = open_parts(pool, read_only, err);
 	if (r < 0) {
 		pool->failed = pool->failed ? pool->failed : r; /* touch nothing on the way out */
 		pool_close(pool);
@@ -670,6 +694,25 @@ int pool_open(const char *path, const char *options, bool read_only, unsigned wa
 	}
 	*ret_pool = pool;
 	return 0;
+}
+
+int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
+	      struct pool **ret_pool, struct pool_error *err)
+{
+	return open_pool(path, options, read_only, false, wait_ms, ret_pool, err);
+}
+
+int pool_open_follower(const char *path, const char *options, unsigned wait_ms,
+		       struct pool **ret_pool, struct pool_error *err)
+{
+	return open_pool(path, options, true, true, wait_ms, ret_pool, err);
+}
+
+bool pool_is_follower(const char *path)
+{
+	struct super super;
+	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd >= 0 && super_read(fd, &super, NULL) == 0 && super.incompat & SUPER_FOLLOWER;
 }
 
 int pool_open_bare(const char *path, bool read_only, struct pool **ret_pool, struct pool_error *err)

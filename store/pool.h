@@ -43,6 +43,7 @@ struct pool {
 	struct dumper *dumper; /* NULL when read-only */
 	int packs_fd;	       /* for the dumps */
 	bool read_only;
+	bool follows;	   /* the index is for follower.h to change, though all else is read-only */
 	bool reserve_lent; /* to be made again when it is closed */
 	int failed;	   /* set by a metadata I/O error: -errno; the mount turns read-only */
 	void (*on_failure)(void *arg, int err, const char *what);
@@ -61,6 +62,11 @@ int pool_create(const char *path, const struct config *config, struct pool_error
  * -ENOENT no pool, -EBUSY in use, -EUCLEAN damaged, -EPROTONOSUPPORT newer format, -EINVAL option. */
 int pool_open(const char *path, const char *options, bool read_only, unsigned wait_ms,
 	      struct pool **ret_pool, struct pool_error *err);
+/* The same of a pool that follows a replica, read-only, for who starts a follower; -EINVAL: it follows none.
+ * pool_open() opens such a pool as it was left, and only read-only: -EROFS. */
+int pool_open_follower(const char *path, const char *options, unsigned wait_ms,
+		       struct pool **ret_pool, struct pool_error *err);
+bool pool_is_follower(const char *path); /* false, too, when there is no pool */
 /* Lets films be written down in strands from now on, which older programs can't read. -errno: the superblock can't be
  * written, and all goes on without. */
 int pool_use_strands(struct pool *pool);

@@ -107,9 +107,10 @@ static int make_contents(struct pool *pool, const struct pool_making *how, const
 /* Removes what make_contents() made; the directory held nothing else. */
 static void unmake(int dirfd)
 {
-	static const char *const files[] = { "super",	"super.tmp",   "reserve",
-					     "lock",	"foldfs.conf", "foldfs.conf.tmp",
-					     "replica", "replica.tmp" };
+	static const char *const files[] = { "super",	    "super.tmp",   "reserve",
+					     "lock",	    "foldfs.conf", "foldfs.conf.tmp",
+					     "replica",	    "replica.tmp", "followed",
+					     "followed.tmp" };
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		unlinkat(dirfd, files[i], 0);
 	for (size_t i = 0; pool_directories[i]; i++) {
@@ -265,5 +266,11 @@ int pool_make(const char *path, const struct config *config, const struct pool_m
 
 int pool_create(const char *path, const struct config *config, struct pool_error *err)
 {
+	if (*config->follow) {
+		pool_say(err,
+			 "%s: no pool was made; one that follows a replica is made with --follow",
+			 path);
+		return -EINVAL;
+	}
 	return pool_make(path, config, NULL, err);
 }

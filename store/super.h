@@ -13,7 +13,9 @@
 /* Incompatible features. */
 #define SUPER_STRANDS 1u /* segments may be in strands (rows_format.h) */
 #define SUPER_TIERS 2u	 /* packs may lie in other places */
-#define SUPER_INCOMPAT (SUPER_STRANDS | SUPER_TIERS)
+#define SUPER_FOLLOWER                                                                             \
+	4u /* it is what another machine's pool was, as its replica tells (follower.h) */
+#define SUPER_INCOMPAT (SUPER_STRANDS | SUPER_TIERS | SUPER_FOLLOWER)
 
 struct super {
 	uint8_t uuid[16];

@@ -8,6 +8,8 @@
  *      now name the replica's tier
  *   5  the epoch is ended: the first mount of the new pool begins its own
  *
+ * A pool that follows is made by steps 2 and 4 alone: nobody is waited for, and nothing is written to the place.
+ *
  * The root is read before the epoch is begun, and named in it: a root that comes later counts for nobody. Pack numbers
  * go on PACKS_LEFT_OUT later, since the other machine may have put packs that no root names, or may still do so.
  */
@@ -16,7 +18,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "dump_impl.h"
-#include "expand.h"
+#include "follower.h"
 #include "inode_row.h"
 #include "io.h"
 #include "kv_batch.h"
@@ -24,7 +26,7 @@
 #include "pack_fds.h"
 #include "pool_impl.h"
 #include "rebuild.h"
-#include "replica_root.h"
+#include "replica_fetch.h"
 #include "replicator.h"
 #include "rows_format.h"
 #include <errno.h>
@@ -38,7 +40,6 @@
 #define ASK_MS 30000u
 #define PACKS_LEFT_OUT 65536u
 #define ROWS_AT_ONCE 1000u
-#define TEXT_MAX (1u << 20)
 
 struct takeover {
 	const struct takeover_options *opt;
@@ -52,6 +53,7 @@ struct takeover {
 	struct lease_seen seen;
 	struct lease_record record;
 	struct replica_root root;
+	struct replica_fetch fetch;
 	struct super super;
 	struct rebuild *rebuild;
 	uint64_t beat_ms, beats, done, total;
@@ -85,9 +87,14 @@ static int settle_config(struct takeover *t, const char *shipped)
 	c->wal_dir[0] = c->log_file[0] = 0;
 	if (r == 0 && t->opt->options)
 		r = config_apply(c, t->opt->options, CONFIG_POOL, &cerr);
+	if (t->opt->follow) {
+		config_forget(c, "replicate");
+		config_forget(c, "replicate_to");
+	}
 	if (r == 0)
-		r = config_apply_one(c, "replicate_to", t->opt->from, CONFIG_POOL, &cerr);
-	if (r == 0 && !c->replicate_ms)
+		r = config_apply_one(c, t->opt->follow ? "follow" : "replicate_to", t->opt->from,
+				     CONFIG_POOL, &cerr);
+	if (r == 0 && !t->opt->follow && !c->replicate_ms)
 		r = config_apply_one(c, "replicate", "1m", CONFIG_POOL, &cerr);
 	if (r == 0)
 		r = config_check(c, &cerr);
@@ -108,6 +115,7 @@ static int open_place(struct takeover *t)
 		r = replica_open_tier(&t->where, false, &t->tier, why, sizeof why);
 	if (r < 0)
 		pool_say(t->err, "%s", why);
+	t->fetch.depot = t->depot;
 	return r;
 }
 
@@ -117,7 +125,7 @@ static int still_waiting(void *arg, uint64_t left_ms)
 	return t->opt->waiting ? t->opt->waiting(t->opt->arg, t->seen.record.host, left_ms) : 0;
 }
 
-static int wait_for_lease(struct takeover *t)
+static int look_at_lease(struct takeover *t)
 {
 	const char *from = t->opt->from;
 	int r = lease_look(t->depot, &t->seen);
@@ -129,6 +137,8 @@ static int wait_for_lease(struct takeover *t)
 	if (r < 0)
 		return r;
 	snprintf(t->res.host, sizeof t->res.host, "%s", t->seen.record.host);
+	if (t->opt->follow)
+		return 0;
 	r = lease_wait(t->depot, &t->seen, still_waiting, t);
 	if (r == -EBUSY)
 		pool_say(t->err,
@@ -167,37 +177,13 @@ static int read_root(struct takeover *t)
 	return r;
 }
 
-static int fetch_block(struct takeover *t, const struct replica_block *b, struct buf *out)
+static int went_on(void *arg, uint64_t bytes)
 {
-	char name[DEPOT_NAME_MAX];
-	int r = replica_block_read(t->depot, t->root.epoch, b, out);
-	t->done += b->len;
+	struct takeover *t = arg;
+	t->done += bytes;
 	if (t->opt->progress)
 		t->opt->progress(t->opt->arg, t->done, t->total);
-	if (r == 0)
-		return tick(t);
-	replica_object_name(t->root.epoch, &b->digest, name);
-	pool_say(t->err, "%s/%s, which is a part of the replica, %s%s", t->opt->from, name,
-		 r == -EUCLEAN	? "has other bytes than were written"
-		 : r == -ENOENT ? "is missing"
-				: "cannot be read: ",
-		 r == -EUCLEAN || r == -ENOENT ? "" : strerror(-r));
-	return r == -ENOENT ? -EUCLEAN : r;
-}
-
-/* A small one, whole. */
-static int fetch_text(struct takeover *t, enum replica_kind kind, struct buf *out)
-{
-	for (size_t i = 0; i < t->root.n_items; i++) {
-		const struct replica_item *it = &t->root.items[i];
-		int r = 0;
-		if (it->kind != kind || it->size > TEXT_MAX)
-			continue;
-		for (size_t k = 0; r == 0 && k < it->n; k++)
-			r = fetch_block(t, &t->root.blocks[it->first + k], out);
-		return r;
-	}
-	return 0;
+	return tick(t);
 }
 
 static int note_pack(void *arg, uint64_t pack, uint64_t bytes)
@@ -265,7 +251,7 @@ static int check_packs(struct takeover *t)
 static int read_super(struct takeover *t)
 {
 	CLEANUP_BUF struct buf bytes = { 0 };
-	int r = fetch_text(t, REPLICA_SUPER, &bytes);
+	int r = replica_fetch_text(&t->fetch, REPLICA_SUPER, &bytes);
 	if (r == 0)
 		r = super_parse(slice_of(bytes.data, bytes.len), &t->super);
 	if (r == 0 && memcmp(t->super.uuid, t->root.pool_uuid, sizeof t->super.uuid))
@@ -273,14 +259,14 @@ static int read_super(struct takeover *t)
 	if (r < 0 && !*t->err->text)
 		pool_say(t->err, "%s: the superblock in it %s", t->opt->from,
 			 r == -EPROTONOSUPPORT ? "was written by a newer foldfs" : "is damaged");
-	t->super.incompat |= SUPER_TIERS;
+	t->super.incompat |= SUPER_TIERS | (t->opt->follow ? SUPER_FOLLOWER : 0);
 	return r;
 }
 
 static int read_config(struct takeover *t)
 {
 	CLEANUP_BUF struct buf text = { 0 };
-	int r = fetch_text(t, REPLICA_CONF, &text);
+	int r = replica_fetch_text(&t->fetch, REPLICA_CONF, &text);
 	buf_put_u8(&text, 0);
 	if (r == 0 && text.failed)
 		r = -ENOMEM;
@@ -311,28 +297,6 @@ static int begin_epoch(struct takeover *t)
 
 /* ---- 4: the pool ---- */
 
-static int fetch_file(struct takeover *t, const struct replica_item *it, int dirfd,
-		      const char *name)
-{
-	CLEANUP_BUF struct buf block = { 0 };
-	CLEANUP_CLOSE int fd = io_create(dirfd, name, O_RDWR | O_EXCL, 0600);
-	int r = fd < 0 ? fd : 0;
-	if (r == 0 && ftruncate(fd, (off_t)it->size))
-		r = -errno;
-	for (size_t i = 0; r == 0 && i < it->n; i++) {
-		const struct replica_block *b = &t->root.blocks[it->first + i];
-		buf_reset(&block);
-		r = fetch_block(t, b, &block);
-		if (r == 0)
-			r = io_write(fd, block.data, block.len, (off_t)b->at);
-	}
-	struct timespec time = { .tv_sec = it->mtime / 1000000000,
-				 .tv_nsec = it->mtime % 1000000000 };
-	if (r == 0 && it->mtime > 0 && futimens(fd, (struct timespec[]){ time, time }))
-		r = -errno;
-	return r < 0 ? r : io_fsync(fd);
-}
-
 static int take_row(void *arg, enum kv_table table, struct slice key, struct slice val)
 {
 	struct takeover *t = arg;
@@ -340,10 +304,12 @@ static int take_row(void *arg, enum kv_table table, struct slice key, struct sli
 	return r < 0 ? r : rebuild_put(t->rebuild, table, key, val);
 }
 
-static int apply_batch(struct takeover *t, struct slice payload)
+static int apply_batch(void *arg, uint64_t lsn, struct slice payload)
 {
+	struct takeover *t = arg;
 	struct kv_op op;
 	int r;
+	(void)lsn;
 	while ((r = kv_op_take(&payload, &op)) > 0) {
 		if (op.table == KV_DIGEST)
 			continue;
@@ -355,33 +321,13 @@ static int apply_batch(struct takeover *t, struct slice payload)
 	return r;
 }
 
-static int apply_entries(struct takeover *t, const struct replica_item *it)
-{
-	CLEANUP_BUF struct buf packed = { 0 };
-	CLEANUP_FREE uint8_t *raw = it->size <= REPLICA_ENTRIES_MAX ? malloc(it->size + 1) : NULL;
-	uint64_t next = it->a;
-	int r = raw ? fetch_block(t, &t->root.blocks[it->first], &packed) : -EUCLEAN;
-	if (r == 0)
-		r = expand_exact(raw, it->size, slice_of(packed.data, packed.len));
-	struct slice s = slice_of(raw, it->size);
-	while (r == 0 && s.len) {
-		uint64_t lsn = take_le64(&s);
-		uint32_t len = take_le32(&s);
-		const uint8_t *payload = take_bytes(&s, len);
-		if (s.bad || lsn != next++)
-			return -EUCLEAN;
-		r = apply_batch(t, slice_of(payload, len));
-	}
-	return r == 0 && next != it->b + 1 ? -EUCLEAN : r;
-}
-
 static int take_digests(struct takeover *t, const struct replica_item *it)
 {
 	CLEANUP_BUF struct buf rows = { 0 };
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < it->n; i++) {
 		buf_reset(&rows);
-		r = fetch_block(t, &t->root.blocks[it->first + i], &rows);
+		r = replica_fetch_block(&t->fetch, &t->root.blocks[it->first + i], &rows);
 		struct slice s = slice_of(rows.data, rows.len);
 		while (r == 0 && s.len) {
 			unsigned table = take_u8(&s);
@@ -411,14 +357,14 @@ static int rebuild_index(struct takeover *t, struct pool *pool)
 	struct dump_place place = pool_dump_place(pool);
 	char name[DUMP_NAME_SIZE];
 	dump_name(dump->a, name);
-	int r = fetch_file(t, dump, pool->packs_fd, name);
+	int r = replica_fetch_file(&t->fetch, dump, pool->packs_fd, name, NULL);
 	if (r == 0)
 		r = rebuild_begin(pool->index_fd, pool->index_path, false, &t->rebuild);
 	if (r == 0)
 		r = dump_read(&place, dump->a, take_row, t);
 	for (size_t i = 0; r == 0 && i < t->root.n_items; i++)
 		if (t->root.items[i].kind == REPLICA_LOG)
-			r = apply_entries(t, &t->root.items[i]);
+			r = replica_fetch_log(&t->fetch, &t->root.items[i], apply_batch, t);
 		else if (t->root.items[i].kind == REPLICA_DIGESTS)
 			r = take_digests(t, &t->root.items[i]);
 	memcpy(state.pool_uuid, t->root.pool_uuid, sizeof state.pool_uuid);
@@ -440,10 +386,10 @@ static int fetch_files(struct takeover *t, const struct pool *pool)
 		char name[STAGING_NAME_MAX];
 		if (it->kind == REPLICA_OPEN) {
 			pack_name(it->a, name);
-			r = fetch_file(t, it, pool->packs_fd, name);
+			r = replica_fetch_file(&t->fetch, it, pool->packs_fd, name, NULL);
 		} else if (it->kind == REPLICA_STAGED) {
 			staging_name(it->a, it->b, name);
-			r = fetch_file(t, it, staging, name);
+			r = replica_fetch_file(&t->fetch, it, staging, name, NULL);
 			t->res.staged++;
 		}
 	}
@@ -522,9 +468,11 @@ static int settle_rows(struct takeover *t, struct pool *pool)
 	if (r == 0)
 		r = move_packs(pool);
 	place.dirfd = pool->packs_fd;
-	if (r == 0)
+	if (r == 0 && t->opt->follow)
+		r = follower_note_state(pool, &t->root);
+	else if (r == 0)
 		r = dump_write(pool->kv, &place, NULL, &dump);
-	if (r == 0)
+	if (r == 0 && !t->opt->follow)
 		kv_keep_log(pool->kv, dump.start_lsn, dump.start_lsn);
 	int closed = pool_close_kv(pool);
 	return r < 0 ? r : closed;
@@ -546,7 +494,7 @@ static int fill(struct pool *pool, void *arg, struct pool_error *err)
 	pool_close_kv(pool); /* only descriptors so far */
 	if (r == 0)
 		r = settle_rows(t, pool);
-	if (r == 0)
+	if (r == 0 && !t->opt->follow)
 		r = replica_owner_write(pool->dirfd, t->record.owner);
 	return r;
 }
@@ -559,12 +507,15 @@ int takeover_run(const char *path, const struct takeover_options *opt,
 		return -ENOMEM;
 	t->opt = opt;
 	t->err = err;
+	t->fetch = (struct replica_fetch){
+		.place = opt->from, .root = &t->root, .err = err, .went_on = went_on, .arg = t
+	};
 	*err->text = 0;
 	int r = settle_config(t, NULL);
 	if (r == 0)
 		r = open_place(t);
 	if (r == 0)
-		r = wait_for_lease(t);
+		r = look_at_lease(t);
 	if (r == 0)
 		r = read_root(t);
 	if (r == 0)
@@ -573,7 +524,7 @@ int takeover_run(const char *path, const struct takeover_options *opt,
 		r = read_config(t);
 	if (r == 0)
 		r = check_packs(t);
-	if (r == 0)
+	if (r == 0 && !opt->follow)
 		r = begin_epoch(t);
 	struct pool_making how = { .fill = fill, .arg = t, .super = &t->super };
 	if (r == 0)
@@ -581,7 +532,8 @@ int takeover_run(const char *path, const struct takeover_options *opt,
 	if (t->res.epoch)
 		lease_beat(t->depot, t->res.epoch, UINT32_MAX, true);
 	if (r < 0 && !*err->text)
-		pool_say(err, "%s cannot be taken over: %s", opt->from, strerror(-r));
+		pool_say(err, "%s cannot be %s: %s", opt->from,
+			 opt->follow ? "followed" : "taken over", strerror(-r));
 	t->res.lsn = t->root.lsn;
 	t->res.time = t->root.time;
 	if (r == 0)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* takeover: a pool made anew from its replica, on a machine that takes the place of the one before. */
+/* takeover: a pool made anew from its replica, on a machine that takes the place of the one before, or follows it. */
 #ifndef FOLDFS_TAKEOVER_H
 #define FOLDFS_TAKEOVER_H
 #include "pool.h"
@@ -7,6 +7,7 @@
 struct takeover_options {
 	const char *from;    /* the replica's place, an absolute path or s3://bucket/prefix */
 	const char *options; /* of the pool, over those it had; comma-separated, may be NULL */
+	bool follow; /* the other machine goes on: a pool for follower.h, read-only for ever */
 	/* The lease of `host` may still run for `left_ms`. May be NULL; not 0 ends it, with that result. */
 	int (*waiting)(void *arg, const char *host, uint64_t left_ms);
 	/* Of so many bytes of metadata and staged files. May be NULL. */

@@ -18,6 +18,7 @@ import env
 import loops
 import pools
 import syscalls
+from replicas import close_server, machines, replica_bucket  # noqa: F401 (fixtures)
 
 PR_SET_CHILD_SUBREAPER = 36
 

@@ -2,11 +2,9 @@
 """Other machines: a pool is shipped to a place, and after the loss of its machine another one takes it over."""
 
 import errno
-import json
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,88 +13,9 @@ import env
 import pools
 import trees
 from pattern import noise, text
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "s3"))
-import store_server  # noqa: E402
+from replicas import MIB, KIB, fill, lose, replica, ship
 
 pytestmark = pytest.mark.foldfs
-
-KIB, MIB = 1 << 10, 1 << 20
-OPTIONS = {"cache_size": "8M", "pack_size": "4M", "gc_interval": 0, "tier_interval": "1h", "replicate": "1h",
-           "replicate_lease": "2s"}
-
-
-class TakenOver(pools.Pool):
-    """A pool that mkfs.foldfs makes of a replica."""
-
-    def __init__(self, home, place, environ, **options):
-        home.mkdir(exist_ok=True)
-        self.place = place
-        self.more = environ
-        super().__init__(home, **options)
-
-    def mkfs(self, code=0, **options):
-        self.environ.update(self.more)
-        text = pools.options_text(options)
-        return self.run("mkfs.foldfs", "--from", self.place, *(["-o", text] if text else []), self.path, code=code)
-
-
-@pytest.fixture
-def machines(new_mount, home):
-    """Functions: `first` makes a pool that is shipped, `next_one` takes it over elsewhere and mounts it."""
-    made = []
-
-    class Machines:
-        place = str(home / "replica")
-        environ = {}
-
-        def first(self, **options):
-            (home / "replica").mkdir(exist_ok=True)
-            mount = new_mount(mkfs={"reserve_size": "1M"}, **{**OPTIONS, "replicate_to": self.place, **options})
-            return mount
-
-        def pool(self, **options):
-            return TakenOver(home / f"machine{len(made)}", self.place, self.environ, reserve_size="1M", **options)
-
-        def next_one(self, more=None, **options):
-            pool = self.pool(**(more or {}))
-            mount = pools.Mount(pool, **{"cache_size": "8M", "gc_interval": 0, **options})
-            made.append(mount)
-            return mount.start()
-
-    yield Machines()
-    pools.stop_all(made)
-
-
-def replica(mount):
-    return json.loads(mount.foldfs("replica", "status", "--json", mount.dir).stdout)
-
-
-def ship(mount):
-    return json.loads(mount.foldfs("replica", "sync", "--json", mount.dir).stdout)
-
-
-def lose(mount):
-    """The machine is gone, and its disk with it."""
-    mount.kill()
-    shutil.rmtree(mount.pool.path)
-
-
-def fill(directory):
-    """Something of everything."""
-    (directory / "film").write_bytes(noise(9 * MIB, 1))
-    (directory / "again").write_bytes(noise(9 * MIB, 1))
-    (directory / "words").write_bytes(text(300 * KIB))
-    (directory / "deep/er").mkdir(parents=True)
-    for i in range(40):
-        (directory / f"deep/er/small{i}").write_bytes(text(i * 100, i))
-    (directory / "link").symlink_to("deep/er")
-    os.link(directory / "words", directory / "deep/words too")
-    os.setxattr(directory / "words", "user.note", b"of interest")
-    with open(directory / "sparse", "wb") as file:
-        file.seek(3 * MIB)
-        file.write(b"end")
-    os.chmod(directory / "words", 0o640)
 
 
 @pytest.mark.asan
@@ -360,48 +279,77 @@ def test_a_place_that_is_away_is_caught_up_with(machines):
     assert (other.dir / "g").read_bytes() == noise(5 * MIB, 2)
 
 
-@pytest.fixture
-def bucket(machines):
-    server = store_server.Server()
-    keys = next(iter(store_server.SECRETS.items()))
-    machines.place = "s3://bucket/some/prefix"
-    machines.environ = {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1],
-                        "AWS_ENDPOINT_URL": server.endpoint}
-    before = dict(os.environ)
-    os.environ.update(machines.environ)
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            del os.environ[name]
-    machines.server = server
-    yield machines
-    os.environ.clear()
-    os.environ.update(before)
-
-
-@pytest.fixture
-def close_server(request):
-    yield
-    for value in request.node.funcargs.values():
-        server = getattr(value, "server", None)
-        if isinstance(server, store_server.Server):
-            server.close()
-
-
 @pytest.mark.asan
-def test_in_a_bucket(close_server, bucket):
-    mount = bucket.first()
+def test_in_a_bucket(close_server, replica_bucket):
+    mount = replica_bucket.first()
     fill(mount.dir)
     ship(mount)
-    assert any(key.endswith(".pack") for key in bucket.server.objects)
+    assert any(key.endswith(".pack") for key in replica_bucket.server.objects)
     before = trees.snapshot(mount.dir)
     lose(mount)
-    other = bucket.next_one(more={"replicate_lease": "2s"})
+    other = replica_bucket.next_one(more={"replicate_lease": "2s"})
     assert trees.snapshot(other.dir) == before
     (other.dir / "more").write_bytes(noise(5 * MIB, 7))
     ship(other)
     assert "in s3://bucket/some/prefix/tier" in other.foldfs("tier", "status", other.dir).stdout
     want = trees.snapshot(other.dir)
     lose(other)
-    third = bucket.next_one()
+    third = replica_bucket.next_one()
     assert trees.snapshot(third.dir) == want
     third.stop()
+
+
+SHIP_STEPS = ["ship_log", "ship_pack", "ship_files", "ship_root", "ship_published", "depot_write", "depot_written",
+              "depot_remove", "place_write", "place_copied"]
+
+
+def start_doomed(mount, point, count):
+    """The daemon ends at the COUNT-th pass of that point, perhaps in the ship that a mount begins with."""
+    mount.pool.environ["FOLDFS_FAULT"] = f"{point}:{count}=crash"
+    try:
+        mount.start()
+    except AssertionError:
+        return False
+    finally:
+        del mount.pool.environ["FOLDFS_FAULT"]
+    return mount.foldfs("replica", "sync", mount.dir, code=None).returncode == 0
+
+
+def clear_dead(mount):
+    pid, mount.pid = mount.pid, None
+    env.until(lambda: mount.pool.owner() is None, "the daemon has ended")
+    env.run("umount", "-l", mount.dir, code=None)
+    assert pid is None or os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 99, "the daemon did not come to that step"
+
+
+@pytest.mark.parametrize("count", [3, *(pytest.param(n, marks=pytest.mark.full) for n in [1, 2, 5, 8])])
+@pytest.mark.parametrize("point", SHIP_STEPS)
+def test_killed_while_shipping(machines, point, count):
+    """At any step: what lies in the place is the state before, or the one that was on its way; and it just goes on."""
+    mount = machines.first(replicate_grace=0)
+    fill(mount.dir)
+    ship(mount)
+    states = [trees.snapshot(mount.dir)]
+    mount.stop()
+    lives = start_doomed(mount, point, count)
+    for i in range(12):
+        if not lives:
+            break
+        (mount.dir / f"more{i}").write_bytes(noise(5 * MIB, 100 + i))
+        (mount.dir / "again").write_bytes(noise(MIB, 200 + i))
+        states.append(trees.snapshot(mount.dir))
+        lives = mount.foldfs("replica", "sync", mount.dir, code=None).returncode == 0
+        if lives:
+            states = states[-1:]
+    assert not lives, "the daemon did not come to that step"
+    clear_dead(mount)
+    other = machines.follower()
+    assert trees.snapshot(other.dir) in states
+    mount.start()
+    assert trees.snapshot(mount.dir) == states[-1]
+    ship(mount)
+    ship(other)
+    assert trees.snapshot(other.dir) == states[-1]
+    kept = {path.name for path in Path(machines.place).glob("tier/*.part")} | \
+           {path.name for path in Path(machines.place).glob("e*/*.tmp")}
+    assert not kept

@@ -22,6 +22,8 @@ static const char help[] =
 	"  -o   options of the pool, see below\n"
 	"  -L   the same as -o label=LABEL\n"
 	"  --from PLACE  takes a pool over from its replica; -o then changes its options\n"
+	"  --follow PLACE  makes a read-only pool that follows a replica, while its machine goes "
+	"on\n"
 	"  -q   no output unless something is wrong\n"
 	"  -h, --help, -V, --version\n"
 	"\n";
@@ -66,10 +68,13 @@ static int tell_waiting(void *arg, const char *host, uint64_t left_ms)
 	return 0;
 }
 
-static int take_over(const char *path, const char *from, const char *options, bool quiet)
+static int take_over(const char *path, const char *from, bool follow, const char *options,
+		     bool quiet)
 {
 	struct waiting w = { .quiet = quiet };
-	struct takeover_options opt = { .options = options, .waiting = tell_waiting, .arg = &w };
+	struct takeover_options opt = {
+		.options = options, .follow = follow, .waiting = tell_waiting, .arg = &w
+	};
 	struct takeover_result res;
 	struct pool_error err = { 0 };
 	char when[64] = "", *real = NULL;
@@ -86,7 +91,10 @@ static int take_over(const char *path, const char *from, const char *options, bo
 	struct tm tm;
 	if (gmtime_r(&t, &tm))
 		strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", &tm);
-	if (!quiet)
+	if (!quiet && follow)
+		printf("%s: follows the pool of %s, from its state of %s on; mount it to go on\n",
+		       path, res.host, when);
+	else if (!quiet)
 		printf("%s: the pool of %s as it was shipped at %s; %" PRIu64
 		       " packs stay in the replica\n",
 		       path, res.host, when, res.packs);
@@ -105,15 +113,17 @@ static char *join_options(char *had, const char *more)
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "help", no_argument, NULL, 'h' },	   { "version", no_argument, NULL, 'V' },
-		{ "label", required_argument, NULL, 'L' }, { "from", required_argument, NULL, 'F' },
-		{ "quiet", no_argument, NULL, 'q' },	   { 0 }
-	};
+	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
+					       { "version", no_argument, NULL, 'V' },
+					       { "label", required_argument, NULL, 'L' },
+					       { "from", required_argument, NULL, 'F' },
+					       { "quiet", no_argument, NULL, 'q' },
+					       { "follow", required_argument, NULL, 'f' },
+					       { 0 } };
 	struct config config;
 	struct config_error cerr = { 0 };
 	struct pool_error perr = { 0 };
-	const char *label = NULL, *from = NULL;
+	const char *label = NULL, *from = NULL, *follow = NULL;
 	CLEANUP_FREE char *options = NULL;
 	bool quiet = false;
 	int c, r = 0;
@@ -130,6 +140,9 @@ int main(int argc, char **argv)
 			break;
 		case 'F':
 			from = optarg;
+			break;
+		case 'f':
+			follow = optarg;
 			break;
 		case 'L':
 			label = optarg;
@@ -155,10 +168,13 @@ int main(int argc, char **argv)
 		return complain_usage(FAILED, "%s", cerr.text);
 	if (argc - optind != 1)
 		return complain_usage(FAILED, "one directory is wanted, where the pool shall be");
-	if (from && label)
-		return complain_usage(FAILED, "a pool that is taken over keeps its label");
-	if (from)
-		return take_over(argv[optind], from, options, quiet);
+	if (from && follow)
+		return complain_usage(FAILED, "--from and --follow: only one of them makes sense");
+	if ((from || follow) && label)
+		return complain_usage(FAILED,
+				      "a pool that is taken over, or followed, keeps its label");
+	if (from || follow)
+		return take_over(argv[optind], from ? from : follow, follow, options, quiet);
 	r = pool_create(argv[optind], &config, &perr);
 	if (r < 0) {
 		complain("%s", perr.text);
