@@ -206,10 +206,11 @@ static void fs_stop(struct fs *fs)
 
 static void begin_rings(struct fs *fs)
 {
-	if (fs->pool->config.transport != TRANSPORT_IO_URING)
+	int wanted = fs->pool->config.transport;
+	if (wanted == TRANSPORT_DEV || (wanted == TRANSPORT_AUTO && !rings_offered()))
 		return;
 	int r = rings_start(fs, &fs->rings);
-	if (r < 0)
+	if (r < 0 && wanted == TRANSPORT_IO_URING)
 		log_warn("requests come over /dev/fuse: io_uring cannot be had for them: %s",
 			 r == -EOPNOTSUPP ? "libfuse was built without enable-custom-io"
 					  : strerror(-r));

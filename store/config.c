@@ -160,8 +160,9 @@ static const struct option table[] = {
 	  FIELD(entry_timeout_ms), NULL, 1 },
 	{ { "threads", "number", "0..256", "0",
 	    "threads that receive requests; 0 chooses", ALL }, FIELD(threads), NULL, 1 },
-	{ { "transport", "choice", "dev|io_uring", "dev",
-	    "how requests come from the kernel: read from /dev/fuse, or over io_uring", ALL },
+	{ { "transport", "choice", "auto|dev|io_uring", "auto",
+	    "how requests come from the kernel: read from /dev/fuse, or over io_uring; auto takes "
+	    "that where it is offered", ALL },
 	  FIELD(transport), NULL, 1 },
 	{ { "max_write", "size", "4K..1M", "1M",
 	    "largest write request that the kernel may send", ALL }, FIELD(max_write), NULL, 1 },

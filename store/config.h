@@ -32,7 +32,7 @@ struct config_tier {
 	uint64_t timeout_ms;
 };
 
-enum transport { TRANSPORT_DEV, TRANSPORT_IO_URING };
+enum transport { TRANSPORT_AUTO, TRANSPORT_DEV, TRANSPORT_IO_URING };
 
 struct config {
 	/* how writes land */

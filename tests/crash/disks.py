@@ -170,7 +170,8 @@ class Served:
     def start(self):
         self.log.unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            [env.binary("mount.foldfs"), "--foreground", "-n", "-o", self.options, self.pool, self.dir],
+            [env.binary("mount.foldfs"), "--foreground", "-n", "-o", f"transport=dev,{self.options}", self.pool,
+             self.dir],
             env=self.environ, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 30 * env.SLOW
         device = os.stat(self.dir.parent).st_dev

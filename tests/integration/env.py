@@ -21,6 +21,8 @@ SOURCE = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("FOLDFS_BUILD", SOURCE / "build")).resolve()
 REFERENCE = os.environ.get("FOLDFS_TEST_REFERENCE") == "1"
 REQUIRE = os.environ.get("FOLDFS_TEST_REQUIRE") == "1"
+# Not the default (auto): test_transport.py switches io_uring on for the whole machine while it runs.
+TRANSPORT = os.environ.get("FOLDFS_TEST_TRANSPORT", "dev")
 MODES = os.environ.get("FOLDFS_TEST_MODES", "native,mediated").split(",")
 SLOW = float(os.environ.get("FOLDFS_TEST_SLOW", "1"))
 

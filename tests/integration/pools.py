@@ -90,7 +90,7 @@ class Mount:
     def start(self, **options):
         """Mounts; OPTIONS replace those of before one by one and stay."""
         self.options = {**self.options, **options}
-        text = options_text({"log": self.log, **self.options})
+        text = options_text({"log": self.log, "transport": env.TRANSPORT, **self.options})
         self.pool.run("mount.foldfs", self.pool.path, self.dir, "-o", text)
         assert os.path.ismount(self.dir), "mount.foldfs returned 0 and nothing is mounted"
         self.pid = self.pool.owner()

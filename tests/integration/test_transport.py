@@ -179,6 +179,15 @@ def test_answers_still_come_when_the_daemon_is_asked_to_end(ring):
         assert path.read_bytes()[17:22] == b"later"
 
 
+def test_it_is_the_choice_where_it_is_offered(new_mount):
+    mount = new_mount(transport="auto")
+    (mount.dir / "f").write_bytes(noise(MIB))
+    assert transport(mount) == "io_uring"
+    assert (mount.dir / "f").read_bytes() == noise(MIB)
+    mount.remount(transport="dev")
+    assert transport(mount) == "dev"
+
+
 def test_killed_and_mounted_again(ring):
     mount = ring()
     with open(mount.dir / "f", "wb") as file:
@@ -205,3 +214,6 @@ def test_without_it_the_mount_goes_on_and_says_why(new_mount, point, reason):
     assert (mount.dir / "f").read_bytes() == noise(MIB)
     assert transport(mount) == "dev"
     assert f"requests come over /dev/fuse: {reason}" in mount.log.read_text()
+    mount.stop()
+    mount.start(transport="auto")
+    assert transport(mount) == "dev"
