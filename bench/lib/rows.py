@@ -133,7 +133,7 @@ def rand_read(job, kind):
 
 def creates(b):
     where = b.dir
-    if b.fs.name != "floor":
+    if not b.fs.name.startswith("floor"):
         where = b.dir / "creates"
         where.mkdir()
     count = min(b.settings.files, b.fs.max_files or b.settings.files)
