@@ -116,6 +116,7 @@ static void read_kept_root(struct follower *f)
 		f->root = root;
 	else
 		replica_root_done(&root);
+	replica_root_sort(&f->root);
 }
 
 static int keep_root(int pool_dirfd, const struct replica_root *root)
@@ -245,16 +246,6 @@ static void name_of(const struct replica_item *it, bool fresh, char name[FILE_NA
 		strcat(name, NEW_SUFFIX);
 }
 
-static const struct replica_item *find_item(const struct replica_root *root,
-					    const struct replica_item *it)
-{
-	for (size_t i = 0; i < root->n_items; i++)
-		if (root->items[i].kind == it->kind && root->items[i].a == it->a &&
-		    root->items[i].b == it->b)
-			return &root->items[i];
-	return NULL;
-}
-
 static bool same_file(const struct step *s, const struct replica_item *it,
 		      const struct replica_item *had)
 {
@@ -290,7 +281,8 @@ static int fetch_files(struct step *s)
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < s->root.n_items; i++) {
 		const struct replica_item *it = &s->root.items[i];
-		const struct replica_item *had = is_file(it) ? find_item(&s->f->root, it) : NULL;
+		const struct replica_item *had =
+			is_file(it) ? replica_root_find(&s->f->root, it->kind, it->a, it->b) : NULL;
 		if (is_file(it) && !same_file(s, it, had))
 			r = fetch_beside(s, it, had);
 	}
@@ -358,13 +350,11 @@ static int change_all(struct step *s)
 /* Is it the file of an item of the root? */
 static bool is_wanted(const struct follower *f, enum replica_kind kind, const char *name)
 {
-	struct replica_item it = { .kind = kind };
+	uint64_t a = pack_of_name(name), b = 0;
 	char end;
-	if (kind == REPLICA_OPEN)
-		it.a = pack_of_name(name);
-	else if (sscanf(name, "%lx.%lx%c", &it.a, &it.b, &end) != 2)
+	if (kind == REPLICA_STAGED && sscanf(name, "%lx.%lx%c", &a, &b, &end) != 2)
 		return false;
-	return find_item(&f->root, &it);
+	return replica_root_find(&f->root, kind, a, b);
 }
 
 /* What else is in the directory is of a state before, or of a step that was interrupted. */
@@ -392,11 +382,36 @@ static int tidy(struct follower *f)
 
 /* ---- one step ---- */
 
+/* Rows may need what the other pool did not need before. */
+static int take_super(struct step *s)
+{
+	CLEANUP_BUF struct buf bytes = { 0 };
+	struct pool *pool = s->f->opt.pool;
+	struct super now, was = pool->super;
+	int r = replica_fetch_text(&s->fetch, REPLICA_SUPER, &bytes);
+	if (r == 0)
+		r = super_parse(slice_of(bytes.data, bytes.len), &now);
+	if (r < 0 && !*s->err->text)
+		pool_say(s->err, "%s: the superblock in it %s", s->fetch.place,
+			 r == -EPROTONOSUPPORT ? "was written by a newer foldfs; use that version "
+						 "or a later one here, too"
+					       : "is damaged");
+	if (r < 0 || !(now.incompat & ~was.incompat))
+		return r;
+	was.incompat |= now.incompat;
+	r = super_write(pool->dirfd, &was);
+	if (r == 0)
+		pool->super = was;
+	return r;
+}
+
 static int go(struct step *s)
 {
 	struct follower *f = s->f;
 	struct kv *kv = f->opt.pool->kv;
-	int r = find_rows(s);
+	int r = take_super(s);
+	if (r == 0)
+		r = find_rows(s);
 	if (r == 0)
 		r = fault_hit("follow_files");
 	if (r == 0)
@@ -443,6 +458,7 @@ static int follow_root(struct follower *f, uint64_t epoch, uint64_t seq, struct 
 	if (r < 0)
 		pool_say(err, "%s: root %lu of epoch %lu cannot be read: %s", place, seq, epoch,
 			 r == -EUCLEAN ? "it is damaged" : strerror(-r));
+	replica_root_sort(&s.root); /* its logs follow each other then, too */
 	if (r == 0)
 		r = go(&s);
 	SCOPED_LOCK(&f->lock);

@@ -51,6 +51,30 @@ int replica_root_copy(struct replica_root *to, const struct replica_root *from, 
 	return r;
 }
 
+static int compare_items(const void *a, const void *b)
+{
+	const struct replica_item *x = a, *y = b;
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	if (x->a != y->a)
+		return x->a < y->a ? -1 : 1;
+	return (x->b > y->b) - (x->b < y->b);
+}
+
+void replica_root_sort(struct replica_root *root)
+{
+	if (root->n_items)
+		qsort(root->items, root->n_items, sizeof *root->items, compare_items);
+}
+
+const struct replica_item *replica_root_find(const struct replica_root *root,
+					     enum replica_kind kind, uint64_t a, uint64_t b)
+{
+	struct replica_item key = { .kind = kind, .a = a, .b = b };
+	return root->n_items ? bsearch(&key, root->items, root->n_items, sizeof key, compare_items)
+			     : NULL;
+}
+
 void replica_root_done(struct replica_root *root)
 {
 	free(root->items);

@@ -34,6 +34,11 @@ int replica_root_add(struct replica_root *root, const struct replica_item *item)
 int replica_root_add_block(struct replica_root *root, const struct replica_block *block);
 /* An item of another root with its blocks. */
 int replica_root_copy(struct replica_root *to, const struct replica_root *from, size_t item);
+/* Puts the items in order, by kind and numbers, for replica_root_find(). */
+void replica_root_sort(struct replica_root *root);
+/* NULL: it has none of that kind and numbers. */
+const struct replica_item *replica_root_find(const struct replica_root *root,
+					     enum replica_kind kind, uint64_t a, uint64_t b);
 void replica_root_print(const struct replica_root *root, struct buf *out);
 /* -EUCLEAN: it is not what was written; -EPROTONOSUPPORT: of a later version. */
 int replica_root_parse(struct slice bytes, struct replica_root *ret_root);

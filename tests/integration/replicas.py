@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import env
 import pools
 from pattern import noise, text
 
@@ -21,17 +22,21 @@ OPTIONS = {"cache_size": "8M", "pack_size": "4M", "gc_interval": 0, "tier_interv
 
 
 class MadeOfReplica(pools.Pool):
-    """A pool that mkfs.foldfs makes of a replica; HOW is --from or --follow."""
+    """A pool that mkfs.foldfs makes of a replica; HOW is --from, --follow, or None. Its programs run INSIDE of something."""
 
-    def __init__(self, home, how, place, environ, **options):
+    def __init__(self, home, how, place, environ, inside=(), **options):
         home.mkdir(exist_ok=True)
-        self.how, self.place, self.more = how, place, environ
+        self.how, self.place, self.more, self.inside = how, place, environ, inside
         super().__init__(home, **options)
+
+    def run(self, name, *args, **more):
+        return env.run(*self.inside, env.binary(name), *args, env=self.environ, **more)
 
     def mkfs(self, code=0, **options):
         self.environ.update(self.more)
         text = pools.options_text(options)
-        return self.run("mkfs.foldfs", self.how, self.place, *(["-o", text] if text else []), self.path, code=code)
+        of = [self.how, self.place] if self.how else []
+        return self.run("mkfs.foldfs", *of, *(["-o", text] if text else []), self.path, code=code)
 
 
 @pytest.fixture
@@ -49,9 +54,10 @@ def machines(new_mount, home):
             mount = new_mount(mkfs={"reserve_size": "1M"}, **{**OPTIONS, "replicate_to": self.place, **options})
             return mount
 
-        def pool(self, how="--from", **options):
+        def pool(self, how="--from", inside=(), environ=None, **options):
             home_of = home / f"machine{len(made)}"
-            return MadeOfReplica(home_of, how, self.place, self.environ, **{"reserve_size": "1M", **options})
+            return MadeOfReplica(home_of, how, self.place, environ or self.environ, inside,
+                                 **{"reserve_size": "1M", **options})
 
         def mounted(self, pool, **options):
             mount = pools.Mount(pool, **{"cache_size": "8M", **options})

@@ -6,6 +6,7 @@ import mmap
 import os
 import random
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import pools
 import trees
 from pattern import noise, text
 from replicas import KIB, MIB, fill, lose, replica, ship
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "keyframe"))
+import films  # noqa: E402
 
 pytestmark = pytest.mark.foldfs
 
@@ -288,6 +292,24 @@ def test_a_take_over_is_followed(machines):
     both(third, other)
 
 
+def test_a_film_stored_since(machines):
+    """Its rows are of a kind that the superblock has to tell of, here as well."""
+    env.need_tool("ffmpeg")
+    mount = machines.first()
+    (mount.dir / "f").write_bytes(b"data")
+    ship(mount)
+    other = machines.follower()
+    film = films.make("mp4", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25", "-f", "lavfi", "-i", "sine",
+                      "-t", "6", "-c:v", "libx264", "-b:v", "2M", "-c:a", "aac")
+    shutil.copy(film, mount.dir / "film.mp4")
+    mount.destage()
+    both(mount, other)
+    other.remount()     # with a check of the pool
+    assert (other.dir / "film.mp4").read_bytes() == film.read_bytes()
+    flags = [(pool.path / "super").read_bytes()[48] for pool in (mount.pool, other.pool)]
+    assert flags[1] & flags[0] == flags[0] != 0
+
+
 def test_two_followers_of_one_replica(machines):
     mount = machines.first()
     fill(mount.dir)
@@ -330,7 +352,7 @@ def test_trouble_is_told_and_caught_up_with(machines):
     (["--follow", "/tmp", "--from", "/tmp"], "only one of them makes sense"),
     (["--follow", "/tmp", "-L", "name"], "keeps its label"),
     (["-o", "follow=/tmp"], "is made with --follow"),
-    (["--follow", "not/absolute"], "No such file"),
+    (["--follow", "not/absolute"], "an absolute path or s3://bucket/prefix is wanted"),
 ])
 def test_bad_input(machines, home, options, sentence):
     mount = machines.first()

@@ -30,8 +30,8 @@ def free_port():
 
 
 class Ceph:
-    def __init__(self, home, osds=1, copies=1):
-        self.dir, self.port = home / "ceph", free_port()
+    def __init__(self, home, osds=1, copies=1, address="127.0.0.1"):
+        self.dir, self.port, self.address = home / "ceph", free_port(), address
         if os.geteuid() != 0:
             pytest.skip("a Ceph of our own needs root")
         if not shutil.which("radosgw") and self.script("install").returncode:
@@ -43,8 +43,8 @@ class Ceph:
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def script(self, *words):
-        environ = {**os.environ, "CEPH_PORT": str(self.port), "AWS_ACCESS_KEY_ID": KEYS[0],
-                   "AWS_SECRET_ACCESS_KEY": KEYS[1]}
+        environ = {**os.environ, "CEPH_PORT": str(self.port), "CEPH_ADDRESS": self.address,
+                   "AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
         return subprocess.run([SCRIPT, *map(str, words)], env=environ, capture_output=True, text=True,
                               timeout=600)
 

@@ -64,8 +64,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, bucket="bucket", tls=None):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, bucket="bucket", tls=None, address="127.0.0.1"):
+        super().__init__((address, 0), Handler)
         self.bucket, self.objects, self.uploads = bucket, {}, {}
         self.secrets, self.token = dict(SECRETS), None
         self.lock = threading.RLock()
