@@ -200,9 +200,10 @@ class Terminal:
     """A shell that somebody types into."""
 
     def __init__(self, argv, **environ):
+        environ = environment() | environ
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execvpe(argv[0], [str(arg) for arg in argv], environment() | environ)
+            os.execvpe(argv[0], [str(arg) for arg in argv], environ)
         self.shown = b""
 
     def read_until(self, mark):
@@ -241,25 +242,53 @@ def start_zsh(home, more=""):
 
 def press_tab(terminal, line, path):
     """The words of LINE after the Tab key. They are printed, instead of what they would do."""
-    terminal.read_until(b"ready> ")
-    terminal.type(f"{line}\t >'{path}'; exit\x01printf '%s\\n' \r")
-    terminal.read_until(None)
-    terminal.close()
+    try:
+        terminal.read_until(b"ready> ")
+        terminal.type(f"{line}\t >'{path}'; exit\x01printf '%s\\n' \r")
+        terminal.read_until(None)
+    finally:
+        terminal.close()
     return path.read_text().splitlines()
 
 
 @pytest.mark.parametrize("start", [start_bash, start_zsh])
-@pytest.mark.parametrize("line, words", [
-    ("foldfs repl", ["replica"]),
-    ("foldfs tier un", ["tier", "unpin"]),
-    ("foldfs du --med", ["du", "--media"]),
-    ("mkfs.foldfs --fol", ["--follow"]),
-    ("mkfs.foldfs -o mode=na", ["-o", "mode=native"]),
-    ("mount.foldfs -o ro,profile=inter", ["-o", "ro,profile=interactive"]),
-    ("mount.foldfs -o zstd_level=3,cache", ["-o", "zstd_level=3,cache_size="]),
-])
-def test_the_tab_key(start, line, words, home):
-    assert press_tab(start(home), line, home / "words")[1:] == words
+def test_the_tab_key(start, home):
+    for number, (line, words) in enumerate([
+            ("foldfs repl", ["replica"]),
+            ("foldfs tier un", ["tier", "unpin"]),
+            ("foldfs du --med", ["du", "--media"]),
+            ("mkfs.foldfs --fol", ["--follow"]),
+            ("mkfs.foldfs -o mode=na", ["-o", "mode=native"]),
+            ("mount.foldfs -o ro,profile=inter", ["-o", "ro,profile=interactive"]),
+            ("mount.foldfs -o zstd_level=3,cache", ["-o", "zstd_level=3,cache_size="])]):
+        assert press_tab(start(home), line, home / f"words{number}")[1:] == words
+
+
+def offered_by_zsh(line, home):
+    """All that may be completed, noted where completion functions hand it over."""
+    note = f"""
+setopt noautolist noautomenu
+compadd() {{
+  local -a found
+  if ! (( ${{@[(I)-[OAD]]}} )); then
+    builtin compadd -A found "$@"
+    print -rl -- $found >>{home}/found
+  fi
+  builtin compadd "$@"
+}}
+"""
+    (home / "found").write_text("")
+    press_tab(start_zsh(home, note), line, home / "words")
+    return set((home / "found").read_text().split())
+
+
+def test_zsh_offers_the_same(home):
+    for line in ("foldfs ", "foldfs scrub st", "foldfs tier ", "foldfs sync --", "mkfs.foldfs -",
+                 "umount.foldfs --", "mkfs.foldfs -o ", "mount.foldfs -o ro,zstd_level=3,",
+                 "mount.foldfs -o profile="):
+        found = {word.rstrip("=") for word in offered_by_zsh(line, home)}
+        wanted = {re.sub(r".*,|=$", "", word) for word in offered(line)} - set(re.findall(r"ro|zstd_level", line))
+        assert found == wanted and found, line
 
 
 def test_the_tab_key_within_quotes(home):
