@@ -168,12 +168,16 @@ static int read_root(struct takeover *t)
 		r = replica_root_read(t->depot, epoch, seq, &t->root);
 	if (r == 0 && memcmp(t->root.pool_uuid, t->seen.record.pool, sizeof t->root.pool_uuid))
 		r = -EUCLEAN;
-	if (r < 0)
+	char name[DEPOT_NAME_MAX];
+	replica_root_name(epoch, seq, name);
+	if (r == -EUCLEAN)
+		pool_say(t->err,
+			 "%s: root %" PRIu64 " of epoch %" PRIu64 " cannot be read: it is damaged; "
+			 "the state before it is taken if %s is removed",
+			 t->opt->from, seq, epoch, name);
+	else if (r < 0)
 		pool_say(t->err, "%s: root %" PRIu64 " of epoch %" PRIu64 " cannot be read: %s",
-			 t->opt->from, seq, epoch,
-			 r == -EUCLEAN	? "it is damaged"
-			 : r == -ENOENT ? "it is gone"
-					: strerror(-r));
+			 t->opt->from, seq, epoch, r == -ENOENT ? "it is gone" : strerror(-r));
 	return r;
 }
 

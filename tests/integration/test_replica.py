@@ -250,6 +250,22 @@ def test_damage_is_told_in_a_sentence(machines, home, kind, sentence):
     assert not (home / "machine0/pool").exists()
 
 
+def test_the_state_before_a_damaged_one(machines):
+    mount = machines.first()
+    fill(mount.dir)
+    ship(mount)
+    before = trees.snapshot(mount.dir)
+    (mount.dir / "later").write_bytes(noise(MIB))
+    ship(mount)
+    lose(mount)
+    root = max(Path(machines.place).glob("e*/root.*"))
+    root.write_bytes(root.read_bytes()[:-1])
+    with pytest.raises(AssertionError, match=f"is taken if {root.parent.name}/{root.name} is removed"):
+        machines.pool()
+    root.unlink()
+    assert trees.snapshot(machines.next_one().dir) == before
+
+
 def test_a_place_that_is_away_is_caught_up_with(machines):
     mount = machines.first()
     (mount.dir / "f").write_bytes(noise(5 * MIB))

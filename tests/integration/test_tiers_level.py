@@ -151,7 +151,7 @@ def test_what_nothing_refers_to_is_left_behind_or_collected(leveled, home):
 
 @pytest.mark.parametrize("way, point", [
     *(("from hot", point) for point in STEPS if point != "place_remove"),  # which is of a tier's place
-    *(pytest.param("from a tier", point, marks=pytest.mark.asan if point == "place_remove" else ())
+    *(pytest.param("from a tier", point, marks=pytest.mark.asan if point == "place_remove" else pytest.mark.full)
       for point in STEPS)])
 def test_killed_while_moving(leveled, home, way, point):
     """Each chunk lies where its row says, old or new, and nothing of the other is left after the next mount."""

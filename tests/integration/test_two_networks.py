@@ -180,6 +180,7 @@ def test_a_machine_that_is_cut_off(site):
     assert (owner.dir / "late").read_bytes() == b"nobody will see this"
 
 
+@pytest.mark.full
 def test_a_follower_that_is_cut_off(site):
     """It shows what it had, and catches up when the cable is in again."""
     one, two = site.machines
