@@ -244,6 +244,11 @@ int follow_change_compared(struct follow_change *c)
 
 /* ---- the end ---- */
 
+int follow_change_note_inode(struct follow_change *c, uint64_t ino)
+{
+	return note_number(&c->inodes, &c->n_inodes, &c->cap_inodes, ino);
+}
+
 static int by_value(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;

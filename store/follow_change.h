@@ -43,6 +43,8 @@ int follow_change_delete(struct follow_change *c, enum kv_table t, struct slice 
 int follow_change_compare(struct follow_change *c, enum kv_table t, struct slice key,
 			  struct slice val);
 int follow_change_compared(struct follow_change *c);
+/* It has changed, whatever its rows say. */
+int follow_change_note_inode(struct follow_change *c, uint64_t ino);
 void follow_change_sort(struct follow_change *c);
 /* How many of these inodes there are. */
 int64_t follow_change_count(const struct follow_change *c);

@@ -220,7 +220,6 @@ static int find_rows(struct step *s)
 		r = take_log(s);
 	if (r == -EUCLEAN && !*s->err->text)
 		pool_say(s->err, "%s: the dump or the log in it is damaged", s->fetch.place);
-	follow_change_sort(&s->change);
 	return r;
 }
 
@@ -276,6 +275,8 @@ static int fetch_beside(struct step *s, const struct replica_item *it,
 	return replica_fetch_file(&s->fetch, it, dirfd, fresh, fd >= 0 ? &blocks : NULL);
 }
 
+/* A staging file that the kernel writes by itself at its owner changes, and no row does. */
+/* A staging file that the kernel writes by itself at its owner changes, and no row does. */
 static int fetch_files(struct step *s)
 {
 	int r = 0;
@@ -283,9 +284,13 @@ static int fetch_files(struct step *s)
 		const struct replica_item *it = &s->root.items[i];
 		const struct replica_item *had =
 			is_file(it) ? replica_root_find(&s->f->root, it->kind, it->a, it->b) : NULL;
-		if (is_file(it) && !same_file(s, it, had))
-			r = fetch_beside(s, it, had);
+		if (!is_file(it) || same_file(s, it, had))
+			continue;
+		r = fetch_beside(s, it, had);
+		if (r == 0 && it->kind == REPLICA_STAGED)
+			r = follow_change_note_inode(&s->change, it->a);
 	}
+	follow_change_sort(&s->change);
 	return r;
 }
 

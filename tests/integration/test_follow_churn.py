@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Followers whose users are unfriendly."""
+
+import mmap
+import os
+import random
+import signal
+import threading
+
+import pytest
+
+import env
+import trees
+from churn import Churn, Readers
+from pattern import noise
+from replicas import KIB, MIB, ship
+from test_follow import both, follow
+
+pytestmark = pytest.mark.foldfs
+
+
+def test_what_the_kernel_writes_by_itself(machines):
+    """A database that is open at its owner: its file changes, and no row does."""
+    mount = machines.first(destage_delay="1h")
+    path = mount.dir / "database"
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.write(file, noise(MIB, 1))
+    os.fsync(file)
+    ship(mount)
+    other = machines.follower()
+    reader = os.open(other.dir / "database", os.O_RDONLY)
+    mapped = mmap.mmap(reader, MIB, prot=mmap.PROT_READ)
+    assert os.pread(reader, MIB, 0) == mapped[:] == noise(MIB, 1)
+    for i in range(2, 5):
+        os.pwrite(file, noise(64 * KIB, i), 128 * KIB)
+        os.fsync(file)
+        ship(mount)
+        follow(other)
+        assert os.pread(reader, 64 * KIB, 128 * KIB) == noise(64 * KIB, i)
+        assert mapped[128 * KIB:192 * KIB] == noise(64 * KIB, i)
+        assert os.fstat(reader).st_mtime_ns == os.fstat(file).st_mtime_ns
+        both(mount, other)
+    os.close(file)
+    both(mount, other)
+    mapped.close()
+    os.close(reader)
+
+
+def same(mount, other, seed):
+    """What is shown is what the owner has; what the kernel was answered a moment before counts for a second."""
+    want = trees.snapshot(mount.dir)
+    ship(mount)
+    follow(other)
+    try:
+        env.until(lambda: trees.snapshot(other.dir) == want, "the follower shows the owner's tree", timeout=5)
+    except BaseException:
+        print(seed, *trees.differences(want, trees.snapshot(other.dir)), sep="\n")
+        raise
+
+
+def churn(machines, seed, rounds, **options):
+    rng = random.Random(seed)
+    mount = machines.first(destage_delay=rng.choice(["0", "1s", "1h"]), replicate_grace="10s", **options)
+    work = Churn(os.fspath(mount.dir), rng)
+    work.step(100)
+    ship(mount)
+    other = machines.follower(cache_size=rng.choice(["0", "8M"]),
+                              follow_interval=rng.choice(["1h", "100ms"]))
+
+    def leave_and(start):
+        work.close()
+        start()
+
+    def crash():
+        timer = threading.Timer(rng.random() / 10, lambda: os.kill(other.pid, signal.SIGKILL))
+        timer.start()
+        other.foldfs("replica", "sync", other.dir, code=None)
+        timer.join()
+        other.kill()
+        other.start()
+
+    def crash_owner():
+        mount.kill()
+        mount.start()
+
+    events = [mount.destage, mount.gc, lambda: leave_and(mount.remount), lambda: leave_and(crash_owner),
+              other.remount, crash, lambda: None, lambda: None, lambda: None, lambda: None]
+    for _ in range(rounds):
+        with Readers(other.dir, [random.Random(rng.random()) for _ in range(2)]) as readers:
+            for _ in range(rng.randrange(1, 4)):
+                work.step(rng.choice([1, 10, 80]))
+                ship(mount)
+                if rng.random() < 0.5:
+                    follow(other)
+            same(mount, other, seed)
+        assert not readers.wrong, (seed, readers.wrong[:5])
+        event = rng.choice(events)
+        work.step(rng.randrange(30))
+        if rng.random() < 0.7:
+            ship(mount)
+        event()
+    work.close()
+    same(mount, other, seed)
+
+
+@pytest.mark.asan
+def test_whatever_changes(machines):
+    churn(machines, int(os.environ.get("FOLDFS_TEST_SEED", 1)), int(os.environ.get("FOLDFS_TEST_ROUNDS", 3)))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(100, 108))
+def test_whatever_changes_for_long(machines, seed):
+    churn(machines, seed, 20)
