@@ -223,6 +223,46 @@ static int find_rows(struct step *s)
 	return r;
 }
 
+/* ---- what is in the directories and should not be ---- */
+
+/* Is it the file of an item of the root? */
+static bool is_wanted(const struct follower *f, enum replica_kind kind, const char *name)
+{
+	uint64_t a = pack_of_name(name), b = 0;
+	char end;
+	if (kind == REPLICA_STAGED && sscanf(name, "%lx.%lx%c", &a, &b, &end) != 2)
+		return false;
+	return replica_root_find(&f->root, kind, a, b);
+}
+
+static bool is_fresh(const char *name)
+{
+	size_t len = strlen(name), end = sizeof NEW_SUFFIX - 1;
+	return len > end && !strcmp(name + len - end, NEW_SUFFIX);
+}
+
+/* What else is in the directory is of a state before, or (`fresh`: this alone) of a step that was interrupted. */
+static int sweep(struct follower *f, int dirfd, enum replica_kind kind, bool fresh)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	int more;
+	if (!d)
+		return -errno;
+	while ((more = io_next_entry(d, &e)) > 0)
+		if (fresh ? is_fresh(e->d_name)
+			  : e->d_name[0] != '.' && !is_wanted(f, kind, e->d_name))
+			unlinkat(dirfd, e->d_name, 0);
+	return more;
+}
+
+static int sweep_all(struct follower *f, bool fresh)
+{
+	int r = sweep(f, f->opt.pool->packs_fd, REPLICA_OPEN, fresh);
+	return r < 0 ? r : sweep(f, f->staging_fd, REPLICA_STAGED, fresh);
+}
+
 /* ---- 2: files ---- */
 
 static bool is_file(const struct replica_item *it)
@@ -276,10 +316,9 @@ static int fetch_beside(struct step *s, const struct replica_item *it,
 }
 
 /* A staging file that the kernel writes by itself at its owner changes, and no row does. */
-/* A staging file that the kernel writes by itself at its owner changes, and no row does. */
 static int fetch_files(struct step *s)
 {
-	int r = 0;
+	int r = sweep_all(s->f, true); /* else names would be given to what this state has not */
 	for (size_t i = 0; r == 0 && i < s->root.n_items; i++) {
 		const struct replica_item *it = &s->root.items[i];
 		const struct replica_item *had =
@@ -352,37 +391,10 @@ static int change_all(struct step *s)
 
 /* ---- 5 ---- */
 
-/* Is it the file of an item of the root? */
-static bool is_wanted(const struct follower *f, enum replica_kind kind, const char *name)
-{
-	uint64_t a = pack_of_name(name), b = 0;
-	char end;
-	if (kind == REPLICA_STAGED && sscanf(name, "%lx.%lx%c", &a, &b, &end) != 2)
-		return false;
-	return replica_root_find(&f->root, kind, a, b);
-}
-
-/* What else is in the directory is of a state before, or of a step that was interrupted. */
-static int sweep(struct follower *f, int dirfd, enum replica_kind kind)
-{
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-	int more;
-	if (!d)
-		return -errno;
-	while ((more = io_next_entry(d, &e)) > 0)
-		if (e->d_name[0] != '.' && !is_wanted(f, kind, e->d_name))
-			unlinkat(dirfd, e->d_name, 0);
-	return more;
-}
-
 static int tidy(struct follower *f)
 {
 	int r = fault_hit("follow_swept");
-	if (r == 0)
-		r = sweep(f, f->opt.pool->packs_fd, REPLICA_OPEN);
-	return r < 0 ? r : sweep(f, f->staging_fd, REPLICA_STAGED);
+	return r < 0 ? r : sweep_all(f, false);
 }
 
 /* ---- one step ---- */

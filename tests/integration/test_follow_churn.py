@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: MIT
 """Followers whose users are unfriendly."""
 
+import contextlib
 import mmap
 import os
 import random
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
 import env
+import loops
 import trees
 from churn import Churn, Readers
-from pattern import noise
-from replicas import KIB, MIB, ship
+from pattern import noise, text
+from replicas import KIB, MIB, MadeOfReplica, ship
 from test_follow import both, follow
 
 pytestmark = pytest.mark.foldfs
@@ -112,3 +115,47 @@ def test_whatever_changes(machines):
 @pytest.mark.parametrize("seed", range(100, 108))
 def test_whatever_changes_for_long(machines, seed):
     churn(machines, seed, 20)
+
+
+class OnDisk(MadeOfReplica):
+    """A pool that follows, on a disk of its own."""
+
+    def __init__(self, disk, home, machines):
+        self.disk = disk
+        super().__init__(home, "--follow", machines.place, {}, reserve_size="1M")
+
+    def mkfs(self, code=0, **options):
+        self.path = Path(self.disk) / "pool"
+        return super().mkfs(code, **options)
+
+
+@pytest.fixture
+def small_disk(home):
+    made = loops.Loop(home, 100 << 20)
+    yield made
+    made.close()
+
+
+def refused(other):
+    done = other.foldfs("replica", "sync", other.dir, code=None)
+    assert done.returncode and "No space left" in done.stderr, done.stderr
+
+
+def test_what_could_not_be_fetched_takes_no_room(small_disk, machines, home):
+    """Files that were fetched for a state that could not be reached, and that the next one does not have."""
+    mount = machines.first()
+    (mount.dir / "f").write_bytes(b"data")
+    ship(mount)
+    other = machines.mounted(OnDisk(small_disk.dir, home / "other", machines), follow_interval="1h")
+    other.expect_log("it is tried on")
+    with contextlib.ExitStack() as stack:       # what is being written is a file at a follower, too
+        for name in "ab":
+            stack.enter_context(open(mount.dir / name, "w+b")).write(noise(35 * MIB, ord(name)))
+        ship(mount)
+        refused(other)
+    for name in "ab":
+        (mount.dir / name).unlink()
+    with open(mount.dir / "c", "w+b") as file:
+        file.write(noise(30 * MIB, 3))
+        both(mount, other)
+    other.stop()
