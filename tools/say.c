@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "say.h"
+#include "config.h"
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,6 +38,18 @@ int complain_usage(int code, const char *fmt, ...)
 	speak(fmt, ap, more);
 	va_end(ap);
 	return code;
+}
+
+/* tools/completion reads this: which words begin an option, and which it may be given. */
+void say_option(const struct config_option *o)
+{
+	char name[64];
+	bool flag = !strcmp(o->kind, "flag");
+	snprintf(name, sizeof name, "%s%s%s", o->name, flag ? "" : "=", flag ? "" : o->kind);
+	for (char *c = strchr(name, '='); c && *c; c++)
+		*c = (char)toupper((unsigned char)*c);
+	printf("  %-23s %s%s%s%s%s\n", name, o->help, *o->range ? "; " : "", o->range,
+	       *o->fallback ? ", default " : "", o->fallback);
 }
 
 int end_output(int code, int failed)

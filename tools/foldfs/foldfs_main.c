@@ -30,6 +30,8 @@ struct call {
 	char pool[PATH_MAX];
 };
 
+/* tools/completion reads it, too: it takes a command's further words from here ("tier move TIER"), and the
+ * options that belong to it alone. */
 static const char help[] =
 	"foldfs COMMAND [--json] PATH: PATH is a pool, or anything inside its mount\n"
 	"\n"
@@ -53,7 +55,8 @@ static const char help[] =
 	"  version  the version of this program\n"
 	"  help     this text\n"
 	"\n"
-	"  --json   machine-readable output\n";
+	"  --json   machine-readable output\n"
+	"  -h, --help, -V, --version\n";
 
 static enum client_end ask(struct call *c, json_t *request, void (*progress)(const json_t *report),
 			   json_t **ret_result)

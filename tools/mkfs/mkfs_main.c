@@ -19,31 +19,30 @@ static const char help[] =
 	"mkfs.foldfs [-o OPTION[=VALUE],...] [-L LABEL] [-q] POOL: makes a foldfs pool\n"
 	"\n"
 	"POOL is an empty directory, or one that will be made, on ext4, xfs, btrfs or tmpfs.\n"
-	"  -o   options of the pool, see below\n"
-	"  -L   the same as -o label=LABEL\n"
-	"  --from PLACE  takes a pool over from its replica; -o then changes its options\n"
-	"  --follow PLACE  makes a read-only pool that follows a replica, while its machine goes "
-	"on\n"
-	"  -q   no output unless something is wrong\n"
+	"  -o OPTION,...      options of the pool, see below\n"
+	"  -L, --label LABEL  the same as -o label=LABEL\n"
+	"  --from PLACE       takes a pool over from its replica; -o then changes its options\n"
+	"  --follow PLACE     makes a read-only pool that follows a replica, while its machine "
+	"goes on\n"
+	"  -q, --quiet        no output unless something is wrong\n"
 	"  -h, --help, -V, --version\n"
 	"\n";
 
-static void print_options(unsigned scope)
+static void print_options(bool changeable)
 {
 	const struct config_option *o;
 	for (size_t i = 0; (o = config_option(i)); i++)
-		if (o->scopes & scope)
-			printf("  %-18s %s%s%s%s%s\n", o->name, o->help, *o->range ? "; " : "",
-			       o->range, *o->fallback ? ", default " : "", o->fallback);
+		if (changeable ? o->scopes & CONFIG_POOL : o->scopes == CONFIG_MKFS)
+			say_option(o);
 }
 
 static int print_help(void)
 {
 	fputs(help, stdout);
 	puts("Options that stay as they are for the pool's life:");
-	print_options(CONFIG_MKFS);
+	print_options(false);
 	puts("Options that foldfs.conf(5) and mount.foldfs(8) can change later:");
-	print_options(CONFIG_POOL & ~CONFIG_MKFS);
+	print_options(true);
 	return end_output(0, FAILED);
 }
 

@@ -34,15 +34,15 @@ struct arguments {
 static const char help[] =
 	"mount.foldfs [-o OPTION[=VALUE],...] [-rfnsv] [--foreground] POOL DIR: mounts a pool\n"
 	"\n"
-	"  -o            options of foldfs, see below, and those of fstab: ro, nosuid, noexec, "
+	"  -o OPTION,...  options of foldfs, see below, and those of fstab: ro, nosuid, noexec, "
 	"...\n"
-	"  -r            read-only, the same as -o ro\n"
-	"  -f            check everything, but mount nothing\n"
-	"  -n            leave /run/mount alone: plain umount will then not wait for the daemon\n"
-	"  -v            say what is done\n"
-	"  --foreground  serve in this process until the mount ends\n"
-	"  -s            unknown options are ignored\n"
-	"  -t TYPE       accepted for mount(8), without effect\n"
+	"  -r             read-only, the same as -o ro\n"
+	"  -f             check everything, but mount nothing\n"
+	"  -n             leave /run/mount alone: plain umount will then not wait for the daemon\n"
+	"  -v             say what is done\n"
+	"  --foreground   serve in this process until the mount ends\n"
+	"  -s             unknown options are ignored\n"
+	"  -t TYPE        accepted for mount(8), without effect\n"
 	"  -h, --help, -V, --version\n"
 	"\n"
 	"Options (they override POOL/foldfs.conf):\n";
@@ -53,8 +53,7 @@ static int print_help(void)
 	fputs(help, stdout);
 	for (size_t i = 0; (o = config_option(i)); i++)
 		if (o->scopes & CONFIG_MOUNT)
-			printf("  %-18s %s%s%s%s%s\n", o->name, o->help, *o->range ? "; " : "",
-			       o->range, *o->fallback ? ", default " : "", o->fallback);
+			say_option(o);
 	return end_output(0, STATUS_SYSTEM);
 }
 
