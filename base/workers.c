@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "workers.h"
 #include "cond.h"
-#include "guard.h"
+#include "thread.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -102,17 +102,13 @@ static void join_left(struct worker *left)
 /* Signals belong to the main thread: a worker starts with all of them blocked. */
 static bool spawn_locked(struct workers *w)
 {
-	sigset_t all, old;
 	struct worker *self = calloc(1, sizeof *self);
 	if (!self)
 		return false;
 	self->owner = w;
 	join_left(w->left); /* they need no lock any more */
 	w->left = NULL;
-	guard_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	bool ok = pthread_create(&self->thread, NULL, worker_main, self) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	bool ok = thread_start(&self->thread, worker_main, self) == 0;
 	if (ok)
 		w->threads++;
 	else

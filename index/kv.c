@@ -23,6 +23,7 @@
 #include "cond.h"
 #include "kv_batch.h"
 #include "log.h"
+#include "thread.h"
 #include "wal_replay.h"
 #include "guard.h"
 #include <errno.h>
@@ -451,13 +452,9 @@ static int recover(struct kv *kv, struct kv_recovery *rec)
 
 static int start_keeper(struct kv *kv)
 {
-	sigset_t all, old;
-	guard_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int r = pthread_create(&kv->keeper, NULL, kv_keeper_main, kv);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	int r = thread_start(&kv->keeper, kv_keeper_main, kv);
 	kv->keeper_runs = r == 0;
-	return -r;
+	return r;
 }
 
 static void stop_keeper(struct kv *kv)

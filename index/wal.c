@@ -72,8 +72,8 @@
 #include "wal.h"
 #include "cond.h"
 #include "io.h"
+#include "thread.h"
 #include "wal_internal.h"
-#include "guard.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -109,17 +109,6 @@ static void wal_init(struct wal *w, const struct wal_options *opt)
 	w->writing.barriers_tail = &w->writing.barriers;
 }
 
-/* Signals belong to the process's main thread. */
-static int start_thread(pthread_t *t, void *(*main_fn)(void *), void *arg)
-{
-	sigset_t all, old;
-	guard_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int r = pthread_create(t, NULL, main_fn, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -r;
-}
-
 static void stop_threads(struct wal *w, bool writer, bool maker)
 {
 	pthread_mutex_lock(&w->lock);
@@ -137,10 +126,10 @@ static void stop_threads(struct wal *w, bool writer, bool maker)
 
 static int start_threads(struct wal *w)
 {
-	int r = start_thread(&w->writer, wal_writer_main, w);
+	int r = thread_start(&w->writer, wal_writer_main, w);
 	if (r < 0)
 		return r;
-	r = start_thread(&w->maker, wal_maker_main, w);
+	r = thread_start(&w->maker, wal_maker_main, w);
 	if (r < 0)
 		stop_threads(w, true, false);
 	return r;

@@ -16,7 +16,7 @@
 #include "cleanup.h"
 #include "cond.h"
 #include "log.h"
-#include "guard.h"
+#include "thread.h"
 #include <errno.h>
 #include <signal.h>
 #include <sys/statvfs.h>
@@ -164,7 +164,6 @@ static void dumper_free(struct dumper *d)
 int dumper_start(const struct dumper_options *opt, struct dumper **ret_dumper)
 {
 	struct dumper *d = calloc(1, sizeof *d);
-	sigset_t all, old;
 	if (!d)
 		return -ENOMEM;
 	d->opt = *opt;
@@ -175,10 +174,7 @@ int dumper_start(const struct dumper_options *opt, struct dumper **ret_dumper)
 		d->n = (size_t)r;
 		uint64_t now = clock_mono_ms(), age = d->n ? age_ms(&d->dumps[0]) : 0;
 		d->last_ms = age < now ? now - age : 0;
-		guard_signals(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		r = -pthread_create(&d->thread, NULL, dumper_main, d);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		r = thread_start(&d->thread, dumper_main, d);
 	}
 	if (r < 0) {
 		dumper_free(d);

@@ -22,7 +22,6 @@
 #include "dump_impl.h"
 #include "dirent_row.h"
 #include "fault.h"
-#include "guard.h"
 #include "io.h"
 #include "kv_batch.h"
 #include "lease.h"
@@ -30,6 +29,7 @@
 #include "pack_fds.h"
 #include "pool_impl.h"
 #include "replica_fetch.h"
+#include "thread.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -601,11 +601,7 @@ static int open_parts(struct follower *f, struct pool_error *err)
 
 int follower_start(struct follower *f)
 {
-	sigset_t all, before;
-	guard_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = -pthread_create(&f->thread, NULL, follower_main, f);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int r = thread_start(&f->thread, follower_main, f);
 	f->runs = r == 0;
 	return r;
 }

@@ -11,10 +11,10 @@
 #include "mover.h"
 #include "cleanup.h"
 #include "cond.h"
-#include "guard.h"
 #include "log.h"
 #include "pack_leftover.h"
 #include "pack_move.h"
+#include "thread.h"
 #include "tier_wishes.h"
 #include <errno.h>
 #include <signal.h>
@@ -524,11 +524,7 @@ static void *mover_main(void *arg)
 
 int mover_start(struct mover *m)
 {
-	sigset_t all, old;
-	guard_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int r = -pthread_create(&m->thread, NULL, mover_main, m);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	int r = thread_start(&m->thread, mover_main, m);
 	m->started = r == 0;
 	return r;
 }

@@ -12,11 +12,11 @@
 #include "recoder.h"
 #include "cleanup.h"
 #include "cond.h"
-#include "guard.h"
 #include "log.h"
 #include "pack_move.h"
 #include "pack_recode.h"
 #include "quiet.h"
+#include "thread.h"
 #include <errno.h>
 #include <inttypes.h>
 
@@ -295,11 +295,7 @@ static void *recoder_main(void *arg)
 
 int recoder_start(struct recoder *d)
 {
-	sigset_t all, old;
-	guard_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int r = -pthread_create(&d->thread, NULL, recoder_main, d);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	int r = thread_start(&d->thread, recoder_main, d);
 	d->started = r == 0;
 	return r;
 }

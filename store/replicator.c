@@ -13,10 +13,10 @@
 #include "replicator.h"
 #include "cleanup.h"
 #include "cond.h"
-#include "guard.h"
 #include "lease.h"
 #include "log.h"
 #include "replica_ship.h"
+#include "thread.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -345,16 +345,12 @@ static void replicator_free(struct replicator *r)
 
 static int start_threads(struct replicator *r)
 {
-	sigset_t all, old;
-	guard_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int e = -pthread_create(&r->keeper, NULL, keeper_main, r);
+	int e = thread_start(&r->keeper, keeper_main, r);
 	r->keeper_runs = e == 0;
 	if (e == 0) {
-		e = -pthread_create(&r->shipper, NULL, shipper_main, r);
+		e = thread_start(&r->shipper, shipper_main, r);
 		r->shipper_runs = e == 0;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return e;
 }
 

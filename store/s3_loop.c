@@ -16,7 +16,7 @@
 #include "s3_call.h"
 #include "cleanup.h"
 #include "clock.h"
-#include "guard.h"
+#include "thread.h"
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
@@ -345,20 +345,16 @@ static void *loop_main(void *arg)
 
 int s3_loop_start(struct s3 *s3)
 {
-	sigset_t blocked, before;
 	s3->multi = curl_multi_init();
 	s3->spare = calloc(s3->opt.active, sizeof *s3->spare);
 	if (!s3->multi || !s3->spare)
 		return -ENOMEM;
 	curl_multi_setopt(s3->multi, CURLMOPT_MAXCONNECTS, (long)s3->opt.active);
 	curl_multi_setopt(s3->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-	guard_signals(&blocked);
-	pthread_sigmask(SIG_BLOCK, &blocked, &before);
-	int r = pthread_create(&s3->thread, NULL, loop_main, s3);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r) /* it may have been written to all the same */
+	int r = thread_start(&s3->thread, loop_main, s3);
+	if (r < 0) /* it may have been written to all the same */
 		s3->thread = 0;
-	return -r;
+	return r;
 }
 
 static bool is_empty(struct s3 *s3)
