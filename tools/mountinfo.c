@@ -119,12 +119,17 @@ bool mountinfo_holding(const char *path, struct mountinfo *ret)
 	}
 }
 
+bool is_dead_mount(int error)
+{
+	return error == ENOTCONN || error == ECONNABORTED;
+}
+
 int resolve_path(const char *path, char ret_path[PATH_MAX])
 {
 	char parent[PATH_MAX], resolved[PATH_MAX];
 	if (realpath(path, ret_path))
 		return 0;
-	if (errno != ENOTCONN)
+	if (!is_dead_mount(errno))
 		return -errno;
 	if (snprintf(parent, sizeof parent, "%s", path) >= (int)sizeof parent)
 		return -ENAMETOOLONG;

@@ -21,6 +21,9 @@ bool mountinfo_holding(const char *path, struct mountinfo *ret); /* any type, `p
  * caller may look at other processes. Takes a while. */
 bool mountinfo_elsewhere(const struct mountinfo *m);
 
+/* This errno is the kernel's answer for a mount whose daemon is dead: ENOTCONN; ECONNABORTED where requests went over
+ * io_uring, which the kernel ends by aborting them. */
+bool is_dead_mount(int error);
 /* Absolute path without symbolic links; the last part may be a mount whose daemon is dead.
  * 0 or -errno. */
 int resolve_path(const char *path, char ret_path[PATH_MAX]);

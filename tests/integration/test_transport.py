@@ -201,6 +201,22 @@ def test_killed_and_mounted_again(ring):
         assert (mount.dir / "f").read_bytes() == noise(MIB)
 
 
+def test_a_dead_mount_point_recovers(ring):
+    mount = ring()
+    (mount.dir / "f").write_bytes(noise(MIB))
+    mount.sync()
+    pid, mount.pid = mount.pid, None
+    os.kill(pid, signal.SIGKILL)
+    env.until(lambda: not pools.alive(pid), "the daemon is dead")
+    pools.reap(pid)
+    with pytest.raises(OSError) as caught:
+        os.listdir(mount.dir)
+    assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    mount.start()
+    assert (mount.dir / "f").read_bytes() == noise(MIB)
+    assert Path("/proc/self/mounts").read_text().count(f" {mount.dir} ") == 1
+
+
 @pytest.mark.parametrize("point, reason", [
     ("rings_offer", "the kernel does not offer io_uring"),
     ("rings_start", "io_uring cannot be had for them: Cannot allocate memory"),

@@ -137,7 +137,7 @@ static int clear_dead_mounts(const char *dir)
 {
 	struct mountinfo m;
 	struct statfs fs;
-	while (statfs(dir, &fs) && errno == ENOTCONN) {
+	while (statfs(dir, &fs) && is_dead_mount(errno)) {
 		if (!mountinfo_at(dir, &m) || strncmp(m.type, "fuse", 4))
 			return -ENOTCONN;
 		if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW))
