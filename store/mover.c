@@ -3,10 +3,12 @@
  * not be moved for want of room is left to the next pass; what failed for another reason to one an hour
  * later.
  *
- * One pack moves at a time, whoever asks (`moving`). Who waits for it sets `hurry`, and nobody sleeps for
- * the rate's sake.
+ * What people ask for moves several packs at once: each of them waits for its place now and then (an object
+ * store answers late, a disk syncs), and others use the time. At most MOVES_MAX move, whoever asks, and
+ * no pack twice at once: of two who copied it to the same place, one would remove the copy of the
+ * other. Who waits for a turn sets `hurry`, and nobody sleeps for the rate's sake.
  *
- * Lock order: `moving`, then `lock`, which is a leaf.
+ * Lock order: an errand's lock, then the mover's `lock`, which is a leaf.
  */
 #include "mover.h"
 #include "cleanup.h"
@@ -24,6 +26,7 @@
 #define FADE_S 3600
 #define FAILED_MAX 64u
 #define RETRY_S 3600
+#define MOVES_MAX 3u
 #define WISHES_SHARE 20u /* finding out what files ask for takes at most this part of the time */
 
 struct failure {
@@ -31,13 +34,21 @@ struct failure {
 	int64_t until;
 };
 
+/* A move under way. */
+struct turn {
+	uint64_t pack; /* 0: none */
+	unsigned to;
+	uint64_t bytes; /* that it brings there */
+};
+
 struct mover {
 	struct mover_options opt;
-	pthread_mutex_t moving;
 	pthread_mutex_t lock; /* everything below */
 	pthread_cond_t changed;
 	bool stopping, woken, started;
-	unsigned hurry; /* who wait for `moving` */
+	struct turn turns[MOVES_MAX];
+	bool shut;	/* nothing may begin to move */
+	unsigned hurry; /* who wait for a turn */
 	bool renamed;	/* packs may have got other numbers since the wishes were looked for */
 	struct mover_status status;
 	uint64_t due_ns; /* when the bytes moved so far are no more than the rate allows */
@@ -80,7 +91,6 @@ int mover_open(const struct mover_options *opt, struct mover **ret_m)
 		return -ENOMEM;
 	m->opt = *opt;
 	m->faded = clock_wall_ns() / 1000000000;
-	pthread_mutex_init(&m->moving, NULL);
 	pthread_mutex_init(&m->passing, NULL);
 	pthread_mutex_init(&m->lock, NULL);
 	cond_init(&m->changed);
@@ -97,7 +107,6 @@ void mover_close(struct mover *m)
 	if (r < 0)
 		log_warn("when packs were read could not be noted: %s", strerror(-r));
 	wishes_done(&m->wishes);
-	pthread_mutex_destroy(&m->moving);
 	pthread_mutex_destroy(&m->passing);
 	pthread_mutex_destroy(&m->lock);
 	pthread_cond_destroy(&m->changed);
@@ -108,6 +117,11 @@ void mover_get_status(struct mover *m, struct mover_status *ret_status)
 {
 	SCOPED_LOCK(&m->lock);
 	*ret_status = m->status;
+	for (unsigned i = 0; i < MOVES_MAX && !ret_status->moving; i++) {
+		ret_status->moving = m->turns[i].pack;
+		ret_status->pack = m->turns[i].pack;
+		ret_status->to = m->turns[i].to;
+	}
 }
 
 static bool stopping(struct mover *m)
@@ -153,7 +167,68 @@ static int level_of(struct mover *m, const struct pack_row *row, unsigned tier)
 {
 	struct tier_info info;
 	bool any = tiers_get(m->opt.tiers, tier, &info) && info.level;
-	return any && has_room(m, TIER_HOT, row->bytes) ? info.level : 0;
+	return any && has_room(m, TIER_HOT, row->bytes * MOVES_MAX) ? info.level : 0;
+}
+
+/* A free turn, unless the pack moves already. */
+static struct turn *find_turn_locked(struct mover *m, uint64_t pack)
+{
+	struct turn *unused = NULL;
+	for (unsigned i = 0; i < MOVES_MAX; i++) {
+		if (m->turns[i].pack == pack)
+			return NULL;
+		if (!m->turns[i].pack)
+			unused = &m->turns[i];
+	}
+	return m->shut ? NULL : unused;
+}
+
+/* What others are bringing there now. */
+static uint64_t coming_locked(const struct mover *m, unsigned tier)
+{
+	uint64_t bytes = 0;
+	for (unsigned i = 0; i < MOVES_MAX; i++)
+		bytes += m->turns[i].pack && m->turns[i].to == tier ? m->turns[i].bytes : 0;
+	return bytes;
+}
+
+/* Waits for a turn, and first until others bring no more there than `most`; *ret_coming: what they do bring. */
+static struct turn *begin_turn(struct one *one, const struct turn *turn, uint64_t most,
+			       uint64_t *ret_coming)
+{
+	struct mover *m = one->m;
+	struct turn *own;
+	SCOPED_LOCK(&m->lock);
+	m->hurry += !one->paced;
+	pthread_cond_broadcast(&m->changed);
+	while (coming_locked(m, turn->to) > most || !(own = find_turn_locked(m, turn->pack)))
+		pthread_cond_wait(&m->changed, &m->lock);
+	m->hurry -= !one->paced;
+	*ret_coming = coming_locked(m, turn->to);
+	*own = *turn;
+	return own;
+}
+
+static void end_turn(struct mover *m, struct turn *turn)
+{
+	SCOPED_LOCK(&m->lock);
+	*turn = (struct turn){ 0 };
+	pthread_cond_broadcast(&m->changed);
+}
+
+/* What is on its way may need all the room: then it is waited for. */
+static int begin_with_room(struct one *one, const struct turn *turn, struct turn **ret_turn)
+{
+	uint64_t most = UINT64_MAX, coming;
+	for (;;) {
+		*ret_turn = begin_turn(one, turn, most, &coming);
+		if (has_room(one->m, turn->to, turn->bytes + coming))
+			return 0;
+		end_turn(one->m, *ret_turn);
+		if (!coming)
+			return -ENOSPC;
+		most = coming - 1;
+	}
 }
 
 static int move_one(struct one *one, const struct pack_row *row, unsigned tier)
@@ -164,31 +239,36 @@ static int move_one(struct one *one, const struct pack_row *row, unsigned tier)
 				  .cache = m->opt.cache,
 				  .pace = pace,
 				  .arg = one };
+	struct turn *turn, asked = { row->id, tier, row->bytes };
 	if (!tiers_place(m->opt.tiers, tier) || !tiers_place(m->opt.tiers, row->tier))
 		return -ENOMEDIUM;
-	if (!has_room(m, tier, row->bytes))
-		return -ENOSPC;
+	int r = begin_with_room(one, &asked, &turn);
+	if (r < 0)
+		return r;
 	move.level = level_of(m, row, tier);
-	pthread_mutex_lock(&m->lock);
-	m->hurry += !one->paced;
-	pthread_cond_broadcast(&m->changed);
-	pthread_mutex_unlock(&m->lock);
-	pthread_mutex_lock(&m->moving);
-	pthread_mutex_lock(&m->lock);
-	m->hurry -= !one->paced;
-	m->status.moving = true;
-	m->status.pack = row->id;
-	m->status.to = tier;
-	pthread_mutex_unlock(&m->lock);
-	int r = pack_move(&move, row->id, (uint8_t)tier);
-	pthread_mutex_lock(&m->lock);
-	m->status.moving = false;
+	r = pack_move(&move, row->id, (uint8_t)tier);
+	end_turn(m, turn);
+	SCOPED_LOCK(&m->lock);
 	m->renamed |= r == 0 && move.level;
 	m->status.packs_moved += r == 0;
 	m->status.bytes_moved += r == 0 ? row->bytes : 0;
-	pthread_mutex_unlock(&m->lock);
-	pthread_mutex_unlock(&m->moving);
 	return r;
+}
+
+/* While nothing moves: copies on their way have no rows yet. */
+static void remove_leftovers(struct mover *m, unsigned tier)
+{
+	pthread_mutex_lock(&m->lock);
+	m->shut = true;
+	for (unsigned i = 0; i < MOVES_MAX; i++)
+		while (m->turns[i].pack)
+			pthread_cond_wait(&m->changed, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+	pack_leftover_remove(m->opt.packs, tier);
+	pthread_mutex_lock(&m->lock);
+	m->shut = false;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->lock);
 }
 
 const char *mover_reason(int err)
@@ -238,10 +318,8 @@ static void look_for_tiers(struct mover *m)
 		there[i] = tiers_place(m->opt.tiers, i);
 	tiers_look(m->opt.tiers);
 	for (unsigned i = 0; i < TIERS_MAX; i++) {
-		if (there[i] || !tiers_place(m->opt.tiers, i))
-			continue;
-		SCOPED_LOCK(&m->moving);
-		pack_leftover_remove(m->opt.packs, i);
+		if (!there[i] && tiers_place(m->opt.tiers, i))
+			remove_leftovers(m, i);
 	}
 }
 
@@ -561,12 +639,20 @@ struct errand {
 	struct mover *m;
 	int (*progress)(void *arg, const struct mover_result *so_far);
 	void *arg;
+	unsigned tier;
+	struct pack_row *rows;
+	size_t n;
+
+	pthread_mutex_t lock; /* the rest, and `progress` is called with it */
+	size_t next;
+	int ended; /* the others need not move */
 	struct mover_result result;
 };
 
 static int errand_goes_on(void *arg)
 {
 	struct errand *e = arg;
+	SCOPED_LOCK(&e->lock);
 	return e->progress && e->progress(e->arg, &e->result) ? -ECANCELED : 0;
 }
 
@@ -576,70 +662,96 @@ static bool errand_is_over(void *arg)
 }
 
 /* Keeps of the list what shall move, as rows; counts. */
-static int choose(struct errand *e, const struct wishes *w, unsigned tier, struct pack_row *rows,
-		  size_t *ret_n)
+static int choose(struct errand *e, const struct wishes *w)
 {
-	size_t n = 0;
+	struct pack_row *rows = e->rows = calloc(w->n + 1, sizeof *rows);
+	if (!rows)
+		return -ENOMEM;
 	for (size_t i = 0; i < w->n; i++) {
-		int r = pack_get(e->m->opt.kv, w->v[i].pack, &rows[n]);
+		int r = pack_get(e->m->opt.kv, w->v[i].pack, &rows[e->n]);
 		if (r < 0 && r != -ENOENT)
 			return r;
-		if (r < 0 || rows[n].state == PACK_DOOMED || rows[n].tier == tier)
+		if (r < 0 || rows[e->n].state == PACK_DOOMED || rows[e->n].tier == e->tier)
 			continue;
-		if (tier != TIER_HOT && w->v[i].wished * 2 < w->v[i].stored) {
+		if (e->tier != TIER_HOT && w->v[i].wished * 2 < w->v[i].stored) {
 			e->result.packs_shared++;
-			e->result.bytes_shared += rows[n].bytes;
+			e->result.bytes_shared += rows[e->n].bytes;
 			continue;
 		}
 		e->result.packs++;
-		e->result.bytes += rows[n].bytes;
-		n++;
+		e->result.bytes += rows[e->n].bytes;
+		e->n++;
 	}
-	*ret_n = n;
 	return 0;
 }
 
-static int move_rows(struct errand *e, const struct pack_row *rows, size_t n, unsigned tier)
+static const struct pack_row *next_row(struct errand *e)
 {
-	struct one one = { .m = e->m, .go_on = errand_goes_on, .arg = e };
-	int64_t now = clock_wall_ns() / 1000000000;
-	for (size_t i = 0; i < n; i++) {
-		int r = move_one(&one, &rows[i], tier);
-		if (r == -ECANCELED || r == -EROFS)
-			return r;
-		if (r == -ENOENT) /* collected meanwhile */
-			continue;
-		if (r < 0) {
-			e->result.packs_failed++;
-			e->result.error = e->result.error ? e->result.error : r;
-			continue;
-		}
-		if (tier == TIER_HOT)
-			access_set(e->m->opt.access, rows[i].id, now);
+	SCOPED_LOCK(&e->lock);
+	return e->ended || e->next == e->n ? NULL : &e->rows[e->next++];
+}
+
+static void note_move(struct errand *e, const struct pack_row *row, int r)
+{
+	SCOPED_LOCK(&e->lock);
+	if (r == -ECANCELED || r == -EROFS) {
+		e->ended = e->ended ? e->ended : r;
+	} else if (r < 0 && r != -ENOENT) { /* that: collected meanwhile */
+		e->result.packs_failed++;
+		e->result.error = e->result.error ? e->result.error : r;
+	} else if (r == 0) {
+		if (e->tier == TIER_HOT)
+			access_set(e->m->opt.access, row->id, clock_wall_ns() / 1000000000);
 		e->result.packs_moved++;
-		e->result.bytes_moved += rows[i].bytes;
+		e->result.bytes_moved += row->bytes;
 	}
-	return 0;
+}
+
+static void *errand_main(void *arg)
+{
+	struct errand *e = arg;
+	struct one one = { .m = e->m, .go_on = errand_goes_on, .arg = e };
+	for (const struct pack_row *row; (row = next_row(e));)
+		note_move(e, row, move_one(&one, row, e->tier));
+	return NULL;
+}
+
+/* As many threads as can be had; this one is the first. */
+static int move_rows(struct errand *e)
+{
+	pthread_t threads[MOVES_MAX];
+	unsigned n = 0;
+	sigset_t all, old;
+	guard_signals(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (n + 1 < MOVES_MAX && n + 1 < e->n &&
+	       pthread_create(&threads[n], NULL, errand_main, e) == 0)
+		n++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	errand_main(e);
+	while (n)
+		pthread_join(threads[--n], NULL);
+	return e->ended;
 }
 
 int mover_move_files(struct mover *m, const uint64_t *inos, size_t n, unsigned tier,
 		     int (*progress)(void *arg, const struct mover_result *so_far), void *arg,
 		     struct mover_result *ret_result)
 {
-	struct errand e = { .m = m, .progress = progress, .arg = arg };
+	struct errand e = { .m = m, .progress = progress, .arg = arg, .tier = tier };
 	struct wishes_stop stop = { errand_is_over, &e };
 	struct wishes w = { 0 };
-	size_t n_rows = 0;
+	pthread_mutex_init(&e.lock, NULL);
 	int r = packs_retire(m->opt.packs); /* what is being filled can move, too */
 	if (r == 0)
 		r = wishes_of_files(m->opt.kv, inos, n, &stop, &w);
-	struct pack_row *rows = r == 0 ? calloc(w.n + 1, sizeof *rows) : NULL;
 	if (r == 0)
-		r = rows ? choose(&e, &w, tier, rows, &n_rows) : -ENOMEM;
+		r = choose(&e, &w);
 	if (r == 0)
-		r = move_rows(&e, rows, n_rows, tier);
-	free(rows);
+		r = move_rows(&e);
+	free(e.rows);
 	wishes_done(&w);
+	pthread_mutex_destroy(&e.lock);
 	*ret_result = e.result;
 	return r;
 }

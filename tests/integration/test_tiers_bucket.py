@@ -94,6 +94,56 @@ def test_packs_move_to_a_bucket_and_back(bucket, server):
     check(mount, data)
 
 
+def moves(mount, *words):
+    """A `foldfs tier` that runs on its own."""
+    return subprocess.Popen([env.binary("foldfs"), "tier", *words], env=mount.pool.environ, stdout=subprocess.DEVNULL)
+
+
+def put_so_far(server):
+    return {line.rsplit("/")[-1] for line in server.asked if line.startswith("PUT") and line.endswith(".pack")}
+
+
+@pytest.mark.asan
+def test_packs_move_side_by_side(bucket, server):
+    """While the store has one wait, others are on their way."""
+    mount = bucket()
+    data = fill(mount)
+    before, answers = hot(mount), threading.Event()
+    server.fault("pause", r"^PUT .*\.pack", until=answers)
+    moving = moves(mount, "move", "far", mount.dir)
+    try:
+        env.until(lambda: len(put_so_far(server)) > 1, "more than one pack is on its way")
+    finally:
+        answers.set()
+    assert moving.wait(60) == 0
+    assert objects(server) == before and not hot(mount)
+    check(mount, data)
+
+
+@pytest.mark.asan
+def test_a_pack_that_two_ask_for_moves_for_one_after_the_other(bucket, server, home):
+    (home / "near").mkdir()
+    mount = bucket(extra=f"[tier near]\nplace = {home / 'near'}\n")
+    data = {}
+    for name in ("both", "one"):
+        data[name] = noise(3 * MIB, len(name))
+        (mount.dir / name).write_bytes(data[name])
+        sealed(mount)
+    answers = threading.Event()
+    server.fault("pause", r"^PUT .*\.pack", until=answers)
+    far = moves(mount, "move", "far", mount.dir / "both")
+    try:
+        env.until(lambda: put_so_far(server), "its pack is on its way")
+        near = moves(mount, "move", "near", mount.dir)
+        env.until(lambda: packs(home / "near"), "the other one has moved")
+        assert not put_so_far(server) & set(packs(home / "near")), "the first is left alone meanwhile"
+    finally:
+        answers.set()
+    assert far.wait(60) == 0 and near.wait(60) == 0
+    assert len(packs(home / "near")) == 2 and not hot(mount) and not objects(server)
+    check(mount, data)
+
+
 @pytest.mark.asan
 def test_packs_are_compressed_anew_on_their_way(bucket, server, home):
     """Into a bucket, and out of one to a directory."""
