@@ -19,6 +19,14 @@ struct membuf {
 	uint8_t *data;
 };
 
+/* Where an inode is read, and how far it has been fetched (ahead.h). Approximate: several threads
+ * answer reads. */
+struct ahead {
+	atomic_ullong begin, end; /* read in order so far */
+	atomic_ullong fetched;	  /* up to there */
+	atomic_bool busy;	  /* somebody looks into it */
+};
+
 struct inode {
 	uint64_t ino;
 	struct inode *hash_next, *lru_prev, *lru_next; /* the table's, under its lock */
@@ -57,6 +65,7 @@ struct inode {
 	uint64_t heat_ms;	   /* when it was last made to count less */
 	atomic_ullong heat_bytes;  /* that the daemon read for others */
 	atomic_uint reads_waiting; /* for a device: the access time moves when they are through */
+	struct ahead ahead;
 
 	struct settle *settle; /* waiting for or in destage; settle.c */
 

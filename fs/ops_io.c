@@ -3,6 +3,7 @@
  * write that has to wait for memory, or for a part of the file to be read, become jobs; everything else
  * is answered by the thread that received it.
  */
+#include "ahead.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "content.h"
@@ -78,12 +79,14 @@ static void reply_read(fuse_req_t req, const uint8_t *buf, ssize_t n)
 		fuse_reply_buf(req, (const char *)buf, (size_t)n);
 }
 
-static void note_read(struct fs *fs, struct inode *in, ssize_t n)
+static void note_read(struct fs *fs, struct inode *in, uint64_t at, ssize_t n)
 {
 	uint64_t bytes = n > 0 ? (uint64_t)n : 0;
 	atomic_fetch_add(&fs->count.read_bytes, bytes);
 	atomic_fetch_add_explicit(&in->heat_bytes, bytes, memory_order_relaxed);
 	inode_accessed(fs, in);
+	if (n > 0)
+		ahead_note(fs, in, at, bytes);
 }
 
 static bool is_gone(struct inode *in)
@@ -113,7 +116,7 @@ static void read_waiting(struct job *job)
 	struct fs *fs = fs_of(j->req);
 	uint8_t *buf = thread_buffer(j->size);
 	ssize_t n = buf ? read_patiently(fs, j, buf) : -ENOMEM;
-	note_read(fs, j->inode, n);
+	note_read(fs, j->inode, (uint64_t)j->at, n);
 	atomic_fetch_sub(&j->inode->reads_waiting, 1);
 	reply_read(j->req, buf, n);
 	io_job_done(fs, j);
@@ -149,7 +152,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		workers_queue(fs->waiters, &j->job);
 		return;
 	}
-	note_read(fs, in, n);
+	note_read(fs, in, (uint64_t)off, n);
 	reply_read(req, buf, n);
 }
 

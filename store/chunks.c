@@ -20,7 +20,7 @@
 #define IDLE_MAX 8u
 #define REPEATS_MAX 32u
 #define STALE_TRIES 4
-#define AHEAD_THREADS 2u
+#define AHEAD_THREADS 8u /* most of them wait for a place far away */
 #define AHEAD_WAITING 16u
 #define AHEAD_PIECES 1024u
 #define AHEAD_CHUNKS 4u	       /* of which slices may come by turns */
@@ -315,6 +315,29 @@ void chunks_prefetch(struct chunks *c, const struct map_vec *map)
 		from = i + 1;
 		bytes = 0;
 	}
+}
+
+static bool is_far(struct chunks *c, const struct piece *p)
+{
+	uint32_t at, left;
+	struct fetch *f = fetch_take(c);
+	if (!f)
+		return false;
+	fetch_begin(f, FETCH_AHEAD);
+	bool far = fetch_find(f, p->chunk, p->offset, &at, &left) == 0 &&
+		   pack_is_far(c->packs, f->rows[f->row].row.pack);
+	fetch_give(c, f);
+	return far;
+}
+
+void chunks_prefetch_far(struct chunks *c, const struct map_vec *map)
+{
+	size_t first = 0;
+	while (first < map->n && !map->v[first].piece.chunk)
+		first++;
+	if (first < map->n && map->v[first].piece.offset <= CHUNK_LENGTH_MAX &&
+	    is_far(c, &map->v[first].piece))
+		chunks_prefetch(c, map);
 }
 
 /* Is there anything of the chunk at or after `offset`? */

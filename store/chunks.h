@@ -37,6 +37,8 @@ int chunks_try_read_map(struct chunks *c, const struct map_vec *map, uint64_t at
 			void *out);
 /* Starts reading ahead into the cache: returns at once. */
 void chunks_prefetch(struct chunks *c, const struct map_vec *map);
+/* The same if what comes first lies where there are no descriptors (pack_is_far). Looks rows up. */
+void chunks_prefetch_far(struct chunks *c, const struct map_vec *map);
 /* Whole chunk, for comparing with staged bytes. out has room for len; -EUCLEAN when lengths differ. */
 int chunk_read(struct chunks *c, uint64_t id, void *out, uint32_t len);
 /* All digests of the frame that holds this chunk; entries to be freed by the caller. */

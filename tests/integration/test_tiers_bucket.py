@@ -212,6 +212,28 @@ def test_a_small_read_fetches_a_frame_and_once(bucket, server, compressed):
 
 
 @pytest.mark.asan
+def test_what_is_read_in_order_is_fetched_ahead(bucket, server):
+    """At most as much again as has been read; what is read here and there is not."""
+    mount = bucket(read_ahead_kb=0)
+    data = noise(16 * MIB)
+    (mount.dir / "f").write_bytes(data)
+    move(mount, "far", mount.dir)
+    mount.remount()
+    before = server.bytes_sent
+    with open(mount.dir / "f", "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)     # the kernel shall not
+        for at in range(15 * MIB, 0, -3 * MIB):
+            assert os.pread(file.fileno(), 4096, at) == data[at:at + 4096]
+        assert server.bytes_sent - before < 3 * MIB
+        before = server.bytes_sent
+        for at in range(0, 4 * MIB, 128 * KIB):
+            assert os.pread(file.fileno(), 128 * KIB, at) == data[at:at + 128 * KIB]
+        env.until(lambda: server.bytes_sent - before > 5 * MIB, "more has been fetched than was read")
+        assert server.bytes_sent - before < 9 * MIB
+    check(mount, {"f": data})
+
+
+@pytest.mark.asan
 def test_a_server_that_is_down_costs_its_files_alone(bucket, server):
     mount = bucket(timeout="3s", cache_size=0)
     quiet(mount)
