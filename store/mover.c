@@ -19,7 +19,6 @@
 #include "thread.h"
 #include "tier_wishes.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 
 #define ROOM_LEFT ((uint64_t)32 << 20) /* of a colder tier's disk */
@@ -721,13 +720,8 @@ static int move_rows(struct errand *e)
 {
 	pthread_t threads[MOVES_MAX];
 	unsigned n = 0;
-	sigset_t all, old;
-	guard_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (n + 1 < MOVES_MAX && n + 1 < e->n &&
-	       pthread_create(&threads[n], NULL, errand_main, e) == 0)
+	while (n + 1 < MOVES_MAX && n + 1 < e->n && thread_start(&threads[n], errand_main, e) == 0)
 		n++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errand_main(e);
 	while (n)
 		pthread_join(threads[--n], NULL);
