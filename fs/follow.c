@@ -10,6 +10,8 @@
 #include "content.h"
 #include "lookups.h"
 #include <fuse_lowlevel.h>
+#include <poll.h>
+#include <sys/mount.h>
 
 #define LIFETIME_S 1.0
 
@@ -134,10 +136,21 @@ int follow_begin(struct follow *f)
 	return f ? follower_start(f->follower) : 0;
 }
 
+/* A notice may be waiting for a page that a request keeps locked which nobody receives any more. Who may not do this
+ * waits until the reader is ended. What is unmounted already shows an error, and its place may be another's. */
+static void let_go_of_kernel(const struct fs *fs)
+{
+	struct pollfd p = { .fd = fuse_session_fd(fs->session) };
+	if (poll(&p, 1, 0) >= 0 && !(p.revents & POLLERR))
+		umount2(fs->mountpoint, MNT_FORCE | MNT_DETACH);
+}
+
 void follow_rest(struct follow *f)
 {
-	if (f)
-		atomic_store(&f->silent, true);
+	if (!f)
+		return;
+	atomic_store(&f->silent, true);
+	let_go_of_kernel(f->fs);
 }
 
 void follow_end(struct follow *f)
