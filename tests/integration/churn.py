@@ -169,6 +169,14 @@ class Readers:
         self.stop = threading.Event()
         self.threads = [threading.Thread(target=self.read, args=[rng]) for rng in rngs]
 
+    @staticmethod
+    def follow_link(path):
+        try:
+            os.readlink(path)
+        except OSError as exc:
+            if exc.errno != errno.EINVAL:   # it is none any more
+                raise
+
     def visit(self, rng):
         path = os.fspath(self.root)
         while True:
@@ -179,11 +187,11 @@ class Readers:
             st = os.lstat(entry.path)
             os.listxattr(entry.path, follow_symlinks=False)
             if stat.S_ISLNK(st.st_mode):
-                os.readlink(entry.path)
+                self.follow_link(entry.path)
             if stat.S_ISREG(st.st_mode):
                 file = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
-                    for _ in range(3):
+                    for _ in range(3 if stat.S_ISREG(os.fstat(file).st_mode) else 0):
                         os.pread(file, rng.choice([100, 128 * KIB, MIB]), rng.randrange(st.st_size + 1))
                         os.lseek(file, 0, os.SEEK_HOLE)
                 finally:
