@@ -248,7 +248,8 @@ static void test_the_filter_obeys_its_limit(void **state)
 	bed_open(&b);
 	wait_for_filter(b.d);
 	digests_get_stats(b.d, &st);
-	assert_true(st.filter_bytes <= 64 << 10);
+	assert_true(st.filter_bytes <=
+		    (64 << 10) * 17 / 16); /* a slice that is built anew is there twice */
 	check_filled(b.d, 100000);
 	bed_remove(&b);
 }
