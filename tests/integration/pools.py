@@ -128,12 +128,16 @@ class Mount:
         self.stop()
         return self.start(**options)
 
-    def kill(self):
-        """Ends the daemon at once, as a crash would, and clears the dead mount away."""
+    def die(self):
+        """Ends the daemon at once, as a crash would; the dead mount stays."""
         pid, self.pid = self.pid, None
         os.kill(pid, signal.SIGKILL)
         env.until(lambda: not alive(pid), "the daemon is dead")
         reap(pid)
+
+    def kill(self):
+        """The same, and clears the dead mount away."""
+        self.die()
         env.run("umount", "-l", self.dir)
 
     def foldfs(self, *args, **more):

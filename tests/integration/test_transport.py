@@ -205,10 +205,7 @@ def test_a_dead_mount_point_recovers(ring):
     mount = ring()
     (mount.dir / "f").write_bytes(noise(MIB))
     mount.sync()
-    pid, mount.pid = mount.pid, None
-    os.kill(pid, signal.SIGKILL)
-    env.until(lambda: not pools.alive(pid), "the daemon is dead")
-    pools.reap(pid)
+    mount.die()
     with pytest.raises(OSError) as caught:
         os.listdir(mount.dir)
     assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)

@@ -307,10 +307,7 @@ def test_the_dead_mount_point_recovers(mount):
     """After a crash the old mount point is of no use until it is mounted over or unmounted."""
     fill(mount, 2)
     mount.sync()
-    pid, mount.pid = mount.pid, None
-    os.kill(pid, signal.SIGKILL)
-    env.until(lambda: not pools.alive(pid), "the daemon is dead")
-    pools.reap(pid)
+    mount.die()
     with pytest.raises(OSError) as caught:
         os.listdir(mount.dir)
     assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
@@ -321,10 +318,7 @@ def test_the_dead_mount_point_recovers(mount):
 def test_a_dead_mount_point_whose_attributes_are_cached(mount):
     """The kernel answers stat() of its root by itself, for as long as attributes live."""
     os.stat(mount.dir)
-    pid, mount.pid = mount.pid, None
-    os.kill(pid, signal.SIGKILL)
-    env.until(lambda: not pools.alive(pid), "the daemon is dead")
-    pools.reap(pid)
+    mount.die()
     mount.start()
     assert Path("/proc/self/mounts").read_text().count(f" {mount.dir} ") == 1
     mount.stop()
