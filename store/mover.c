@@ -25,7 +25,7 @@
 #define FADE_S 3600
 #define FAILED_MAX 64u
 #define RETRY_S 3600
-#define MOVES_MAX 3u
+#define MOVES_MAX 4u
 #define WISHES_SHARE 20u /* finding out what files ask for takes at most this part of the time */
 
 struct failure {

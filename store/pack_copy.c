@@ -5,52 +5,37 @@
 #include "frame.h"
 #include "io.h"
 #include "pack_scan.h"
+#include "pack_source.h"
 #include "pool_impl.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#define FETCH_BYTES (1u << 20)
-#define FETCH_AT_ONCE 16u
+#define FETCH_BYTES ((size_t)1 << 20)
 
-/* Ranges side by side: one after the other would wait for the server each time. */
-static int fetch_some(struct place *pl, uint64_t pack, uint64_t at, uint64_t bytes, int fd)
+static int write_all(struct pack_source *s, int fd)
 {
-	struct place_read v[FETCH_AT_ONCE];
-	size_t n = 0;
-	CLEANUP_FREE uint8_t *data = malloc((size_t)FETCH_BYTES * FETCH_AT_ONCE);
-	if (!data)
-		return -ENOMEM;
-	for (; n < FETCH_AT_ONCE && at + n * FETCH_BYTES < bytes; n++) {
-		uint64_t from = at + n * FETCH_BYTES, left = bytes - from;
-		v[n] = (struct place_read){ .pack = pack,
-					    .at = from,
-					    .len = left < FETCH_BYTES ? left : FETCH_BYTES,
-					    .buf = data + n * FETCH_BYTES };
-	}
-	pl->ops->read(pl, v, n);
-	int r = 0;
-	for (size_t i = 0; i < n && r == 0; i++) {
-		r = v[i].result < 0		       ? (int)v[i].result
-		    : v[i].result == (ssize_t)v[i].len ? 0
-						       : -EIO;
+	CLEANUP_FREE uint8_t *data = malloc(FETCH_BYTES);
+	int r = data ? 0 : -ENOMEM;
+	for (uint64_t at = 0; at < s->bytes && r == 0; at += FETCH_BYTES) {
+		size_t n = s->bytes - at < FETCH_BYTES ? (size_t)(s->bytes - at) : FETCH_BYTES;
+		r = pack_source_read(s, data, n, at);
 		if (r == 0)
-			r = io_write(fd, v[i].buf, v[i].len, (off_t)v[i].at);
+			r = io_write(fd, data, n, (off_t)at);
 	}
-	return r;
+	return r == -EUCLEAN ? -EIO : r;
 }
 
 static int fetch(struct place *pl, uint64_t pack, int tmp_dirfd)
 {
-	uint64_t bytes;
-	int r = pl->ops->size(pl, pack, &bytes);
-	if (r < 0)
-		return r;
-	CLEANUP_CLOSE int fd = openat(tmp_dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	for (uint64_t at = 0; at < bytes && r == 0; at += (uint64_t)FETCH_BYTES * FETCH_AT_ONCE)
-		r = fetch_some(pl, pack, at, bytes, fd);
+	struct pack_source s;
+	CLEANUP_CLOSE int fd = -1;
+	int r = pack_source_open(&s, pl, pack);
+	if (r == 0) {
+		fd = openat(tmp_dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		r = fd < 0 ? -errno : write_all(&s, fd);
+	}
+	pack_source_close(&s);
 	return r < 0 ? r : take_fd(&fd);
 }
 

@@ -4,13 +4,21 @@
 #define FOLDFS_PACK_SOURCE_H
 #include "place.h"
 
+#define PACK_SOURCE_STEPS 8u
+
+struct pack_source_step {
+	struct place_read v;
+	struct place_fetch *under_way; /* NULL: v.result tells */
+};
+
 struct pack_source {
 	struct place *pl;
 	uint64_t pack, bytes; /* of the file */
 	int fd;		      /* -1: to be read through the place, */
-	uint8_t *ahead;	      /* so far at once: [at, at + have) of it */
-	uint64_t at;
-	size_t have;
+	uint8_t *ahead;	      /* these steps of it, one after the other, in a ring */
+	struct pack_source_step steps[PACK_SOURCE_STEPS];
+	unsigned first, n;
+	uint64_t at, end; /* [at, end) is asked for */
 };
 
 /* 0 or -errno; what there is then is closed in either case. */

@@ -13,6 +13,9 @@
 #include <sys/types.h>
 
 struct place;
+struct place_fetch; /* a range on its way out */
+
+#define PLACE_STEP (1u << 20) /* a directory is given a pack in steps of this */
 
 /* A pack on its way in. */
 struct place_source {
@@ -38,6 +41,11 @@ struct place_ops {
 	/* A descriptor for reading, the caller's. NULL: there are none here, but read(). */
 	int (*open_pack)(struct place *pl, uint64_t pack);
 	void (*read)(struct place *pl, struct place_read *v, size_t n); /* all at once */
+	/* The same of one range in two halves, between which others can be asked for. `v` is borrowed until the
+	 * second, which waits and tells v->result; with `drop` it does not wait for the bytes. begin() gives NULL
+	 * when there is no memory. Both are NULL where there are descriptors. */
+	struct place_fetch *(*begin)(struct place *pl, struct place_read *v);
+	void (*end)(struct place_fetch *f, bool drop);
 	/* Durable on return; on failure nothing is left of it. A pack of that number that lies there
 	 * is replaced. */
 	int (*put)(struct place *pl, uint64_t pack, struct place_source *from);

@@ -61,39 +61,43 @@ static int run(struct place_s3 *p, struct s3_request *rq)
 
 /* ---- reading ---- */
 
-struct batch {
-	pthread_mutex_t lock;
-	pthread_cond_t ended;
-	size_t left;
-};
-
-struct range {
+struct place_fetch {
 	struct s3_request rq; /* first */
 	char key[KEY_MAX];
+	struct place_s3 *place;
+	struct place_read *v;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool asked, ended;
 };
 
 static void range_done(struct s3_request *rq)
 {
-	struct batch *b = rq->arg;
-	SCOPED_LOCK(&b->lock);
-	if (!--b->left)
-		pthread_cond_signal(&b->ended);
+	struct place_fetch *f = (struct place_fetch *)rq;
+	SCOPED_LOCK(&f->lock);
+	f->ended = true;
+	pthread_cond_signal(&f->changed);
 }
 
-static void range_submit(struct place_s3 *p, struct range *g, const struct place_read *v,
-			 struct batch *b)
+static void range_submit(struct place_fetch *f, struct place_s3 *p, struct place_read *v)
 {
-	pack_key(v->pack, g->key);
-	g->rq = (struct s3_request){ .op = S3_GET,
-				     .key = g->key,
+	f->place = p;
+	f->v = v;
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->changed, NULL);
+	pack_key(v->pack, f->key);
+	f->rq = (struct s3_request){ .op = S3_GET,
+				     .key = f->key,
 				     .at = v->at,
 				     .len = v->len,
 				     .into = v->buf,
 				     .may_be_short = true,
-				     .done = range_done,
-				     .arg = b };
-	if (s3_submit(p->s3, &g->rq) < 0)
-		range_done(&g->rq);
+				     .done = range_done };
+	f->asked = clock_mono_ns() >= atomic_load(&p->down_until_ns);
+	if (!f->asked)
+		f->rq.answer.err = -EHOSTUNREACH;
+	if (!f->asked || s3_submit(p->s3, &f->rq) < 0)
+		f->ended = true;
 }
 
 static bool is_silence(int err)
@@ -102,35 +106,50 @@ static bool is_silence(int err)
 	       err == -EHOSTUNREACH || err == -EAGAIN;
 }
 
-static void range_result(struct place_s3 *p, const struct range *g, struct place_read *v)
+static void range_wait(struct place_fetch *f)
 {
-	const struct s3_answer *a = &g->rq.answer;
-	v->result = a->err ? a->err : (ssize_t)a->count;
+	pthread_mutex_lock(&f->lock);
+	while (!f->ended)
+		pthread_cond_wait(&f->changed, &f->lock);
+	pthread_mutex_unlock(&f->lock);
+	pthread_cond_destroy(&f->changed);
+	pthread_mutex_destroy(&f->lock);
+	const struct s3_answer *a = &f->rq.answer;
+	f->v->result = a->err ? a->err : (ssize_t)a->count;
+	if (!f->asked)
+		return;
 	if (a->err && a->err != -ENOENT)
-		say(p, a);
+		say(f->place, a);
 	if (is_silence(a->err))
-		atomic_store(&p->down_until_ns, clock_mono_ns() + DOWN_NS);
+		atomic_store(&f->place->down_until_ns, clock_mono_ns() + DOWN_NS);
 }
 
 static void bucket_read(struct place *pl, struct place_read *v, size_t n)
 {
-	struct place_s3 *p = s3_of(pl);
-	struct batch b = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, n };
-	bool down = clock_mono_ns() < atomic_load(&p->down_until_ns);
-	CLEANUP_FREE struct range *ranges = down ? NULL : calloc(n, sizeof *ranges);
+	CLEANUP_FREE struct place_fetch *fetches = calloc(n, sizeof *fetches);
 	for (size_t i = 0; i < n; i++)
-		if (ranges)
-			range_submit(p, &ranges[i], &v[i], &b);
+		if (fetches)
+			range_submit(&fetches[i], s3_of(pl), &v[i]);
 		else
-			v[i].result = down ? -EHOSTUNREACH : -ENOMEM;
-	pthread_mutex_lock(&b.lock);
-	while (ranges && b.left)
-		pthread_cond_wait(&b.ended, &b.lock);
-	pthread_mutex_unlock(&b.lock);
-	for (size_t i = 0; ranges && i < n; i++)
-		range_result(p, &ranges[i], &v[i]);
-	pthread_cond_destroy(&b.ended);
-	pthread_mutex_destroy(&b.lock);
+			v[i].result = -ENOMEM;
+	for (size_t i = 0; fetches && i < n; i++)
+		range_wait(&fetches[i]);
+}
+
+static struct place_fetch *bucket_begin(struct place *pl, struct place_read *v)
+{
+	struct place_fetch *f = calloc(1, sizeof *f);
+	if (f)
+		range_submit(f, s3_of(pl), v);
+	return f;
+}
+
+static void bucket_end(struct place_fetch *f, bool drop)
+{
+	if (drop)
+		s3_cancel(f->place->s3, &f->rq);
+	range_wait(f);
+	free(f);
 }
 
 /* ---- packs ---- */
@@ -302,6 +321,8 @@ static void bucket_close(struct place *pl)
 
 static const struct place_ops bucket_ops = {
 	.read = bucket_read,
+	.begin = bucket_begin,
+	.end = bucket_end,
 	.put = bucket_put,
 	.size = bucket_size,
 	.remove = bucket_remove,
