@@ -32,7 +32,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define STEP (1u << 20)
 
 struct source {
 	struct place_source s; /* first */
@@ -69,15 +68,15 @@ static int ask_length(struct place *pl, const struct source *s)
 /* In the steps that it was put in. */
 static int compare(struct place *pl, const struct source *s)
 {
-	CLEANUP_FREE uint8_t *data = malloc(STEP);
+	CLEANUP_FREE uint8_t *data = malloc(PLACE_STEP);
 	CLEANUP_CLOSE int fd = pl->ops->open_pack(pl, s->from.pack);
 	uint64_t sum = 0;
 	int r = data ? fault_hit("move_read_back") : -ENOMEM;
 	if (r == 0 && fd < 0)
 		r = fd;
-	for (uint64_t at = 0; at < s->s.bytes && r == 0; at += STEP) {
+	for (uint64_t at = 0; at < s->s.bytes && r == 0; at += PLACE_STEP) {
 		uint64_t left = s->s.bytes - at;
-		size_t n = left < STEP ? (size_t)left : STEP;
+		size_t n = left < PLACE_STEP ? (size_t)left : PLACE_STEP;
 		r = io_read_exact(fd, data, n, (off_t)at);
 		if (r == 0)
 			sum = checksum64_seeded(data, n, sum + at);

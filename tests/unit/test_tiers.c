@@ -334,6 +334,51 @@ static void test_packs_in_a_directory(void **state)
 	done(&b);
 }
 
+/* A filesystem that does not write past its page cache: some say so at once, some only then. */
+static enum { NOTHING, TO_OPEN, TO_WRITE } refused;
+
+int __wrap_io_create(int dirfd, const char *name, int flags, mode_t mode);
+int __real_io_create(int dirfd, const char *name, int flags, mode_t mode);
+int __wrap_io_create(int dirfd, const char *name, int flags, mode_t mode)
+{
+	return refused == TO_OPEN && flags & O_DIRECT ? -EINVAL
+						      : __real_io_create(dirfd, name, flags, mode);
+}
+
+int __wrap_io_write(int fd, const void *buf, size_t len, off_t at);
+int __real_io_write(int fd, const void *buf, size_t len, off_t at);
+int __wrap_io_write(int fd, const void *buf, size_t len, off_t at)
+{
+	return refused == TO_WRITE && fcntl(fd, F_GETFL) & O_DIRECT
+		       ? -EINVAL
+		       : __real_io_write(fd, buf, len, at);
+}
+
+static void test_a_directory_without_direct_writes(void **state)
+{
+	(void)state;
+	struct bed b;
+	struct place *pl;
+	struct place_source good = { zeros_and_more, PACK_BYTES };
+	char path[128];
+	uint8_t *want = malloc(PACK_BYTES), *got = malloc(PACK_BYTES + 1);
+	zeros_and_more(NULL, want, PACK_BYTES, 0);
+	make(&b);
+	assert_int_equal(place_dir_open(in(&b, "w", path), &pl), 0);
+	for (refused = NOTHING; refused <= TO_WRITE; refused++) {
+		struct place_read read = { 5, 0, PACK_BYTES + 1, got, 0 };
+		assert_int_equal(pl->ops->put(pl, 5, &good), 0);
+		pl->ops->read(pl, &read, 1);
+		assert_int_equal(read.result, PACK_BYTES);
+		assert_memory_equal(want, got, PACK_BYTES);
+	}
+	refused = NOTHING;
+	place_close(pl);
+	free(want);
+	free(got);
+	done(&b);
+}
+
 static void test_times_of_access(void **state)
 {
 	(void)state;
@@ -377,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_one_process_at_a_time),
 		cmocka_unit_test(test_labels),
 		cmocka_unit_test(test_packs_in_a_directory),
+		cmocka_unit_test(test_a_directory_without_direct_writes),
 		cmocka_unit_test(test_times_of_access),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
