@@ -32,7 +32,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-
 struct source {
 	struct place_source s; /* first */
 	const struct pack_move *m;
