@@ -10,6 +10,7 @@
 #include "control.h"
 #include "films.h"
 #include "follow.h"
+#include "fuse_switch.h"
 #include "hot.h"
 #include "inode.h"
 #include "leftovers.h"
@@ -207,7 +208,8 @@ static void fs_stop(struct fs *fs)
 static void begin_rings(struct fs *fs)
 {
 	int wanted = fs->pool->config.transport;
-	if (wanted == TRANSPORT_DEV || (wanted == TRANSPORT_AUTO && !rings_offered()))
+	if (wanted == TRANSPORT_DEV ||
+	    (wanted == TRANSPORT_AUTO && fuse_switch() != FUSE_SWITCH_ON))
 		return;
 	int r = rings_start(fs, &fs->rings);
 	if (r < 0 && wanted == TRANSPORT_IO_URING)

@@ -580,17 +580,6 @@ void rings_stop(struct rings *rings)
 	free(rings);
 }
 
-bool rings_offered(void)
-{
-	char answer = 'N';
-	int fd = open("/sys/module/fuse/parameters/enable_uring", O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && read(fd, &answer, 1) != 1)
-		answer = 'N';
-	if (fd >= 0)
-		close(fd);
-	return answer == 'Y';
-}
-
 int rings_work(const struct rings *rings)
 {
 	return rings && rings->init == INIT_DONE;

@@ -20,8 +20,6 @@
 struct fs;
 struct rings;
 
-/* Does the kernel's switch say that it may be had? */
-bool rings_offered(void);
 /* After fuse_session_mount(), before the loop. 0, or why it cannot be had: -EOPNOTSUPP: the library was
  * built without custom io; -errno. The kernel is asked later, with INIT, and may say no, which is
  * logged: then all goes over /dev/fuse. */
