@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #define STREAK_MIN (256u << 10)
-#define WINDOW_MAX (8u << 20)
+#define WINDOW_MAX (16u << 20)
 #define DISORDER (1u << 20) /* requests of one reader pass each other */
 
 struct look {

@@ -20,7 +20,7 @@
 #define IDLE_MAX 8u
 #define REPEATS_MAX 32u
 #define STALE_TRIES 4
-#define AHEAD_THREADS 8u /* most of them wait for a place far away */
+#define AHEAD_THREADS 16u /* most of them wait for a place far away */
 #define AHEAD_WAITING 16u
 #define AHEAD_PIECES 1024u
 #define AHEAD_CHUNKS 4u	       /* of which slices may come by turns */
