@@ -74,6 +74,7 @@ void fetch_begin(struct fetch *f, enum fetch_mode mode)
 {
 	f->mode = mode;
 	f->n_frames = f->n_pieces = f->n_ops = 0;
+	f->gone = 0;
 }
 
 void fetch_end(struct fetch *f)
@@ -158,8 +159,10 @@ static int damaged(struct fetch *f, const struct fetch_frame *fr, int err, const
 /* gc may have moved what was in a pack that is gone: then its row is looked up again. */
 static int no_pack(struct fetch *f, uint64_t pack, int err)
 {
-	if (err == -ENOENT)
+	if (err == -ENOENT) {
+		f->gone = pack;
 		return -ESTALE;
+	}
 	if (err == -ENOMEDIUM) {
 		if (f->mode != FETCH_AHEAD)
 			pack_say_absent(f->packs, pack);

@@ -70,6 +70,7 @@ struct fetch {
 	struct io_read_op ops[FETCH_FRAMES];
 	uint64_t op_packs[FETCH_FRAMES];
 	uint32_t n_ops;
+	uint64_t gone;	 /* the last pack that was not where its row says; 0: none */
 	bool unverified; /* the cache has something that has to be verified first */
 	uint8_t *stored; /* what is read, */
 	size_t stored_cap;

@@ -217,9 +217,14 @@ static int read_map(struct chunks *c, const struct map_vec *map, uint64_t at, si
 		r = read_map_once(f, map, at, len, out, &where);
 		fetch_end(f);
 	}
+	uint64_t gone = f->gone;
 	fetch_give(c, f);
 	if (r == -ESTALE) {
-		log_error("a pack that the index refers to is missing");
+		if (gone)
+			log_error("pack %016" PRIx64 " is missing, and the index refers to it",
+				  gone);
+		else
+			log_error("what was to be read has moved each time");
 		r = -EIO;
 	}
 	return where && current ? explain(where, r) : r;

@@ -19,6 +19,7 @@
 #include "thread.h"
 #include "tier_wishes.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #define ROOM_LEFT ((uint64_t)32 << 20) /* of a colder tier's disk */
@@ -230,6 +231,16 @@ static int begin_with_room(struct one *one, const struct turn *turn, struct turn
 	}
 }
 
+/* Not collected meanwhile: the index has it where it is not. */
+static bool is_lost(struct mover *m, const struct pack_row *was)
+{
+	struct pack_row row;
+	if (pack_get(m->opt.kv, was->id, &row) || row.state != PACK_SEALED || row.tier != was->tier)
+		return false;
+	log_error("pack %016" PRIx64 " is missing where it should lie", row.id);
+	return true;
+}
+
 static int move_one(struct one *one, const struct pack_row *row, unsigned tier)
 {
 	struct mover *m = one->m;
@@ -246,6 +257,8 @@ static int move_one(struct one *one, const struct pack_row *row, unsigned tier)
 		return r;
 	move.level = level_of(m, row, tier);
 	r = pack_move(&move, row->id, (uint8_t)tier);
+	if (r == -ENOENT && is_lost(m, row))
+		r = -ENODATA;
 	end_turn(m, turn);
 	SCOPED_LOCK(&m->lock);
 	m->renamed |= r == 0 && move.level;
@@ -274,6 +287,8 @@ const char *mover_reason(int err)
 {
 	return err == -ENOMEDIUM ? "a tier is absent"
 	       : err == -ENOSPC	 ? "there is no room for it"
+	       : err == -ENODATA ? "its file is missing"
+	       : err == -EBUSY	 ? "it is being filled, or collected as garbage"
 				 : strerror(-err);
 }
 
