@@ -82,6 +82,28 @@ int io_fsync_dir(int dirfd)
 	return fsync(dirfd) ? -errno : 0;
 }
 
+bool io_lies_within(const char *path, int dirfd)
+{
+	struct stat top, here, above;
+	CLEANUP_CLOSE int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fstat(dirfd, &top) || fstat(fd, &here))
+		return false;
+	while (here.st_dev != top.st_dev || here.st_ino != top.st_ino) {
+		int up = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (up < 0 || fstat(up, &above)) {
+			if (up >= 0)
+				close(up);
+			return false;
+		}
+		close(fd);
+		fd = up;
+		if (above.st_dev == here.st_dev && above.st_ino == here.st_ino)
+			return false; /* the root */
+		here = above;
+	}
+	return true;
+}
+
 int io_next_entry(DIR *dir, struct dirent **ret_entry)
 {
 	int r = fault_hit("readdir");

@@ -32,6 +32,8 @@ int io_replace_file(int dirfd, const char *name, const void *data, size_t len, m
 /* Reads a whole file of at most `limit` bytes; the caller frees *ret_data. -EFBIG beyond. */
 int io_slurp(int dirfd, const char *name, size_t limit, void **ret_data, size_t *ret_len);
 
+/* Is PATH a directory, and this one or below it? */
+bool io_lies_within(const char *path, int dirfd);
 /* The next name of a directory: 1, 0 when there are no more, -errno. */
 int io_next_entry(DIR *dir, struct dirent **ret_entry);
 

@@ -306,6 +306,10 @@ static void do_tier(struct connection *c, const json_t *request)
 	} else if (!name || !tiers_find(fs->pool->tiers, name, &to)) {
 		snprintf(sentence, sizeof sentence, "there is no tier %.64s", name ? name : "");
 		refuse(c, sentence);
+	} else if (!to.declared) {
+		snprintf(sentence, sizeof sentence,
+			 "tier %s is not declared in foldfs.conf: nothing moves there", to.name);
+		refuse(c, sentence);
 	} else if (to.absent) {
 		snprintf(sentence, sizeof sentence, "tier %s is absent: %s", to.name, to.why);
 		refuse(c, sentence);

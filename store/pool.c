@@ -276,6 +276,7 @@ static int open_tiers(struct pool *pool, bool ro, bool declare, struct pool_erro
 	char why[sizeof err->text / 2] = "";
 	struct tiers_options opt = { .kv = pool->kv,
 				     .config = &pool->config,
+				     .pool_dirfd = pool->dirfd,
 				     .hot_dirfd = pool->packs_fd,
 				     .claim = declare,
 				     .read_only = ro };

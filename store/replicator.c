@@ -357,6 +357,9 @@ static int start_threads(struct replicator *r)
 static int open_place(struct replicator *r, struct pool_error *err)
 {
 	char why[400] = "";
+	if (*r->where.where == '/' && io_lies_within(r->where.where, r->opt.pool->dirfd))
+		return say(err, -EINVAL, "replicate_to: %s is a part of the pool itself",
+			   r->where.where);
 	int e = depot_open(&r->where, &r->ship.depot, why, sizeof why);
 	if (e == 0)
 		e = replica_open_tier(&r->where, true, &r->ship.tier, why, sizeof why);

@@ -17,6 +17,7 @@
 #include "tiers.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "io.h"
 #include "log.h"
 #include "pack.h"
 #include "replica_format.h"
@@ -315,8 +316,9 @@ static int choose_tier(struct tiers *t, const struct config_tier *conf, struct p
 			      "this tier alone",
 			      conf->name, conf->place);
 	if (r < 0)
-		return refuse(why, r, "[tier %s]: the label of %s %s", conf->name, conf->place,
-			      r == -ESTALE ? "is damaged" : strerror(-r));
+		return refuse(why, r, "[tier %s]: the label of %s %s%s", conf->name, conf->place,
+			      r == -ESTALE ? "is damaged" : "cannot be read: ",
+			      r == -ESTALE ? "" : strerror(-r));
 	bool ours = is_ours(t, &label) && label.number > TIER_HOT && label.number < TIERS_MAX;
 	struct tier *tier = ours ? &t->v[label.number] : NULL;
 	if (!ours || (tier->known &&
@@ -345,9 +347,12 @@ static int add_tier(struct tiers *t, const struct config_tier *conf, struct tier
 	struct tier_info info = { 0 };
 	char reason[sizeof info.why] = "";
 	take_options(conf, &info);
+	if (!is_bucket(info.where) && io_lies_within(info.where, t->opt.pool_dirfd))
+		return refuse(why, -EINVAL, "[tier %s]: %s is a part of the pool itself",
+			      conf->name, info.where);
 	int r = open_place(&info, &pl, reason, sizeof reason);
 	if (r < 0)
-		return refuse(why, r, "[tier %s]: its place %s", conf->name, reason);
+		return refuse(why, r, "[tier %s]: %s", conf->name, reason);
 	r = choose_tier(t, conf, pl, &tier, why);
 	place_close(pl);
 	if (r < 0)
@@ -378,6 +383,11 @@ static int take_config(struct tiers *t, struct sentence *why)
 	for (unsigned i = 0; i < c->n_tiers; i++) {
 		const struct config_tier *conf = &c->tiers[i];
 		struct tier *tier = tier_named(t, conf->name);
+		if (tier && is_replica(tier))
+			return refuse(why, -EINVAL,
+				      "[tier %s]: that is what lies in the pool's replica; give "
+				      "this tier another name",
+				      conf->name);
 		int r = tier ? follow_path(t, conf, tier) : 0;
 		if (!tier && (!t->opt.claim || t->opt.read_only))
 			continue;

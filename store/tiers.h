@@ -26,7 +26,7 @@ struct tiers;
 struct tiers_options {
 	struct kv *kv;
 	const struct config *config;
-	int hot_dirfd; /* POOL/packs */
+	int pool_dirfd, hot_dirfd; /* POOL, POOL/packs */
 	uint8_t pool_uuid[16];
 	bool claim; /* a tier that is declared for the first time gets number and label; else it is ignored */
 	bool read_only;

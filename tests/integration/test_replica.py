@@ -205,6 +205,25 @@ def test_a_pool_whose_packs_lie_there_keeps_its_replica(machines):
     assert done.returncode and "packs of this pool lie in its replica" in done.stderr
 
 
+def test_nobody_moves_packs_into_the_replica(machines, home):
+    """What lies there is the replicator's."""
+    mount = machines.first()
+    (mount.dir / "f").write_bytes(noise(9 * MIB))
+    ship(mount)
+    lose(mount)
+    there = machines.next_one()
+    assert "nothing moves there" in there.foldfs("tier", "move", "replica", there.dir, code=1).stderr
+    there.stop()
+    config = there.pool.path / "foldfs.conf"
+    before = config.read_text()
+    config.write_text(f"{before}\n[tier replica]\nplace = {home}/w\n")
+    done = there.pool.run("mount.foldfs", there.pool.path, there.dir, code=32)
+    assert "give this tier another name" in done.stderr
+    config.write_text(before)
+    there.start()
+    assert (there.dir / "f").read_bytes() == noise(9 * MIB)
+
+
 def test_a_place_of_another_pool_is_refused(machines, home):
     machines.first()
     directory = home / "other/mnt"
@@ -213,6 +232,16 @@ def test_a_place_of_another_pool_is_refused(machines, home):
     done = pool.run("mount.foldfs", pool.path, directory, "-o",
                     f"replicate=1s,replicate_to={machines.place},log={home}/other/log", code=None)
     assert done.returncode and "belongs to another pool" in done.stderr
+
+
+def test_a_part_of_the_pool_is_no_replica(home):
+    directory = home / "mnt"
+    directory.mkdir()
+    pool = pools.Pool(home)
+    done = pool.run("mount.foldfs", pool.path, directory, "-o",
+                    f"replicate=1s,replicate_to={pool.path}/staging,log={home}/log", code=None)
+    assert done.returncode and "is a part of the pool itself" in done.stderr
+    assert not list((pool.path / "staging").iterdir())
 
 
 @pytest.mark.parametrize("kind,sentence", [

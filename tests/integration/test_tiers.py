@@ -393,6 +393,8 @@ def test_gc_brings_back_no_more_than_the_low_watermark_lets(loop, home):
     ("not empty", "has other files in it"),
     ("another pool's", "belongs to another pool"),
     ("used twice", "have the same place"),
+    ("in the pool", "is a part of the pool itself"),
+    ("a part of the pool", "is a part of the pool itself"),
 ])
 def test_wrong_places_are_refused(new_mount, home, what, sentence):
     mount = new_mount()
@@ -410,6 +412,11 @@ def test_wrong_places_are_refused(new_mount, home, what, sentence):
         other.stop()
     if what == "used twice":
         (mount.pool.path / "foldfs.conf").write_text(f"[tier a]\nplace={home}/warm\n[tier b]\nplace={home}/warm\n")
+    if what == "in the pool":
+        (mount.pool.path / "cold").mkdir()
+        (mount.pool.path / "foldfs.conf").write_text(f"[tier a]\nplace={mount.pool.path}/cold\n")
+    if what == "a part of the pool":
+        (mount.pool.path / "foldfs.conf").write_text(f"[tier a]\nplace={home}/../{home.name}/first/pool/staging\n")
     done = mount.pool.run("mount.foldfs", mount.pool.path, mount.dir, code=None)
     assert done.returncode and sentence in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -624,6 +631,21 @@ def test_a_lost_pack_of_a_tier_is_damage(tiered, home):
     mount.expect_log("chunk .* is lost")
 
 
+def test_what_is_missing_was_not_recalled(tiered, home):
+    mount = tiered("warm")
+    data = fill(mount, files=2)
+    move(mount, "warm", mount.dir)
+    lost = packs(home / "warm")[0]
+    (home / "warm" / lost).rename(home / lost)
+    mount.expect_log("is missing")
+    done = mount.foldfs("tier", "recall", mount.dir, code=1)
+    assert "1 packs could not be moved: its file is missing" in done.stderr
+    assert f"pack {lost.removesuffix('.pack')} is missing" in mount.log.read_text()
+    (home / lost).rename(home / "warm" / lost)
+    mount.foldfs("tier", "recall", mount.dir)
+    check(mount, data)
+
+
 def test_a_pack_put_back_by_hand_is_found(tiered, home):
     mount = tiered("warm")
     data = fill(mount, files=1)
@@ -634,6 +656,18 @@ def test_a_pack_put_back_by_hand_is_found(tiered, home):
     mount.start()
     check(mount, data)
     assert tier_of(mount, "hot")["packs"] == len(hot(mount))
+
+
+def test_a_tier_that_is_left_out_gets_nothing(tiered, home):
+    mount = tiered("warm", "cold")
+    data = fill(mount, files=1)
+    mount.stop()
+    declare(mount, home, "cold")
+    mount.start()
+    before = hot(mount)
+    assert "tier warm is not declared in foldfs.conf" in move(mount, "warm", mount.dir, code=1).stderr
+    assert hot(mount) == before and not packs(home / "warm")
+    check(mount, data)
 
 
 def test_commands_that_make_no_sense(tiered, mount):
