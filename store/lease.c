@@ -173,12 +173,22 @@ int lease_beat(struct depot *d, uint64_t epoch, uint64_t count, bool closed)
 	return d->ops->put(d, name, slice_of(text, (size_t)len));
 }
 
+/* Is there a later one? What reads as rubbish may be from somebody between, who answers whatever is asked. */
+static int is_listed(struct depot *d, uint64_t epoch)
+{
+	uint64_t newest = 0;
+	int r = d->ops->list(d, "epochs/", take_epoch, &newest);
+	return r < 0 ? r : newest > epoch ? -EUCLEAN : -EIO;
+}
+
 int lease_is_lost(struct depot *d, uint64_t epoch, struct lease_record *ret_by)
 {
 	struct lease_record by = { .host = "another machine" };
 	int r = read_record(d, epoch + 1, &by);
 	if (r == -ENOENT)
 		return 0;
+	if (r == -EUCLEAN)
+		r = is_listed(d, epoch);
 	if (r < 0 && r != -EUCLEAN)
 		return r;
 	if (ret_by)

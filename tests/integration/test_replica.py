@@ -205,6 +205,20 @@ def test_a_pool_whose_packs_lie_there_keeps_its_replica(machines):
     assert done.returncode and "packs of this pool lie in its replica" in done.stderr
 
 
+def test_rubbish_from_somebody_between_is_no_other_owner(close_server, replica_bucket):
+    """A proxy or a portal, which answers all that is asked with a page of its own."""
+    mount = replica_bucket.first()
+    for pattern in ["could not be shipped", "s3://bucket"]:
+        mount.expect_log(pattern)
+    ship(mount)
+    replica_bucket.server.fault("garbage", "^GET", status=200, body=b"<html>Please log in</html>")
+    (mount.dir / "f").write_bytes(noise(5 * MIB))
+    assert "taken the pool over" not in mount.foldfs("replica", "sync", mount.dir, code=1).stderr
+    (mount.dir / "g").write_bytes(b"written meanwhile")
+    replica_bucket.server.faults.clear()
+    ship(mount)
+
+
 def test_nobody_moves_packs_into_the_replica(machines, home):
     """What lies there is the replicator's."""
     mount = machines.first()
