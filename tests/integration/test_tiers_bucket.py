@@ -549,6 +549,22 @@ def test_warming_up(bucket, server):
     server.faults.clear()
 
 
+def test_what_cannot_be_warmed(bucket, server):
+    mount = bucket(cache_size=0)
+    quiet(mount)
+    fill(mount, files=1)
+    move(mount, "far", mount.dir)
+    mount.remount()
+    server.fault("status", status=403, code="AccessDenied", match=r"\.pack")
+    assert "f0: Input/output error" in mount.foldfs("warm", mount.dir, code=1).stderr
+    server.faults.clear()
+    for words in [["warm", mount.pool.path], ["warm", mount.dir, mount.pool.path], ["tier", "pin", mount.pool.path],
+                  ["tier", "unpin", mount.pool.path]]:
+        assert "is a pool: " in mount.foldfs(*words, code=1).stderr
+    assert "user.foldfs.tier" not in os.listxattr(mount.pool.path)
+    mount.foldfs("warm", mount.dir)
+
+
 def test_status_names_the_bucket(bucket):
     mount = bucket()
     far = next(tier for tier in status(mount)["tiers"] if tier["name"] == "far")

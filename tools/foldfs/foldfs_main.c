@@ -244,6 +244,22 @@ static json_t *inodes_of(struct call *c)
 	return list;
 }
 
+/* For what touches the files themselves: those in the pool's directory are others. */
+static bool in_mounts(struct call *c)
+{
+	char pool[PATH_MAX], path[PATH_MAX];
+	for (int i = 0; i < c->n_paths; i++) {
+		if (!pool_path_find(c->paths[i], pool))
+			return false;
+		if (resolve_path(c->paths[i], path) == 0 && !strcmp(path, pool)) {
+			complain("%s is a pool: %s wants paths inside its mount", c->paths[i],
+				 c->name);
+			return false;
+		}
+	}
+	return true;
+}
+
 static int run_du(struct call *c)
 {
 	json_t *result = NULL, *media = NULL;
@@ -277,12 +293,15 @@ static int run_tier(struct call *c)
 	json_t *result = NULL;
 	if (!strcmp(c->action, "status"))
 		return tier_show_status(c->pool, c->json) ? FAILED : end_output(0, FAILED);
-	if (!strcmp(c->action, "unpin"))
+	bool unpin = !strcmp(c->action, "unpin"), pin = !strcmp(c->action, "pin");
+	if ((pin || unpin) && !in_mounts(c))
+		return FAILED;
+	if (unpin)
 		return tier_unpin(c->paths, c->n_paths) ? FAILED : 0;
 	json_t *inodes = inodes_of(c);
 	if (!inodes)
 		return FAILED;
-	if (!strcmp(c->action, "pin") && tier_pin(c->paths, c->n_paths)) {
+	if (pin && tier_pin(c->paths, c->n_paths)) {
 		json_decref(inodes);
 		return FAILED;
 	}
@@ -310,6 +329,8 @@ static int run_replica(struct call *c)
 
 static int run_warm(struct call *c)
 {
+	if (!in_mounts(c))
+		return FAILED;
 	json_t *result = warm_paths(c->paths, c->n_paths);
 	bool failed = show_number(result, "files_failed");
 	int r = end(result, c, warm_show);

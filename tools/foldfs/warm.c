@@ -55,15 +55,17 @@ static int read_one(const char *path, const struct stat *st, int type, struct FT
 		return 0;
 	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	ssize_t n = fd < 0 ? -1 : 1;
+	int err = errno; /* what tells may change it */
 	uint64_t before = warm.done;
 	while (n > 0) {
 		n = read(fd, warm.data, PORTION);
+		err = errno;
 		warm.read += n > 0 ? (uint64_t)n : 0;
 		warm.done += n > 0 ? (uint64_t)n : 0;
 		tell();
 	}
 	if (n < 0)
-		fail(path, errno);
+		fail(path, err);
 	warm.files += n == 0;
 	warm.done = before + (uint64_t)st->st_size;
 	return 0;
