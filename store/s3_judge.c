@@ -92,6 +92,10 @@ static const struct {
 	  "InvalidStorageClass",
 	  { EINVAL, false, "the server has no such storage class", "choose another" } },
 	{ 0,
+	  "InvalidArgument", /* Ceph's word for a storage class that it has not */
+	  { EINVAL, false, "the server does not take what it was told",
+	    "if a storage class is given, see that it has that" } },
+	{ 0,
 	  "InvalidObjectState",
 	  { EREMOTEIO, false, "the object is archived", "have the server restore it first" } },
 	{ 0,
@@ -135,7 +139,8 @@ static const struct {
 
 static const struct cause of_existing = { EEXIST, false, "there is such an object already",
 					  "it is left as it is" };
-static const struct cause of_other_status = { EIO, false, "the server refuses it", NULL };
+static const struct cause of_other_status = { EIO, false, "the server refuses it",
+					      "see what it says of that in its log" };
 static const struct cause of_redirect = { EACCES, false, "the bucket is elsewhere",
 					  "mend the region or the endpoint" };
 

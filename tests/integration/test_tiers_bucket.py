@@ -549,6 +549,17 @@ def test_warming_up(bucket, server):
     server.faults.clear()
 
 
+def test_a_class_that_the_server_has_not(bucket, server):
+    """As a Ceph says it, which was told of no classes."""
+    mount = bucket(extra="class = STANDARD_IA\n")
+    quiet(mount)
+    data = fill(mount, files=1)
+    server.fault("status", r"^PUT .*\.pack", status=400, code="InvalidArgument")
+    move(mount, "far", mount.dir, code=1)
+    assert "see that it has that" in mount.log.read_text()
+    check(mount, data)
+
+
 def test_what_cannot_be_warmed(bucket, server):
     mount = bucket(cache_size=0)
     quiet(mount)
