@@ -2,8 +2,8 @@
 /* The kernel reads ahead so much as a disk needs, which an object store takes a second for: with 128 KiB
  * at a time and 30 ms an answer that is 4 MB/s. So what follows is fetched into the block cache, as much
  * as has been read in order before, WINDOW_MAX at most: a reader who stops has had no more than
- * twice of what he wanted fetched, and several of them get along with the part of the cache that takes
- * what is used for the first time.
+ * twice of what he wanted fetched. Two of them get along with the part of the cache that takes what is used
+ * for the first time; six at once on a fast server fetched 1.3 to 1.8 bytes for a byte read, four at 30 ms 1.1.
  *
  * Only of buckets: the kernel reads files of a disk ahead itself.
  */

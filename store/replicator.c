@@ -13,6 +13,7 @@
 #include "replicator.h"
 #include "cleanup.h"
 #include "cond.h"
+#include "digest.h"
 #include "lease.h"
 #include "log.h"
 #include "replica_ship.h"
@@ -29,6 +30,8 @@
 #define SOON_MS 500u /* the first root, when something is to be waited for */
 #define BEATS 6u     /* in a lease */
 #define LOOK_MS 200u
+#define REPLICA_BEEN_KEY "replica."
+#define BEEN_KEY_LEN (sizeof REPLICA_BEEN_KEY - 1 + 8)
 
 struct replicator {
 	struct replicator_options opt;
@@ -66,6 +69,45 @@ static int say(struct pool_error *err, int r, const char *fmt, ...)
 	return r;
 }
 
+/* Where a replica of this pool has been, by the words of the option. */
+static void been_key(const struct replicator *r, uint8_t key[BEEN_KEY_LEN])
+{
+	memcpy(key, REPLICA_BEEN_KEY, BEEN_KEY_LEN - 8);
+	put_be64(key + BEEN_KEY_LEN - 8, checksum64(r->where.where, strlen(r->where.where)));
+}
+
+static int has_been(struct replicator *r)
+{
+	uint8_t key[BEEN_KEY_LEN];
+	CLEANUP_BUF struct buf val = { 0 };
+	been_key(r, key);
+	int e = kv_get(r->opt.pool->kv, KV_META, key, sizeof key, &val);
+	return e == -ENOENT ? 0 : e < 0 ? e : 1;
+}
+
+static int note_been(struct replicator *r)
+{
+	uint8_t key[BEEN_KEY_LEN];
+	int e = has_been(r);
+	struct kv_batch *batch = e ? NULL : kv_batch_new();
+	if (!batch)
+		return e < 0 ? e : e ? 0 : -ENOMEM;
+	been_key(r, key);
+	kv_batch_put(batch, KV_META, key, sizeof key, "", 0);
+	return kv_commit(r->opt.pool->kv, batch, NULL);
+}
+
+/* An empty directory may be where a disk is mounted on other days. */
+static int may_begin(struct replicator *r, struct pool_error *err)
+{
+	int e = has_been(r);
+	return e > 0 ? say(err, -ENODEV,
+			   "replicate_to=%.200s: the replica of this pool that was there is gone: "
+			   "is its disk mounted? To begin a new one, name another place",
+			   r->where.where)
+		     : e;
+}
+
 /* The place is nobody's, or this pool's. */
 static int claim_tier(struct replicator *r, struct pool_error *err)
 {
@@ -74,6 +116,9 @@ static int claim_tier(struct replicator *r, struct pool_error *err)
 	const uint8_t *uuid = r->opt.pool->super.uuid;
 	int e = tier->ops->read_label(tier, &label);
 	if (e == -ENOENT) {
+		e = may_begin(r, err);
+		if (e < 0)
+			return e;
 		memcpy(label.pool, uuid, sizeof label.pool);
 		label.number = REPLICA_TIER;
 		if (getrandom(label.tier, sizeof label.tier, 0) != sizeof label.tier)
@@ -145,6 +190,10 @@ static int begin_epoch(struct replicator *r, struct pool_error *err)
 		return say(err, e == -EEXIST ? -EAGAIN : e,
 			   "replicate_to=%.200s: no epoch could be begun: %s", r->where.where,
 			   e == -EEXIST ? "another has just been" : strerror(-e));
+	e = note_been(r);
+	if (e < 0)
+		return say(err, e, "replicate_to=%.200s cannot be noted in the index: %s",
+			   r->where.where, strerror(-e));
 	SCOPED_LOCK(&r->lock);
 	r->ship.epoch = r->status.epoch = epoch;
 	return 0;
@@ -424,7 +473,7 @@ int replicator_start(const struct replicator_options *opt, struct replicator **r
 		return e;
 	}
 	e = begin_epoch(r, err);
-	bool refused = e == -EEXIST || e == -EROFS;
+	bool refused = e == -EEXIST || e == -EROFS || e == -ENODEV;
 	if (e < 0 && !refused)
 		log_warn("%s; it is tried on", err->text);
 	if (!refused)

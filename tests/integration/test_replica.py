@@ -248,6 +248,28 @@ def test_a_place_of_another_pool_is_refused(machines, home):
     assert done.returncode and "belongs to another pool" in done.stderr
 
 
+def test_a_replica_that_is_gone_is_not_begun_anew(machines, home):
+    """Its directory is empty: perhaps the disk is not mounted that lies there on other days."""
+    mount = machines.first()
+    (mount.dir / "f").write_bytes(noise(MIB))
+    ship(mount)
+    mount.stop()
+    place, away = Path(machines.place), home / "away"
+    place.rename(away)
+    place.mkdir()
+    with pytest.raises(AssertionError, match="is its disk mounted"):
+        mount.start()
+    shutil.rmtree(place)
+    away.rename(place)
+    mount.start()
+    assert ship(mount)["error"] is None
+    mount.stop()
+    (home / "another").mkdir()
+    mount.options["replicate_to"] = str(home / "another")
+    mount.start()
+    assert ship(mount)["error"] is None and list((home / "another").glob("e0*"))
+
+
 def test_a_part_of_the_pool_is_no_replica(home):
     directory = home / "mnt"
     directory.mkdir()
