@@ -9,9 +9,7 @@
 #include "cleanup.h"
 #include "content.h"
 #include "lookups.h"
-#include <fuse_lowlevel.h>
-#include <poll.h>
-#include <sys/mount.h>
+#include "notices.h"
 
 #define LIFETIME_S 1.0
 
@@ -20,7 +18,6 @@ struct follow {
 	struct follower *follower;
 	pthread_rwlock_t gate;
 	atomic_ullong changes;
-	atomic_bool silent; /* nobody answers the kernel any more, so nothing can be told it */
 };
 
 static void begin(void *arg)
@@ -73,9 +70,10 @@ static bool kernel_has(struct fs *fs, uint64_t ino)
 
 static void tell_inodes(struct fs *fs, const uint64_t *inodes, size_t n)
 {
-	for (size_t i = 0; i < n && !atomic_load(&fs->follow->silent); i++)
-		if (kernel_has(fs, inodes[i]))
-			fuse_lowlevel_notify_inval_inode(fs->session, inodes[i], 0, 0);
+	for (size_t i = 0; i < n; i++)
+		if (kernel_has(fs, inodes[i]) &&
+		    notice_pages(fs->notices, fs->session, inodes[i], 0, 0) < 0)
+			return;
 }
 
 static void tell_kernel(struct fs *fs, const struct follow_change *c, bool anew)
@@ -83,11 +81,11 @@ static void tell_kernel(struct fs *fs, const struct follow_change *c, bool anew)
 	size_t n = 0;
 	if (!fs->session) /* not yet */
 		return;
-	for (size_t i = 0; i < c->n_moved && !atomic_load(&fs->follow->silent); i++) {
+	for (size_t i = 0; i < c->n_moved; i++) {
 		const char *name = (const char *)c->names.data + c->moved[i].at;
-		if (kernel_has(fs, c->moved[i].parent))
-			fuse_lowlevel_notify_inval_entry(fs->session, c->moved[i].parent, name,
-							 strlen(name));
+		if (kernel_has(fs, c->moved[i].parent) &&
+		    notice_name(fs->notices, fs->session, c->moved[i].parent, name) < 0)
+			return;
 	}
 	uint64_t *all = anew ? lookups_all(fs->lookups, &n) : NULL;
 	if (all)
@@ -134,23 +132,6 @@ int follow_open(struct fs *fs, struct follow **ret_f, struct pool_error *err)
 int follow_begin(struct follow *f)
 {
 	return f ? follower_start(f->follower) : 0;
-}
-
-/* A notice may be waiting for a page that a request keeps locked which nobody receives any more. Who may not do this
- * waits until the reader is ended. What is unmounted already shows an error, and its place may be another's. */
-static void let_go_of_kernel(const struct fs *fs)
-{
-	struct pollfd p = { .fd = fuse_session_fd(fs->session) };
-	if (poll(&p, 1, 0) >= 0 && !(p.revents & POLLERR))
-		umount2(fs->mountpoint, MNT_FORCE | MNT_DETACH);
-}
-
-void follow_rest(struct follow *f)
-{
-	if (!f)
-		return;
-	atomic_store(&f->silent, true);
-	let_go_of_kernel(f->fs);
 }
 
 void follow_end(struct follow *f)

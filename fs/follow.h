@@ -15,8 +15,6 @@ struct follow;
 /* For mounts of pools that follow. *ret_f stays NULL for all others. Before the session, which follow_begin() needs. */
 int follow_open(struct fs *fs, struct follow **ret_f, struct pool_error *err);
 int follow_begin(struct follow *f);
-/* The session has ended: the kernel is told nothing any more, as it might wait for answers. */
-void follow_rest(struct follow *f);
 /* No changes any more from here on. NULL is fine, as for all below. */
 void follow_end(struct follow *f);
 void follow_free(struct follow *f);

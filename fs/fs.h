@@ -59,6 +59,8 @@ struct fs {
 	struct rings *rings;	       /* NULL: all requests come over /dev/fuse */
 	struct hotter *hotter;	       /* NULL: no file gets a copy */
 	struct films *films;	       /* NULL: none can be asked about films */
+	struct notices *notices;       /* that may have to wait within the kernel */
+	struct guardian *guardian;     /* NULL: there is none */
 	uint64_t inodes_before;	       /* in the index when the mount began */
 	atomic_int space;	       /* enum space_level */
 	atomic_bool space_low;	       /* little is left on the disk, whatever is staged */

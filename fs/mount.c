@@ -11,11 +11,14 @@
 #include "films.h"
 #include "follow.h"
 #include "fuse_switch.h"
+#include "guardian.h"
 #include "hot.h"
 #include "inode.h"
+#include "leaver.h"
 #include "leftovers.h"
 #include "log.h"
 #include "lookups.h"
+#include "notices.h"
 #include "ops.h"
 #include "read_ahead.h"
 #include "replicator.h"
@@ -35,6 +38,7 @@
 #define WAITERS_MAX 64u
 #define CALLERS_MAX 4u
 #define LOCK_WAIT_MS 30000u
+#define COME_OUT_MS 1000u /* after an umount */
 
 static void want(struct fuse_conn_info *conn, uint64_t flag)
 {
@@ -127,6 +131,8 @@ static int fs_start(struct fs *fs)
 		return -ENOMEM;
 	int r = inode_table_new(fs, &fs->inodes);
 	if (r == 0)
+		r = notices_new(&fs->notices);
+	if (r == 0)
 		r = workers_start("waiter", WAITERS_MAX, &fs->waiters);
 	if (r == 0)
 		r = workers_start("caller", CALLERS_MAX, &fs->callers);
@@ -202,6 +208,7 @@ static void fs_stop(struct fs *fs)
 	workers_stop(fs->waiters);
 	inode_table_free(fs->inodes);
 	lookups_free(fs->lookups);
+	notices_free(fs->notices);
 	pthread_rwlock_destroy(&fs->names);
 }
 
@@ -231,7 +238,7 @@ static int serve(struct fs *fs)
 	fuse_loop_cfg_destroy(loop);
 	if (r < 0)
 		log_error("requests can no longer be served, and the mount ends: %s", strerror(-r));
-	return r < 0 ? r : 0; /* a positive value is the signal that ended it */
+	return r < 0 ? r : 0;
 }
 
 /* The library splits its options at commas that no backslash precedes. */
@@ -286,10 +293,30 @@ static void log_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
 	log_line(level <= FUSE_LOG_WARNING ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", line);
 }
 
+static void watch_over(struct fs *fs)
+{
+	int r = fs->guardian ? guardian_watch(fs->guardian, fs->mountpoint) : 0;
+	if (r < 0)
+		log_info("no process can end this mount's connection should the daemon be killed: "
+			 "%s",
+			 strerror(-r));
+}
+
+/* No request is answered any more; and what is aborted the library would leave mounted. */
+static void end_what_waits(struct fs *fs)
+{
+	if (notices_wait(fs->notices, COME_OUT_MS))
+		return;
+	log_warn("the connection to the kernel is ended by force: a request that was not answered "
+		 "was waited for");
+	guardian_abort(fs->guardian);
+}
+
 static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 {
 	char sentence[1024];
 	struct control *control = NULL;
+	struct leaver *leaver = NULL;
 	fuse_set_log_func(note_fuse);
 	fs->session = new_session(fs, req);
 	if (!fs->session) {
@@ -298,14 +325,17 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 		not_ready(req, -EINVAL, sentence);
 		return -EINVAL;
 	}
-	int r = fuse_set_signal_handlers(fs->session) ? -EIO : 0;
+	int r = leaver_start(fs, &leaver);
 	if (r == 0 && fuse_session_mount(fs->session, req->mountpoint))
 		r = -EIO;
 	if (r < 0) {
 		snprintf(sentence, sizeof sentence, "%s cannot be mounted on: %s", req->mountpoint,
-			 *fuse_said ? fuse_said : "is /dev/fuse there, and may you mount?");
+			 *fuse_said ? fuse_said
+			 : leaver   ? "is /dev/fuse there, and may you mount?"
+				    : strerror(-r));
 		not_ready(req, r, sentence);
 	} else {
+		watch_over(fs);
 		r = control_start(fs, &control);
 		if (r < 0)
 			log_warn("no control socket, `foldfs` commands will not reach this mount: "
@@ -319,15 +349,15 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 				  strerror(-r));
 		req->ready(req->ready_arg, 0, fs->why_read_only);
 		r = serve(fs);
+		leaver_stop(TAKE_PTR(leaver));
 		rings_rest(fs->rings);
-		follow_rest(fs->follow);
-		tiers_quit(fs->pool->tiers);
 		control_stop(control);
 		if (fs->read_ahead_fd >= 0)
 			close(fs->read_ahead_fd);
 		fuse_session_unmount(fs->session);
+		end_what_waits(fs);
 	}
-	fuse_remove_signal_handlers(fs->session);
+	leaver_stop(leaver);
 	return r;
 }
 
@@ -374,14 +404,20 @@ int mount_serve(const struct mount_request *req)
 	else if (req->fuse_options && strstr(req->fuse_options, "noatime"))
 		fs->atime = ATIME_NEVER;
 	fs->started_ms = clock_mono_ms();
+	int guarded = guardian_start(&fs->guardian);
 	int advice = req->read_only ? 0 : films_start(NULL, &fs->films);
 	int r = open_pool(fs, req, &perr);
 	if (r < 0) {
 		not_ready(req, r, perr.text);
 		films_stop(fs->films);
+		guardian_stop(fs->guardian);
 		free(fs);
 		return r;
 	}
+	if (guarded < 0)
+		log_warn("nobody ends this mount's connection should the daemon be killed: no "
+			 "process: %s",
+			 strerror(-guarded));
 	if (fs->pool->config.media == MEDIA_OFF || fs->pool->follows)
 		films_stop(TAKE_PTR(fs->films));
 	if (advice < 0)
@@ -396,6 +432,7 @@ int mount_serve(const struct mount_request *req)
 	else
 		r = mount_and_serve(fs, req);
 	fs_stop(fs);
+	guardian_stop(fs->guardian); /* no thread of ours calls the kernel any more */
 	rings_stop(TAKE_PTR(fs->rings));
 	follow_free(fs->follow);
 	replicator_close(fs->replicator);

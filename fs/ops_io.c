@@ -11,6 +11,7 @@
 #include "follow.h"
 #include "log.h"
 #include "missing.h"
+#include "notices.h"
 #include "ops.h"
 #include "settle.h"
 #include "space.h"
@@ -248,10 +249,9 @@ static void sync_written(struct job *job)
 
 /* Makes the kernel send what it has in these pages, and forget them; `to` 0: up to the end. May wait
  * for requests of these pages: only for threads that no request waits for. */
-static void send_cached(struct fs *fs, const struct inode *in, uint64_t from, uint64_t to)
+static int send_cached(struct fs *fs, const struct inode *in, uint64_t from, uint64_t to)
 {
-	fuse_lowlevel_notify_inval_inode(fs->session, in->ino, (off_t)from,
-					 to > from ? (off_t)(to - from) : 0);
+	return notice_pages(fs->notices, fs->session, in->ino, from, to);
 }
 
 /* A write past the page cache, of a file that is open with it: what readers cached meanwhile is stale.
@@ -486,13 +486,15 @@ static int seek_cached(struct fs *fs, struct inode *in, uint64_t from, bool data
 	uint64_t at = 0, end = 0, before;
 	int r = seek_now(fs, in, from, data, &at);
 	if (r == -ENXIO || (r == 0 && data && at > from)) {
-		send_cached(fs, in, from, r == 0 ? at : 0);
-		r = seek_now(fs, in, from, data, &at);
+		r = send_cached(fs, in, from, r == 0 ? at : 0);
+		if (r == 0)
+			r = seek_now(fs, in, from, data, &at);
 	}
 	while (r == 0 && !data) {
 		before = at;
-		send_cached(fs, in, at, seek_now(fs, in, at, true, &end) == 0 ? end : 0);
-		r = seek_now(fs, in, from, false, &at);
+		r = send_cached(fs, in, at, seek_now(fs, in, at, true, &end) == 0 ? end : 0);
+		if (r == 0)
+			r = seek_now(fs, in, from, false, &at);
 		if (at <= before)
 			break;
 	}
