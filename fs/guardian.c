@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -109,7 +110,7 @@ static _Noreturn void be_guardian(int socket, pid_t daemon)
 static const int crashes[] = { SIGQUIT, SIGILL,	 SIGTRAP, SIGABRT, SIGBUS,
 			       SIGFPE,	SIGSEGV, SIGXCPU, SIGSYS };
 static struct sigaction before[sizeof crashes / sizeof *crashes];
-static volatile sig_atomic_t crash_fd = -1;
+static atomic_int crash_fd = -1;
 
 static bool is_fault(int sig)
 {
@@ -119,8 +120,9 @@ static bool is_fault(int sig)
 static void on_crash(int sig, siginfo_t *info, void *context)
 {
 	(void)context;
-	if (crash_fd >= 0)
-		end_connection(crash_fd);
+	int abort_fd = atomic_load(&crash_fd);
+	if (abort_fd >= 0)
+		end_connection(abort_fd);
 	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
 		if (crashes[i] == sig)
 			sigaction(sig, &before[i], NULL);
@@ -208,7 +210,7 @@ int guardian_watch(struct guardian *g, const char *mountpoint)
 	int r = fd < 0 ? fd : send_fd(g->socket, fd);
 	close(take_fd(&g->socket));
 	if (fd >= 0)
-		g->abort_fd = crash_fd = fd;
+		atomic_store(&crash_fd, g->abort_fd = fd);
 	if (r < 0)
 		end_process(g);
 	return r;
@@ -229,7 +231,7 @@ void guardian_stop(struct guardian *g)
 {
 	if (!g)
 		return;
-	crash_fd = -1;
+	atomic_store(&crash_fd, -1);
 	end_process(g);
 	if (g->socket >= 0)
 		close(g->socket);

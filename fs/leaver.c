@@ -22,11 +22,11 @@ struct leaver {
 
 static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
 static sem_t asked;
-static volatile sig_atomic_t asked_by;
+static atomic_int asked_by;
 
 static void on_signal(int sig)
 {
-	asked_by = sig;
+	atomic_store(&asked_by, sig);
 	sem_post(&asked);
 }
 
@@ -54,7 +54,7 @@ static void end_session(struct leaver *l)
 		if (ms == PATIENCE_MS)
 			guardian_abort(l->fs->guardian);
 		fuse_session_exit(l->fs->session);
-		pthread_kill(l->serving, asked_by);
+		pthread_kill(l->serving, atomic_load(&asked_by));
 		nanosleep(&(struct timespec){ .tv_nsec = WAKE_MS * 1000000 }, NULL);
 	}
 }
