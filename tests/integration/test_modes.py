@@ -122,6 +122,7 @@ def test_auto_on_a_stacked_backing_falls_back(home):
     try:
         inner = pools.Mount(pools.Pool(mkdir(outer.dir / "inner")), mkdir(home / "mnt")).start()
         try:
+            inner.dir.stat()
             stats = inner.stats()   # known before any file is opened
             assert bool(stats["modes"]["native_why_not"]) == (stats["mode"] == "mediated")
             assert outer.stats()["mode"] == "mediated" or stats["mode"] == "mediated"

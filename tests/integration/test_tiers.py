@@ -416,7 +416,7 @@ def test_wrong_places_are_refused(new_mount, home, what, sentence):
         (mount.pool.path / "cold").mkdir()
         (mount.pool.path / "foldfs.conf").write_text(f"[tier a]\nplace={mount.pool.path}/cold\n")
     if what == "a part of the pool":
-        (mount.pool.path / "foldfs.conf").write_text(f"[tier a]\nplace={home}/../{home.name}/first/pool/staging\n")
+        (mount.pool.path / "foldfs.conf").write_text(f"[tier a]\nplace={mount.pool.path}/../pool/staging\n")
     done = mount.pool.run("mount.foldfs", mount.pool.path, mount.dir, code=None)
     assert done.returncode and sentence in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
