@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define IDLE_SECONDS 10
 
@@ -27,6 +28,7 @@ struct workers {
 	size_t waiting;
 	unsigned threads, sleeping, running, max_threads;
 	bool stopping;
+	int niceness;
 	struct worker *left; /* threads that have nothing more to do but to end */
 	char name[12];
 };
@@ -57,6 +59,8 @@ static void *worker_main(void *arg)
 	struct worker *self = arg;
 	struct workers *w = self->owner;
 	pthread_setname_np(pthread_self(), w->name);
+	if (w->niceness && nice(w->niceness) < 0)
+		errno = 0; /* it is as nice as can be */
 	pthread_mutex_lock(&w->lock);
 	for (struct job *job; (job = next_job_locked(w));) {
 		w->running++;
@@ -88,6 +92,11 @@ int workers_start(const char *name, unsigned max_threads, struct workers **ret_w
 	snprintf(w->name, sizeof w->name, "%s", name);
 	*ret_workers = w;
 	return 0;
+}
+
+void workers_set_nice(struct workers *w, int niceness)
+{
+	w->niceness = niceness;
 }
 
 static void join_left(struct worker *left)

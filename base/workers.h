@@ -17,6 +17,8 @@ struct job {
 struct workers;
 
 int workers_start(const char *name, unsigned max_threads, struct workers **ret_workers);
+/* Its threads leave the processors to others: nice(2), each thread for itself. Before the first job. */
+void workers_set_nice(struct workers *w, int niceness);
 void workers_queue(struct workers *w, struct job *job);
 /* Queues it only if a thread is free for it beside all that run and wait; else does nothing. */
 bool workers_queue_if_idle(struct workers *w, struct job *job);

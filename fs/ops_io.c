@@ -90,6 +90,13 @@ static void note_read(struct fs *fs, struct inode *in, uint64_t at, ssize_t n)
 		ahead_note(fs, in, at, bytes);
 }
 
+/* Somebody waits for the disk: what need not be done now gives way, while there is room for what has landed. */
+static void somebody_waits(struct fs *fs)
+{
+	if (fs->pool->destage && space_level(fs) == SPACE_EASY)
+		destage_give_way(fs->pool->destage);
+}
+
 static bool is_gone(struct inode *in)
 {
 	pthread_rwlock_rdlock(&in->lock);
@@ -148,6 +155,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		}
 		j->size = size;
 		j->at = off;
+		somebody_waits(fs);
 		atomic_fetch_add(&fs->count.reads_waited, 1);
 		atomic_fetch_add(&in->reads_waiting, 1);
 		workers_queue(fs->waiters, &j->job);
@@ -207,6 +215,7 @@ static int sync_inode(struct fs *fs, struct inode *in)
 {
 	CLEANUP_CLOSE int fd = -1;
 	int r = 0;
+	somebody_waits(fs);
 	pthread_rwlock_wrlock(&in->lock);
 	uint64_t gen = in->row.staging_gen;
 	if (gen && gen == in->failed_gen)

@@ -116,8 +116,10 @@ static json_t *settle_part(struct fs *fs)
 	put(o, "waiting_files", s.waiting);
 	put(o, "active_files", s.active);
 	put(o, "failed_files", s.failed);
-	if (fs->pool->destage)
+	if (fs->pool->destage) {
 		put(o, "pending_bytes", destage_pending_bytes(fs->pool->destage));
+		put(o, "gave_way", destage_gave_way(fs->pool->destage));
+	}
 	put(o, "files", fs->count.destaged_files);
 	put(o, "bytes", fs->count.destaged_bytes);
 	put(o, "cancelled", fs->count.destage_cancelled);

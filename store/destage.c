@@ -29,13 +29,19 @@
 #include "slicer.h"
 #include "weaver.h"
 #include <errno.h>
+#include <stdatomic.h>
 
 #define PORTION (1u << 20) /* bytes read at once; twice the lookahead if that is more */
 #define WINDOW_PIECES 4096u
 #define WOVEN_PIECES 16384u /* of a window of a film: slices of a few hundred bytes */
 #define WINDOWS 2u	    /* of one source on their way */
 #define FLUSH_POLL_MS 20
-#define SEAL_MS 1000 /* an ordinary window waits no longer for a frame to fill */
+#define SEAL_MS 1000	     /* an ordinary window waits no longer for a frame to fill */
+#define NICENESS 10	     /* whoever has just written has other work than this */
+#define WANTED_NS 100000000u /* so long after a call of destage_give_way() */
+#define WANTED_SHARE 8	     /* a worker works this part of the time */
+#define WANTED_MOST_NS 50000000u
+#define HURRY_MS 200 /* after a nudge */
 
 enum window_state { WINDOW_FREE, WINDOW_CUTTING, WINDOW_WAITING, WINDOW_STORED };
 
@@ -81,7 +87,9 @@ struct destage {
 	unsigned busy;	    /* sources queued or in their turn */
 	unsigned hurried;   /* callers that wait for everything */
 	unsigned impatient; /* waiting windows of ordinary sources */
-	uint64_t sealed_ms;
+	uint64_t sealed_ms, nudged_ms;
+	atomic_ullong wanted_ns; /* when somebody last waited for the disk */
+	atomic_ullong gave_way;
 	uint64_t pending;
 	struct portion *portions;    /* idle */
 	_Atomic(struct loom *) loom; /* idle */
@@ -124,6 +132,28 @@ static void needs_frames(struct window *w, uint64_t first, uint64_t last)
 		w->last_frame = last;
 }
 
+/* ---- pace ---- */
+
+static bool is_hurried(struct destage *d)
+{
+	SCOPED_LOCK(&d->lock);
+	return d->hurried || (d->nudged_ms && clock_mono_ms() - d->nudged_ms < HURRY_MS);
+}
+
+/* After some work, begun at *since: waits as long as others are to have the disk for it. */
+static void let_others(struct destage *d, uint64_t *since)
+{
+	uint64_t now = clock_mono_ns(), wanted = atomic_load(&d->wanted_ns);
+	if (wanted && now - wanted < WANTED_NS && !is_hurried(d)) {
+		uint64_t ns = (now - *since) * (WANTED_SHARE - 1);
+		ns = ns < WANTED_MOST_NS ? ns : WANTED_MOST_NS;
+		nanosleep(&(struct timespec){ .tv_nsec = (long)ns }, NULL);
+		atomic_fetch_add(&d->gave_way, 1);
+		now = clock_mono_ns();
+	}
+	*since = now;
+}
+
 /* ---- one window ---- */
 
 static int pack_items(struct window *w, struct portion *b)
@@ -151,6 +181,7 @@ static void cut_window(struct destage_run *run, struct window *w, struct portion
 	uint64_t end = s->at + s->len;
 	size_t fill = 0;
 	bool full = false;
+	uint64_t since = clock_mono_ns();
 	while (!w->err && !full && run->at < end && w->n + PORTION_ITEMS <= WINDOW_PIECES) {
 		size_t more = b->size - fill;
 		if (more > end - run->at - fill)
@@ -165,6 +196,7 @@ static void cut_window(struct destage_run *run, struct window *w, struct portion
 		run->at += used;
 		fill -= used;
 		memmove(b->data, b->data + used, fill);
+		let_others(run->d, &since);
 	}
 }
 
@@ -173,6 +205,7 @@ static void cut_window(struct destage_run *run, struct window *w, struct portion
 static int weave_window(struct destage_run *run, struct window *w)
 {
 	int r = 1;
+	uint64_t since = clock_mono_ns(), paced = 0;
 	while (r > 0 && w->len < DESTAGE_WINDOW && w->n < WOVEN_PIECES) {
 		struct woven woven;
 		r = weaver_next(run->weaver, DESTAGE_WINDOW - w->len, &woven);
@@ -180,6 +213,10 @@ static int weave_window(struct destage_run *run, struct window *w)
 			needs_frames(w, woven.first_frame, woven.last_frame);
 		int added = r > 0 ? piece_add(w, &woven.piece) : 0;
 		r = added < 0 ? added : r;
+		if (w->len - paced >= PORTION) {
+			let_others(run->d, &since);
+			paced = w->len;
+		}
 	}
 	if (r == -EBADMSG) {
 		log_debug("a film is not what its tables say; it is stored as other files are");
@@ -497,8 +534,10 @@ int destage_open(const struct destage_options *opt, struct destage **ret_d)
 	int r = d->finishing ? chunker_init(&d->chunker, &opt->chunker) : -ENOMEM;
 	if (r == 0)
 		r = workers_start("destage", d->n_workers, &d->workers);
-	if (r == 0)
+	if (r == 0) {
+		workers_set_nice(d->workers, NICENESS);
 		r = packer_help(d->packer, d->workers, d->n_workers - 1);
+	}
 	if (r < 0) {
 		destage_free(d);
 		return r;
@@ -587,10 +626,21 @@ void destage_close(struct destage *d)
 void destage_nudge(struct destage *d)
 {
 	SCOPED_LOCK(&d->lock);
+	d->nudged_ms = clock_mono_ms();
 	if (d->nudged)
 		return;
 	d->nudged = true;
 	workers_queue(d->workers, &d->nudge);
+}
+
+void destage_give_way(struct destage *d)
+{
+	atomic_store_explicit(&d->wanted_ns, clock_mono_ns(), memory_order_relaxed);
+}
+
+uint64_t destage_gave_way(struct destage *d)
+{
+	return atomic_load(&d->gave_way);
 }
 
 uint64_t destage_pending_bytes(struct destage *d)

@@ -69,6 +69,23 @@ def test_a_small_change_costs_little(mount):
     assert (mount.dir / "f").read_bytes() == shadow.data
 
 
+def test_destage_gives_way_to_who_waits_for_the_disk(new_mount):
+    """As long as somebody syncs; all is stored in the end."""
+    mount = new_mount(destage_delay=0)
+    files = []
+    with open(mount.dir / "log", "wb", buffering=0) as log:
+        def gives_way():
+            files.append(mount.dir / f"large{len(files)}")
+            files[-1].write_bytes(noise(16 * MIB, len(files)))
+            for _ in range(20):
+                log.write(b"a line\n")
+                os.fsync(log.fileno())
+            return mount.stats()["destage"]["gave_way"] > 0
+        env.until(gives_way, "destage gave way")
+    assert stored(mount) >= len(files) * 16 * MIB
+    assert [f.read_bytes() == noise(16 * MIB, n + 1) for n, f in enumerate(files)] == [True] * len(files)
+
+
 @pytest.mark.asan
 def test_text_is_compressed(mount):
     (mount.dir / "f").write_bytes(b"".join(text(20_000, seed) for seed in range(400)))

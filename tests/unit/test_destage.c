@@ -234,6 +234,39 @@ static void small_files_share_frames(void **state)
 	stack_remove(&st);
 }
 
+static void who_waits_for_the_disk_comes_first(void **state)
+{
+	(void)state;
+	struct stack st;
+	CLEANUP_FREE uint8_t *data = malloc(8 * MIB);
+	struct upload u = { 0 };
+	uint64_t seed = 10;
+	prng_fill(&seed, data, 8 * MIB);
+	stack_make(&st);
+	stack_open(&st);
+	upload_start(&u, &st, INO, data, 8 * MIB);
+	while (!count_done(&u, 1))
+		usleep(1000);
+	assert_int_equal(destage_gave_way(st.destage), 0); /* nobody waits */
+	upload_start(&u, &st, INO + 1, data, 8 * MIB);
+	while (!count_done(&u, 1)) {
+		destage_give_way(st.destage);
+		usleep(1000);
+	}
+	uint64_t gave_way = destage_gave_way(st.destage);
+	assert_in_range(gave_way, 1, 64);
+	uint64_t before; /* it is over a moment later, on however slow a machine */
+	do {
+		before = destage_gave_way(st.destage);
+		upload_start(&u, &st, INO + 2, data, 8 * MIB);
+		while (!count_done(&u, 1))
+			usleep(1000);
+	} while (destage_gave_way(st.destage) != before);
+	assert_int_equal(file_compare(&st, INO + 1, data, 8 * MIB), 0);
+	assert_int_equal(stack_close(&st), 0);
+	stack_remove(&st);
+}
+
 static void an_ordinary_file_needs_no_nudge(void **state)
 {
 	(void)state;
@@ -485,6 +518,7 @@ int main(void)
 		cmocka_unit_test(an_error_ends_its_source_only),
 		cmocka_unit_test(a_full_disk_loses_nothing),
 		cmocka_unit_test(small_files_share_frames),
+		cmocka_unit_test(who_waits_for_the_disk_comes_first),
 		cmocka_unit_test(an_ordinary_file_needs_no_nudge),
 		cmocka_unit_test(idle_workers_store_the_frames_of_one_file),
 		cmocka_unit_test(a_file_on_several_workers_may_fail_anywhere),
