@@ -610,7 +610,7 @@ bool settle_wait_room(struct fs *fs)
 {
 	struct settler *t = fs->settler;
 	settle_all(fs, false);
-	destage_nudge(fs->pool->destage);
+	destage_hurry(fs->pool->destage);
 	SCOPED_LOCK(&t->lock);
 	if (!t->active && !(t->head && t->head->due_ms == 0))
 		return false;
@@ -649,7 +649,7 @@ void settle_all(struct fs *fs, bool wait)
 	uint64_t round = atomic_fetch_add(&t->round, 1);
 	while (!atomic_load(&t->unwatched) && owes_locked(t, round)) {
 		pthread_mutex_unlock(&t->lock);
-		destage_nudge(fs->pool->destage);
+		destage_hurry(fs->pool->destage);
 		pthread_mutex_lock(&t->lock);
 		wait_quiet_locked(t);
 	}

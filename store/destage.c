@@ -36,12 +36,13 @@
 #define WOVEN_PIECES 16384u /* of a window of a film: slices of a few hundred bytes */
 #define WINDOWS 2u	    /* of one source on their way */
 #define FLUSH_POLL_MS 20
-#define SEAL_MS 1000	     /* an ordinary window waits no longer for a frame to fill */
-#define NICENESS 10	     /* whoever has just written has other work than this */
-#define WANTED_NS 100000000u /* so long after a call of destage_give_way() */
-#define WANTED_SHARE 8	     /* a worker works this part of the time */
-#define WANTED_MOST_NS 50000000u
-#define HURRY_MS 200 /* after a nudge */
+#define SEAL_MS 1000		     /* an ordinary window waits no longer for a frame to fill */
+#define NICENESS 10		     /* whoever has just written has other work than this */
+#define WANTED_NS 100000000u	     /* so long after a call of destage_give_way() */
+#define WANTED_WHOLE_NS 10000000000u /* who goes on waiting has the disk to himself so long, */
+#define WANTED_SHARE 8		     /* then a worker works this part of the time */
+#define STEP_NS 5000000
+#define HURRY_MS 200 /* after destage_hurry() */
 
 enum window_state { WINDOW_FREE, WINDOW_CUTTING, WINDOW_WAITING, WINDOW_STORED };
 
@@ -87,8 +88,9 @@ struct destage {
 	unsigned busy;	    /* sources queued or in their turn */
 	unsigned hurried;   /* callers that wait for everything */
 	unsigned impatient; /* waiting windows of ordinary sources */
-	uint64_t sealed_ms, nudged_ms;
-	atomic_ullong wanted_ns; /* when somebody last waited for the disk */
+	uint64_t sealed_ms, hurried_ms;
+	atomic_ullong wanted_ns,
+		wanted_since_ns; /* when somebody last waited for the disk; 0: nobody does */
 	atomic_ullong gave_way;
 	uint64_t pending;
 	struct portion *portions;    /* idle */
@@ -137,19 +139,31 @@ static void needs_frames(struct window *w, uint64_t first, uint64_t last)
 static bool is_hurried(struct destage *d)
 {
 	SCOPED_LOCK(&d->lock);
-	return d->hurried || (d->nudged_ms && clock_mono_ms() - d->nudged_ms < HURRY_MS);
+	return d->hurried || (d->hurried_ms && clock_mono_ms() - d->hurried_ms < HURRY_MS);
 }
 
-/* After some work, begun at *since: waits as long as others are to have the disk for it. */
+static bool is_wanted(struct destage *d, uint64_t now)
+{
+	uint64_t wanted = atomic_load(&d->wanted_ns);
+	return wanted && (now < wanted || now - wanted < WANTED_NS) && !is_hurried(d);
+}
+
+/* After some work, begun at *since: who waits for the disk has it to himself for a while, and from then on most
+ * of the time. */
 static void let_others(struct destage *d, uint64_t *since)
 {
-	uint64_t now = clock_mono_ns(), wanted = atomic_load(&d->wanted_ns);
-	if (wanted && now - wanted < WANTED_NS && !is_hurried(d)) {
-		uint64_t ns = (now - *since) * (WANTED_SHARE - 1);
-		ns = ns < WANTED_MOST_NS ? ns : WANTED_MOST_NS;
-		nanosleep(&(struct timespec){ .tv_nsec = (long)ns }, NULL);
+	uint64_t begin = clock_mono_ns(), now = begin, idle = 0;
+	if (is_wanted(d, now)) {
+		uint64_t share = (now - *since) * (WANTED_SHARE - 1), none = 0;
 		atomic_fetch_add(&d->gave_way, 1);
-		now = clock_mono_ns();
+		atomic_compare_exchange_strong(&d->wanted_since_ns, &none, begin);
+		do {
+			nanosleep(&(struct timespec){ .tv_nsec = STEP_NS }, NULL);
+			now = clock_mono_ns();
+			idle = now - atomic_load(&d->wanted_since_ns);
+		} while (is_wanted(d, now) && (idle < WANTED_WHOLE_NS || now - begin < share));
+	} else {
+		atomic_store(&d->wanted_since_ns, 0);
 	}
 	*since = now;
 }
@@ -626,11 +640,18 @@ void destage_close(struct destage *d)
 void destage_nudge(struct destage *d)
 {
 	SCOPED_LOCK(&d->lock);
-	d->nudged_ms = clock_mono_ms();
 	if (d->nudged)
 		return;
 	d->nudged = true;
 	workers_queue(d->workers, &d->nudge);
+}
+
+void destage_hurry(struct destage *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->hurried_ms = clock_mono_ms();
+	pthread_mutex_unlock(&d->lock);
+	destage_nudge(d);
 }
 
 void destage_give_way(struct destage *d)

@@ -60,12 +60,14 @@ void destage_start(struct destage *d, struct destage_source *s);
 /* Everything queued before this call has been committed or given up when it returns: also seals
  * partly filled frames. Blocks. */
 void destage_flush(struct destage *d);
-/* Seals the partly filled frame, so that what waits for it commits soon, and makes workers give way to nobody for
- * a moment: somebody waits for destage. Does not wait. */
+/* Seals the partly filled frame, so that what waits for it commits soon. Does not wait. */
 void destage_nudge(struct destage *d);
+/* The same, and for a moment workers give way to nobody: somebody waits for destage. */
+void destage_hurry(struct destage *d);
 /* Every window begun before this call has been committed or given up when it returns. Blocks. */
 void destage_settle(struct destage *d);
-/* Somebody waits for the disk: for a tenth of a second workers leave it to others seven eighths of the time. */
+/* Somebody waits for the disk: workers leave it to others for a tenth of a second. Who calls again and again has it
+ * so for ten seconds, and seven eighths of the time from then on. */
 void destage_give_way(struct destage *d);
 uint64_t destage_gave_way(struct destage *d); /* how often a worker did */
 uint64_t destage_pending_bytes(struct destage *d);
