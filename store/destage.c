@@ -149,23 +149,30 @@ static bool is_wanted(struct destage *d, uint64_t now)
 }
 
 /* After some work, begun at *since: who waits for the disk has it to himself for a while, and from then on most
- * of the time. */
-static void let_others(struct destage *d, uint64_t *since)
+ * of the time. Not at the cost of what else is queued here, which may be small files whose time to be durable has
+ * come: true when this turn should end for them. */
+static bool let_others(struct destage *d, uint64_t *since)
 {
 	uint64_t begin = clock_mono_ns(), now = begin, idle = 0;
-	if (is_wanted(d, now)) {
-		uint64_t share = (now - *since) * (WANTED_SHARE - 1), none = 0;
-		atomic_fetch_add(&d->gave_way, 1);
-		atomic_compare_exchange_strong(&d->wanted_since_ns, &none, begin);
-		do {
-			nanosleep(&(struct timespec){ .tv_nsec = STEP_NS }, NULL);
-			now = clock_mono_ns();
-			idle = now - atomic_load(&d->wanted_since_ns);
-		} while (is_wanted(d, now) && (idle < WANTED_WHOLE_NS || now - begin < share));
-	} else {
+	if (!is_wanted(d, now)) {
 		atomic_store(&d->wanted_since_ns, 0);
+		*since = now;
+		return false;
 	}
+	uint64_t share = (now - *since) * (WANTED_SHARE - 1), none = 0;
+	atomic_fetch_add(&d->gave_way, 1);
+	atomic_compare_exchange_strong(&d->wanted_since_ns, &none, begin);
+	bool queued = false;
+	do {
+		queued = workers_waiting(d->workers) > 0;
+		if (queued)
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = STEP_NS }, NULL);
+		now = clock_mono_ns();
+		idle = now - atomic_load(&d->wanted_since_ns);
+	} while (is_wanted(d, now) && (idle < WANTED_WHOLE_NS || now - begin < share));
 	*since = now;
+	return queued;
 }
 
 /* ---- one window ---- */
@@ -210,7 +217,8 @@ static void cut_window(struct destage_run *run, struct window *w, struct portion
 		run->at += used;
 		fill -= used;
 		memmove(b->data, b->data + used, fill);
-		let_others(run->d, &since);
+		if (!s->small_together && let_others(run->d, &since))
+			full = true;
 	}
 }
 
@@ -228,8 +236,9 @@ static int weave_window(struct destage_run *run, struct window *w)
 		int added = r > 0 ? piece_add(w, &woven.piece) : 0;
 		r = added < 0 ? added : r;
 		if (w->len - paced >= PORTION) {
-			let_others(run->d, &since);
 			paced = w->len;
+			if (let_others(run->d, &since))
+				break;
 		}
 	}
 	if (r == -EBADMSG) {

@@ -273,6 +273,36 @@ static void who_waits_for_the_disk_comes_first(void **state)
 	stack_remove(&st);
 }
 
+static void giving_way_keeps_no_small_file_waiting(void **state)
+{
+	(void)state;
+	struct stack st;
+	CLEANUP_FREE uint8_t *data = malloc(24 * MIB);
+	struct upload large = { 0 }, little = { .s.small_together = true };
+	uint64_t seed = 11;
+	prng_fill(&seed, data, 24 * MIB);
+	stack_make(&st);
+	st.workers = 1;
+	stack_open(&st);
+	destage_give_way(st.destage);
+	upload_start(&large, &st, INO, data, 24 * MIB);
+	while (!destage_gave_way(st.destage))
+		destage_give_way(st.destage);
+	upload_start(&little, &st, INO + 1, data, 1000);
+	while (!count_done(&little, 1)) {
+		destage_give_way(st.destage);
+		destage_nudge(st.destage); /* as the ticker does */
+		usleep(1000);
+	}
+	assert_int_equal(count_done(&large, 1), 0);
+	destage_flush(st.destage);
+	assert_int_equal(large.result, 0);
+	assert_int_equal(file_compare(&st, INO, data, 24 * MIB), 0);
+	assert_int_equal(file_compare(&st, INO + 1, data, 1000), 0);
+	assert_int_equal(stack_close(&st), 0);
+	stack_remove(&st);
+}
+
 static void an_ordinary_file_needs_no_nudge(void **state)
 {
 	(void)state;
@@ -525,6 +555,7 @@ int main(void)
 		cmocka_unit_test(a_full_disk_loses_nothing),
 		cmocka_unit_test(small_files_share_frames),
 		cmocka_unit_test(who_waits_for_the_disk_comes_first),
+		cmocka_unit_test(giving_way_keeps_no_small_file_waiting),
 		cmocka_unit_test(an_ordinary_file_needs_no_nudge),
 		cmocka_unit_test(idle_workers_store_the_frames_of_one_file),
 		cmocka_unit_test(a_file_on_several_workers_may_fail_anywhere),
