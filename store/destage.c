@@ -159,7 +159,8 @@ static bool let_others(struct destage *d, uint64_t *since)
 		*since = now;
 		return false;
 	}
-	uint64_t share = (now - *since) * (WANTED_SHARE - 1), none = 0;
+	uint64_t share = (now - *since) * (WANTED_SHARE - 1);
+	unsigned long long none = 0;
 	atomic_fetch_add(&d->gave_way, 1);
 	atomic_compare_exchange_strong(&d->wanted_since_ns, &none, begin);
 	bool queued = false;
