@@ -256,8 +256,8 @@ static void who_waits_for_the_disk_comes_first(void **state)
 	uint64_t gave_way =
 		destage_gave_way(st.destage); /* in vain, if somebody waits for destage */
 	while (!count_done(&u, 1)) {
+		destage_hurry(st.destage); /* first: no moment in which it is only wanted */
 		destage_give_way(st.destage);
-		destage_hurry(st.destage);
 		usleep(1000);
 	}
 	assert_in_range(destage_gave_way(st.destage), gave_way, gave_way + 2);
