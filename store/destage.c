@@ -89,8 +89,8 @@ struct destage {
 	unsigned hurried;   /* callers that wait for everything */
 	unsigned impatient; /* waiting windows of ordinary sources */
 	uint64_t sealed_ms, hurried_ms;
-	atomic_ullong wanted_ns,
-		wanted_since_ns; /* when somebody last waited for the disk; 0: nobody does */
+	atomic_ullong wanted_ns;       /* when somebody last waited for the disk; 0: never */
+	atomic_ullong wanted_since_ns; /* since when workers give way; 0: they don't */
 	atomic_ullong gave_way;
 	uint64_t pending;
 	struct portion *portions;    /* idle */
@@ -172,6 +172,9 @@ static bool let_others(struct destage *d, uint64_t *since)
 		now = clock_mono_ns();
 		idle = now - atomic_load(&d->wanted_since_ns);
 	} while (is_wanted(d, now) && (idle < WANTED_WHOLE_NS || now - begin < share));
+	if (!is_wanted(d, now))
+		atomic_store(&d->wanted_since_ns,
+			     0); /* there may be no work left that would see it */
 	*since = now;
 	return queued;
 }
