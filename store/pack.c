@@ -174,6 +174,11 @@ int pack_fd_get(struct packs *p, uint64_t pack)
 	return pack_fds_get(p->fds, pack);
 }
 
+int pack_fd_try_get(struct packs *p, uint64_t pack)
+{
+	return pack_fds_try_get(p->fds, pack);
+}
+
 void pack_fd_put(struct packs *p, uint64_t pack, int fd)
 {
 	pack_fds_put(p->fds, pack, fd);

@@ -133,15 +133,28 @@ static int use_locked(struct slot *s)
 	return s->fd;
 }
 
+/* The descriptor that is open, or -EAGAIN. */
+static int get_locked(struct pack_fds *f, uint64_t pack)
+{
+	struct slot *s = find_locked(f, pack);
+	return s && !s->forgotten ? use_locked(s) : -EAGAIN;
+}
+
+int pack_fds_try_get(struct pack_fds *f, uint64_t pack)
+{
+	SCOPED_LOCK(&f->lock);
+	return get_locked(f, pack);
+}
+
 int pack_fds_get(struct pack_fds *f, uint64_t pack)
 {
 	CLEANUP_CLOSE int fd = -1, unused = -1;
 	uint64_t forgets;
 	{
 		SCOPED_LOCK(&f->lock);
-		struct slot *s = find_locked(f, pack);
-		if (s && !s->forgotten)
-			return use_locked(s);
+		int open = get_locked(f, pack);
+		if (open >= 0)
+			return open;
 		forgets = f->forgets;
 	}
 	fd = f->opt.open(f->opt.arg, pack);

@@ -21,6 +21,8 @@ int pack_fds_new(const struct pack_fds_options *opt, struct pack_fds **ret_f);
 void pack_fds_free(struct pack_fds *f);
 /* A descriptor, or -errno; -EUCLEAN: the file is another pool's (a damaged header says nothing). */
 int pack_fds_get(struct pack_fds *f, uint64_t pack);
+/* The same without waiting for any device: -EAGAIN when none is open, as open() may take long. */
+int pack_fds_try_get(struct pack_fds *f, uint64_t pack);
 void pack_fds_put(struct pack_fds *f, uint64_t pack, int fd);
 /* The file goes, or another takes its place: its descriptor is closed as soon as nobody uses it, and
  * those who come from now on open it anew. */
