@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Running other programs, and what the machine says about processes."""
 
+import contextlib
 import json
 import mmap
 import os
@@ -42,12 +43,27 @@ def say(text):
     print(time.strftime("%H:%M:%S ") + text, file=sys.stderr, flush=True)
 
 
-def touch_memory():
-    """Uses the machine's free memory once. The host of a virtual machine may give each page when it is first
-    used, three times as slowly: whoever came first would pay for that."""
+def free_memory():
     with open("/proc/meminfo", encoding="ascii") as file:
-        free = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-    mmap.mmap(-1, free * 1024 * 9 // 10, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemFree"))
+
+
+def use_memory(size):
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+
+
+@contextlib.contextmanager
+def free_memory_limited(leave):
+    """All memory but LEAVE bytes is held meanwhile: that is what touch_memory has to use each time."""
+    size = free_memory() - leave
+    with use_memory(size) if size > 0 else contextlib.nullcontext():
+        yield
+
+
+def touch_memory():
+    """Uses free memory once. The host of a virtual machine may take back what is free and give each page anew
+    when it is next used, which fills the page cache ten times as slowly: whoever came then would pay for that."""
+    use_memory(free_memory() * 9 // 10).close()
 
 
 def until(condition, what, seconds=60):

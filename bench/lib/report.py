@@ -85,7 +85,8 @@ def table(results):
 
 def text(results):
     machine = results["machine"]
-    lines = [f"Kernel {machine['kernel']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB; "
+    lines = [f"Kernel {machine['kernel']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, "
+             f"{results['settings']['memory']} GiB of them free; "
              f"{results['rounds']} rounds; load {machine['load_before']:.1f} before and "
              f"{machine['load_after']:.1f} after; files of {results['settings']['size']} MiB, "
              f"{results['settings']['files']} created files.", "",

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 import filesystems
-from commands import Failed, say
+from commands import Failed, free_memory_limited, say, touch_memory
 from rows import ROWS, Bench, rows_for
 
 
@@ -21,6 +21,7 @@ class Rounds:
 
     def measure(self, bench, row):
         try:
+            touch_memory()
             value = row.measure(bench)
         except (Failed, OSError, ValueError, KeyError) as reason:
             self.failures.append(f"{row.name} on {bench.fs.name}: {reason}")
@@ -60,10 +61,11 @@ class Rounds:
         home.mkdir(parents=True, exist_ok=True)
         device = filesystems.Device(home, self.settings.device << 30)
         try:
-            for number in range(self.settings.rounds):
-                for kind in self.kinds:
-                    say(f"round {number + 1} of {self.settings.rounds}: {kind.name}")
-                    self.one(kind, device, home)
+            with free_memory_limited(self.settings.memory << 30):
+                for number in range(self.settings.rounds):
+                    for kind in self.kinds:
+                        say(f"round {number + 1} of {self.settings.rounds}: {kind.name}")
+                        self.one(kind, device, home)
         finally:
             device.remove()
 
@@ -78,7 +80,7 @@ class Rounds:
                             "load_after": os.getloadavg()[0]},
                 "rounds": self.settings.rounds,
                 "settings": {name: getattr(self.settings, name) for name in
-                             ("size", "files", "seconds", "options", "mkfs_options", "nice")},
+                             ("size", "files", "seconds", "memory", "options", "mkfs_options", "nice")},
                 "filesystems": [kind.name for kind in self.kinds],
                 "caches": {kind.name: kind.caches for kind in self.kinds},
                 "rows": rows, "samples": self.samples, "notes": self.notes,

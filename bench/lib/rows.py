@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands import Failed, probe, run, run_json, timed
+from commands import Failed, probe, run, run_json, timed, touch_memory
 
 FIO = Path(__file__).resolve().parents[1] / "fio"
 
@@ -52,6 +52,10 @@ class Bench:
         if result["error"]:
             raise Failed(f"fio {job}: error {result['error']}")
         return result
+
+    def cold(self):
+        self.fs.cold()
+        touch_memory()
 
     def prepared(self, job, name):
         """The file of a job that reads, stored where it will stay."""
@@ -95,14 +99,14 @@ def append_fsync(b):
 def seq_read(kind):
     def measure(b):
         b.prepared(f"seq-read-{kind}", f"read-{kind}")
-        b.fs.cold()
+        b.cold()
         return megabytes(b.fio(f"seq-read-{kind}", "measure"), "read")
     return measure
 
 
 def reread(b):
     b.prepared("reread", "reread")
-    b.fs.cold()
+    b.cold()
     b.fio("reread", "warm")
     return megabytes(b.fio("reread", "measure"), "read")
 
@@ -110,7 +114,7 @@ def reread(b):
 def reread_hot(b):
     """As often read as it takes to get whatever the filesystem has for such files."""
     b.prepared("reread", "reread")
-    b.fs.cold()
+    b.cold()
     b.fs.heat(b.dir / "reread")
     b.fio("reread", "warm")
     return megabytes(b.fio("reread", "measure"), "read")
@@ -126,7 +130,7 @@ def read_hot_cold(b):
 def rand_read(job, kind):
     def measure(b):
         b.prepared(f"seq-read-{kind}", f"read-{kind}")
-        b.fs.cold()
+        b.cold()
         return thousands(b.fio(job, "measure"), "read")
     return measure
 
@@ -160,17 +164,50 @@ def unpack(b):
 
 def find_cold(b):
     b.fs.settle()
-    b.fs.cold()
+    b.cold()
     return timed("find", b.dir / "tree", "-size", "+100M")
 
 
 def grep_cold(b):
-    b.fs.cold()
+    b.cold()
     return timed("sh", "-c", f"grep -r -c nowhere_to_be_found '{b.dir}/tree' || true")
 
 
 def find_warm(b):
     return timed("find", b.dir / "tree", "-size", "+100M")
+
+
+def git_status(b):
+    """The second one: the index knows all files, so each is but looked at. Objects lie beside the mounts."""
+    tree = b.dir / "tree"
+    environ = {**os.environ, "GIT_OBJECT_DIRECTORY": os.fspath(b.dir.parent / "git-objects")}
+    for words in (["init", "-q"], ["-c", "core.compression=0", "add", "-A"], ["status", "-s"]):
+        run("git", "-C", tree, *words, env=environ)
+    seconds = timed("git", "-C", tree, "status", "-s", env=environ)
+    shutil.rmtree(tree / ".git")
+    return seconds
+
+
+MAKEFILE = """objects = $(patsubst %.c,%.o,$(wildcard *.c))
+program: $(objects)
+\tcc -o $@ $^
+$(objects): common.h
+"""
+
+
+def make(b):
+    """A hundred small files of C, compiled without optimisation, and linked."""
+    project = b.dir / "project"
+    project.mkdir()
+    names = [f"part{n}" for n in range(100)]
+    (project / "Makefile").write_text(MAKEFILE)
+    (project / "common.h").write_text("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n" +
+                                      "".join(f"int {name}(int a);\n" for name in names))
+    for name in names:
+        (project / f"{name}.c").write_text(f'#include "common.h"\n'
+                                           f'int {name}(int a) {{ return printf("%d\\n", a); }}\n')
+    (project / "main.c").write_text('#include "common.h"\nint main(void) { return part0(1) < 0; }\n')
+    return timed("make", "-s", f"-j{os.cpu_count()}", "-C", project)
 
 
 def copy_tree(b):
@@ -288,9 +325,11 @@ ROWS = [
     Row("find-warm", "find again", "s", "none", find_warm, lower_is_better=True, many_files=True),
     Row("grep-cold", "grep -r in it", "s", DROPPED, grep_cold, lower_is_better=True,
         many_files=True),
+    Row("git-status", "git status of it", "s", "none", git_status, lower_is_better=True, many_files=True),
     Row("copy-tree", "cp -a of it", "s", "none", copy_tree, lower_is_better=True, many_files=True),
     Row("remove-tree", "rm -r of the copy", "s", "none", remove_tree, lower_is_better=True,
         many_files=True),
+    Row("make", "make of 100 files of C", "s", "none", make, lower_is_better=True),
     Row("zstd", "zstd -b3 of what is destaged next", "GB/s/core", "none", zstd_alone,
         only=("ext4",)),
     Row("destage-new", "destage of new bytes, 2:1", "GB/s/core", "none", destage_new,

@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "kv.h"
+#include "lmdb_base.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -217,6 +218,39 @@ static void run(struct bench *w)
 	bench_load(w, "load_sorted between all rows", 3, 1);
 }
 
+static void check_lmdb(int rc)
+{
+	if (rc) {
+		fprintf(stderr, "bench_kv: LMDB: %s\n", mdb_strerror(rc));
+		exit(1);
+	}
+}
+
+/* LMDB's own gets of the same rows, in one transaction: what kv_get() can at most reach. */
+static void bench_lmdb(const char *index_path, uint64_t rows)
+{
+	const uint64_t n = 2000000;
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi table;
+	check_lmdb(mdb_env_create(&env));
+	check_lmdb(mdb_env_set_maxdbs(env, KV_TABLES));
+	check_lmdb(mdb_env_open(env, index_path, MDB_RDONLY | MDB_NOLOCK | MDB_NORDAHEAD, 0));
+	check_lmdb(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
+	check_lmdb(mdb_dbi_open(txn, lmdb_table_name(KV_INODE), 0, &table));
+	struct mark start = now();
+	for (uint64_t i = 0; i < n; i++) {
+		uint8_t key[16], row[4096];
+		MDB_val k = { sizeof key, key }, v;
+		key_of(scatter(i) % rows, key);
+		check_lmdb(mdb_get(txn, table, &k, &v));
+		memcpy(row, v.mv_data, v.mv_size < sizeof row ? v.mv_size : sizeof row);
+	}
+	report("LMDB's own get, all rows scattered", n, start);
+	mdb_txn_abort(txn);
+	mdb_env_close(env);
+}
+
 static void make_dirs(const char *dir, struct kv_options *opt, char *index_path, size_t size)
 {
 	char wal[512];
@@ -254,5 +288,6 @@ int main(int argc, char **argv)
 	struct mark start = now();
 	check("close", kv_close(w.kv));
 	report("close", 1, start);
+	bench_lmdb(index_path, w.rows);
 	return 0;
 }
