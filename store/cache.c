@@ -18,6 +18,7 @@
 #include "cache_region.h"
 #include "cleanup.h"
 #include "log.h"
+#include "numa.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -98,6 +99,14 @@ static void wake_evictor(struct cache *c)
 	pthread_cond_signal(&c->wake);
 }
 
+static void spread_ring(void *base, uint64_t bytes)
+{
+	int r = numa_spread_mapping(base, bytes);
+	if (r < 0 && r != -ENOSYS) /* no NUMA is one node */
+		log_warn("cache: the kernel does not let us spread memory over its nodes: %s",
+			 strerror(-r));
+}
+
 static int open_ring(struct cache *c)
 {
 	uint64_t bytes = c->opt.ring_bytes / ARENA_GRANULE * ARENA_GRANULE;
@@ -106,6 +115,10 @@ static int open_ring(struct cache *c)
 	if (base == MAP_FAILED)
 		return -errno;
 	madvise(base, bytes, MADV_DONTDUMP);
+	if (c->opt.huge_pages)
+		madvise(base, bytes, MADV_HUGEPAGE);
+	if (c->opt.interleave)
+		spread_ring(base, bytes);
 	c->ring_base = base;
 	uint64_t ghosts = 1024;
 	while (ghosts < 2 * c->opt.region_bytes / FRAME_DECODED_MAX)
@@ -121,8 +134,7 @@ static int open_region(struct cache *c)
 {
 	if (!c->opt.region_bytes || c->opt.read_only)
 		return 0;
-	int r = cache_region_open(&c->region, c->opt.dirfd, c->opt.pool_uuid, c->opt.region_bytes,
-				  &c->kept);
+	int r = cache_region_open(&c->region, &c->opt, &c->kept);
 	if (r < 0) {
 		log_warn("cache: no region, memory only: %s", strerror(-r));
 		return 0;
@@ -199,6 +211,29 @@ static bool within(const struct arena_entry *e, uint32_t at, uint32_t len)
 	return at <= e->len && len <= e->len - at;
 }
 
+/* Both bring pages of the file into memory, where the thread's policy places them. */
+static int region_fill(struct cache *c, struct arena_entry *e, const void *data,
+		       const struct arena_entry *source)
+{
+	struct numa_policy before;
+	bool spread = c->opt.interleave && numa_spread_thread(&before) == 0;
+	int r = data ? cache_region_fill(&c->region, e, data)
+		     : cache_region_fill_from(&c->region, e, c->ring, source);
+	if (spread)
+		numa_restore_thread(&before);
+	return r;
+}
+
+static int region_verify(struct cache *c, const struct arena_entry *e)
+{
+	struct numa_policy before;
+	bool spread = c->opt.interleave && numa_spread_thread(&before) == 0;
+	int r = cache_region_verify(&c->region, e);
+	if (spread)
+		numa_restore_thread(&before);
+	return r;
+}
+
 /* 1 hit, 0 miss. */
 static int read_region(struct cache *c, struct cache_key key, uint32_t at, uint32_t len, void *out,
 		       bool may_block)
@@ -209,7 +244,7 @@ static int read_region(struct cache *c, struct cache_key key, uint32_t at, uint3
 		return 0;
 	bool trusted = atomic_load(&e->trusted);
 	if (!trusted && may_block) {
-		if (cache_region_verify(&c->region, e) < 0) {
+		if (region_verify(c, e) < 0) {
 			arena_put_drop(a, e);
 			return 0;
 		}
@@ -240,9 +275,7 @@ static bool admit(struct cache *c, struct cache_key key, const void *data,
 	struct arena_entry *e = arena_reserve(a, key, len);
 	if (!e)
 		return false;
-	int r = data ? cache_region_fill(&c->region, e, data)
-		     : cache_region_fill_from(&c->region, e, c->ring, source);
-	if (r < 0) {
+	if (region_fill(c, e, data, source) < 0) {
 		arena_put_drop(a, e);
 		return false;
 	}

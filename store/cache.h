@@ -21,6 +21,9 @@ struct cache_options {
 	uint64_t ring_bytes;		    /* anonymous memory for first uses; 0 = 32 MiB */
 	unsigned high_percent, low_percent; /* 0 = 95 and 85 */
 	bool read_only;			    /* the file is not touched: ring only */
+	/* hints: where the kernel does not know or allow them, things are as without */
+	bool huge_pages;
+	bool interleave; /* over the machine's NUMA nodes, whoever puts a frame */
 };
 
 struct cache_key {

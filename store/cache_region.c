@@ -160,12 +160,11 @@ static void region_free(struct cache_region *r)
 	*r = (struct cache_region){ .fd = -1 };
 }
 
-int cache_region_open(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16],
-		      uint64_t bytes, uint64_t *ret_kept)
+int cache_region_open(struct cache_region *r, const struct cache_options *opt, uint64_t *ret_kept)
 {
 	install_bus_handler();
-	*r = (struct cache_region){ .bytes = bytes };
-	r->fd = io_create(dirfd, "region", O_RDWR, 0600);
+	*r = (struct cache_region){ .bytes = opt->region_bytes };
+	r->fd = io_create(opt->dirfd, "region", O_RDWR, 0600);
 	int err = r->fd < 0 ? r->fd : allocate(r->fd, &r->bytes);
 	if (err == 0) {
 		void *base = mmap(NULL, r->bytes, PROT_READ, MAP_SHARED, r->fd, 0);
@@ -177,10 +176,12 @@ int cache_region_open(struct cache_region *r, int dirfd, const uint8_t pool_uuid
 	if (err == 0)
 		err = arena_new(r->base, r->bytes, NULL, NULL, &r->arena);
 	if (err == 0) {
-		/* hints only */
+		/* hints only; where a page has to be read again, the one for huge pages comes first: 2 MiB */
 		madvise(r->base, r->bytes, MADV_DONTDUMP);
 		madvise(r->base, r->bytes, MADV_RANDOM);
-		err = read_table(r, dirfd, pool_uuid, ret_kept);
+		if (opt->huge_pages)
+			madvise(r->base, r->bytes, MADV_HUGEPAGE);
+		err = read_table(r, opt->dirfd, opt->pool_uuid, ret_kept);
 	}
 	if (err < 0)
 		region_free(r);

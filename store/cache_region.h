@@ -14,8 +14,7 @@ struct cache_region {
 /* Makes the region's file and reads back what the table says of it, if the table is valid and of
  * this pool and size; the table is durably gone on return. *ret_kept counts the entries. A region
  * that can't be allocated is smaller, or -ENOSPC. */
-int cache_region_open(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16],
-		      uint64_t bytes, uint64_t *ret_kept);
+int cache_region_open(struct cache_region *r, const struct cache_options *opt, uint64_t *ret_kept);
 /* Writes the table. Frees in any case. */
 int cache_region_close(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16]);
 

@@ -85,6 +85,12 @@ static const struct option table[] = {
 	{ { "cache_size", "size", "0..1T", "256M",
 	    "size of the block cache, a file that is kept over remounts", ALL },
 	  FIELD(cache_size), NULL, 1 },
+	{ { "cache_huge_pages", "flag", "", "no",
+	    "ask the kernel for huge pages for the block cache", ALL },
+	  FIELD(cache_huge_pages), NULL, 1 },
+	{ { "cache_numa", "choice", "local|interleave", "local",
+	    "memory of the block cache is taken from the node of the thread that fills it, or from all "
+	    "nodes in turn", ALL }, FIELD(cache_numa), NULL, 1 },
 	{ { "reserve_size", "size", "0..16G", "64M",
 	    "space held back so that deleting works on a full disk", ALL }, FIELD(reserve_size), NULL, 1 },
 	{ { "workers", "number", "0..256", "0",

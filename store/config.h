@@ -16,6 +16,8 @@
 
 enum io_mode_choice { IO_MODE_AUTO, IO_MODE_NATIVE, IO_MODE_MEDIATED };
 
+enum numa_choice { NUMA_LOCAL, NUMA_INTERLEAVE };
+
 enum media_choice { MEDIA_ON, MEDIA_KEYFRAMES, MEDIA_OFF };
 
 #define CONFIG_TIERS_MAX 15u
@@ -55,7 +57,9 @@ struct config {
 	unsigned idle_load; /* percent of all processors that others may take meanwhile */
 	uint64_t pack_size;
 	uint64_t verify_age_s;
-	uint64_t cache_size;	   /* of the region; 0: none */
+	uint64_t cache_size; /* of the region; 0: none */
+	bool cache_huge_pages;
+	int cache_numa;		   /* enum numa_choice */
 	uint64_t reserve_size;	   /* POOL/reserve */
 	unsigned workers;	   /* 0 = one per core */
 	unsigned gc_min_live;	   /* percent */

@@ -323,6 +323,8 @@ static int open_data(struct pool *pool, bool ro)
 		return cache_fd;
 	struct cache_options cache = { .dirfd = cache_fd,
 				       .region_bytes = conf->cache_size,
+				       .huge_pages = conf->cache_huge_pages,
+				       .interleave = conf->cache_numa == NUMA_INTERLEAVE,
 				       .read_only = ro && !pool->follows };
 	memcpy(cache.pool_uuid, pool->super.uuid, 16);
 	int r = extents_open(pool->kv, &pool->extents);

@@ -63,6 +63,13 @@ static void fill(struct cache_region *region)
 	arena_forget_pack(region->arena, 1000);
 }
 
+static int open_region(struct cache_region *region, uint64_t *ret_kept)
+{
+	struct cache_options opt = { .dirfd = fuzz_dirfd(), .region_bytes = REGION_BYTES };
+	memcpy(opt.pool_uuid, uuid, sizeof opt.pool_uuid);
+	return cache_region_open(region, &opt, ret_kept);
+}
+
 bool fuzz_one(struct slice in)
 {
 	uint8_t flags = take_u8(&in);
@@ -73,12 +80,12 @@ bool fuzz_one(struct slice in)
 		memcpy(table, in.at, in.len);
 	seal(table, in.len, flags);
 	fuzz_put_file(fuzz_dirfd(), "table", table, in.len);
-	must(cache_region_open(&region, fuzz_dirfd(), uuid, REGION_BYTES, &kept) == 0);
+	must(open_region(&region, &kept) == 0);
 	struct seen s = { .region = &region };
 	arena_each(region.arena, see, &s);
 	must(s.entries == kept && kept <= GRANULES);
 	must(cache_region_close(&region, fuzz_dirfd(), uuid) == 0);
-	must(cache_region_open(&region, fuzz_dirfd(), uuid, REGION_BYTES, &again) == 0);
+	must(open_region(&region, &again) == 0);
 	must(again == kept);
 	if (flags & FILL) /* most of the time a run takes */
 		fill(&region);
@@ -113,7 +120,7 @@ void fuzz_seeds(void)
 	struct cache_region region;
 	struct buf b = { 0 };
 	uint64_t kept;
-	must(cache_region_open(&region, fuzz_dirfd(), uuid, REGION_BYTES, &kept) == 0);
+	must(open_region(&region, &kept) == 0);
 	for (uint32_t i = 0; i < 8; i++) {
 		struct cache_key key = { 1, 64 + i * 8 };
 		struct arena_entry *e = arena_reserve(region.arena, key, 1 + i * 30000);

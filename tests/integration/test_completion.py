@@ -152,8 +152,8 @@ def test_options_of_the_pool(program):
     names = {name + ("" if kind == "flag" else "=") for name, kind, _ in pool_options(program)}
     assert complete(f"{program} -o ") == (names, {"nospace"})
     assert offered(f"{program} -o ro,") == {"ro," + name for name in names}
-    assert offered(f"{program} -o zstd_level=3,cache") == {"3,cache_size="}
-    assert offered(f"{program} -ocache") == {"-ocache_size="}
+    assert offered(f"{program} -o zstd_level=3,cache_s") == {"3,cache_size="}
+    assert offered(f"{program} -ocache_s") == {"-ocache_size="}
 
 
 @pytest.mark.parametrize("program", ["mkfs.foldfs", "mount.foldfs"])
@@ -260,7 +260,7 @@ def test_the_tab_key(start, home):
             ("mkfs.foldfs --fol", ["--follow"]),
             ("mkfs.foldfs -o mode=na", ["-o", "mode=native"]),
             ("mount.foldfs -o ro,profile=inter", ["-o", "ro,profile=interactive"]),
-            ("mount.foldfs -o zstd_level=3,cache", ["-o", "zstd_level=3,cache_size="])]):
+            ("mount.foldfs -o zstd_level=3,cache_s", ["-o", "zstd_level=3,cache_size="])]):
         assert press_tab(start(home), line, home / f"words{number}")[1:] == words
 
 

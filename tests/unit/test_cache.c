@@ -6,10 +6,16 @@
 #include "cache.h"
 #include "chunk_row.h"
 #include "log.h"
+#include <linux/filter.h>
+#include <linux/mempolicy.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 struct area {
 	struct pool pool; /* for its directory */
@@ -407,6 +413,181 @@ static void reading_only_touches_nothing(void **state)
 	area_remove(&a);
 }
 
+#define RING (6u << 20) /* nothing else is that long */
+#define REGION (18u << 20)
+
+struct mapping {
+	void *at;
+	bool huge;
+};
+
+/* The one of this length, of a file of this name or of none. */
+static void find_mapping(size_t len, const char *name, struct mapping *ret_m)
+{
+	char line[4352];
+	bool found = false, told = false;
+	FILE *f = fopen("/proc/self/smaps", "r");
+	assert_non_null(f);
+	while (!told && fgets(line, sizeof line, f)) {
+		unsigned long from, to;
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2 && to - from == len &&
+		    (name ? strstr(line, name) != NULL : !strchr(line, '/'))) {
+			ret_m->at = (void *)from;
+			found = true;
+		} else if (found && !strncmp(line, "VmFlags:", 8)) {
+			ret_m->huge = strstr(line, " hg");
+			told = true;
+		}
+	}
+	fclose(f);
+	assert_true(told);
+}
+
+static void area_make_with(struct area *a, bool huge_pages, bool interleave)
+{
+	area_make(a, REGION, RING);
+	area_close(a);
+	a->opt.huge_pages = huge_pages;
+	a->opt.interleave = interleave;
+	area_open(a);
+}
+
+static void huge_pages_are_asked_for(void **state)
+{
+	(void)state;
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		skip();
+	for (int huge = 0; huge < 2; huge++) {
+		struct area a;
+		struct mapping ring, region;
+		area_make_with(&a, huge, false);
+		find_mapping(RING, NULL, &ring);
+		find_mapping(REGION, "/region", &region);
+		assert_int_equal(ring.huge, huge);
+		assert_int_equal(region.huge, huge);
+		area_remove(&a);
+	}
+}
+
+/* -1: the kernel has no NUMA, or we may not ask. */
+static int policy(void *at)
+{
+	int mode;
+	return syscall(SYS_get_mempolicy, &mode, NULL, 0, at, at ? MPOL_F_ADDR : 0) ? -1 : mode;
+}
+
+static _Atomic int policy_of_writes;
+
+int __real_io_write(int fd, const void *data, size_t len, off_t at);
+int __wrap_io_write(int fd, const void *data, size_t len, off_t at);
+int __wrap_io_write(int fd, const void *data, size_t len, off_t at)
+{
+	if (len >= 4096)
+		policy_of_writes = policy(NULL);
+	return __real_io_write(fd, data, len, at);
+}
+
+static void nodes_take_turns(void **state)
+{
+	(void)state;
+	int before = policy(NULL);
+	if (before < 0)
+		skip();
+	for (int interleave = 0; interleave < 2; interleave++) {
+		struct area a;
+		struct mapping ring;
+		int expected = interleave ? MPOL_INTERLEAVE : before;
+		area_make_with(&a, false, interleave);
+		find_mapping(RING, NULL, &ring);
+		assert_int_equal(policy(ring.at), expected);
+		fill_region(&a, 10);
+		assert_int_equal(stats(&a).frames, 10);
+		assert_int_equal(policy_of_writes, expected);
+		area_close(&a);
+		area_open(&a);
+		assert_int_equal(count(&a, 10), 10);
+		assert_int_equal(policy(NULL), before);
+		area_remove(&a);
+	}
+}
+
+/* Whoever runs the daemon may have given it a policy, with numactl(8) for instance. */
+static void a_policy_of_the_thread_stays(void **state)
+{
+	(void)state;
+	struct area a;
+	unsigned long node = 1, nodes[16] = { 0 };
+	int mode;
+	if (syscall(SYS_set_mempolicy, MPOL_BIND, &node, 64))
+		skip();
+	area_make_with(&a, false, true);
+	fill_region(&a, 10);
+	assert_int_equal(syscall(SYS_get_mempolicy, &mode, nodes, 1024, NULL, 0), 0);
+	assert_int_equal(mode, MPOL_BIND);
+	assert_int_equal(nodes[0], 1);
+	assert_int_equal(syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0), 0);
+	area_remove(&a);
+}
+
+static void each_way_gives_the_same_bytes(void **state)
+{
+	(void)state;
+	for (int way = 0; way < 4; way++) {
+		struct area a;
+		area_make_with(&a, way & 1, way & 2);
+		fill_region(&a, 40);
+		assert_int_equal(stats(&a).frames, 40);
+		assert_int_equal(count(&a, 40), 40);
+		area_close(&a);
+		a.opt.huge_pages = !a.opt.huge_pages;
+		area_open(&a);
+		assert_int_equal(stats(&a).kept_over_remount, 40);
+		put(&a, 40);
+		assert_int_equal(count(&a, 41), 41);
+		area_remove(&a);
+	}
+}
+
+/* This thread, and those it starts. */
+static void refuse_policies(int err)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mbind, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_set_mempolicy, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_get_mempolicy, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)err),
+	};
+	struct sock_fprog program = { sizeof code / sizeof *code, code };
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+static void *use_where_refused(void *arg)
+{
+	struct area a;
+	refuse_policies(*(int *)arg);
+	assert_int_equal(policy(NULL), -1);
+	area_make_with(&a, false, true);
+	fill_region(&a, 10);
+	assert_int_equal(stats(&a).frames, 10);
+	assert_int_equal(count(&a, 10), 10);
+	area_remove(&a);
+	return NULL;
+}
+
+static void without_numa_all_is_as_before(void **state)
+{
+	(void)state;
+	int refusals[] = { ENOSYS, EPERM };
+	for (int i = 0; i < 2; i++) {
+		pthread_t t;
+		assert_int_equal(pthread_create(&t, NULL, use_where_refused, &refusals[i]), 0);
+		pthread_join(t, NULL);
+	}
+}
+
 struct user {
 	struct area *a;
 	uint64_t seed;
@@ -470,6 +651,11 @@ int main(void)
 		cmocka_unit_test(a_write_that_fails_admits_nothing),
 		cmocka_unit_test(a_lost_page_is_a_miss),
 		cmocka_unit_test(reading_only_touches_nothing),
+		cmocka_unit_test(huge_pages_are_asked_for),
+		cmocka_unit_test(nodes_take_turns),
+		cmocka_unit_test(a_policy_of_the_thread_stays),
+		cmocka_unit_test(each_way_gives_the_same_bytes),
+		cmocka_unit_test(without_numa_all_is_as_before),
 		cmocka_unit_test(many_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

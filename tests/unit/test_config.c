@@ -48,6 +48,8 @@ static void test_defaults(void **state)
 	assert_int_equal(conf.pack_size, 128u << 20);
 	assert_int_equal(conf.verify_age_s, 30 * 86400);
 	assert_int_equal(conf.cache_size, 256u << 20);
+	assert_false(conf.cache_huge_pages);
+	assert_int_equal(conf.cache_numa, NUMA_LOCAL);
 	assert_int_equal(conf.reserve_size, 64u << 20);
 	assert_int_equal(conf.attr_timeout_ms, 3600000);
 	assert_int_equal(conf.entry_timeout_ms, 3600000);
@@ -83,6 +85,9 @@ static void test_every_kind_of_value(void **state)
 	assert_int_equal(conf.cache_size, 1u << 30);
 	assert_int_equal(conf.gc_rate, 5120);
 	assert_true(conf.allow_other);
+	assert_int_equal(apply("cache_huge_pages=yes,cache_numa=interleave"), 0);
+	assert_true(conf.cache_huge_pages);
+	assert_int_equal(conf.cache_numa, NUMA_INTERLEAVE);
 	assert_int_equal(apply(""), 0);
 	assert_int_equal(apply(NULL), 0);
 	assert_int_equal(apply("mode=native,mode=auto"), 0);
@@ -111,6 +116,8 @@ static void test_what_is_refused(void **state)
 	refused("threads=", DAEMON, "threads=", "number");
 	refused("wal_sync_interval=99999999999999999999", DAEMON, "wal_sync_interval", "10ms..1h");
 	refused("max_write=3", DAEMON, "max_write=3", "4K..1M");
+	refused("cache_huge_pages=2M", DAEMON, "cache_huge_pages=2M", "yes or no");
+	refused("cache_numa=remote", DAEMON, "cache_numa=remote", "local|interleave");
 	refused("ro=perhaps", DAEMON, "ro=perhaps", "yes or no");
 	refused("log=here", DAEMON, "log=here", "absolute");
 	refused("chunker=fastcdc", DAEMON, "chunker", "mkfs.foldfs");
@@ -288,7 +295,8 @@ static void test_what_is_printed_is_read_back(void **state)
 	config_defaults(&conf);
 	assert_int_equal(config_apply(&conf,
 				      "cache_size=32M,wal_dir=/a b,destage_delay=0.25,mode=native,"
-				      "gc_interval=1h,allow_other=yes,label=x,log_level=warning",
+				      "gc_interval=1h,allow_other=yes,label=x,log_level=warning,"
+				      "cache_huge_pages=yes,cache_numa=interleave",
 				      CONFIG_MKFS | CONFIG_POOL, &err),
 			 0);
 	struct config before = conf;
