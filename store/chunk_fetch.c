@@ -414,8 +414,8 @@ static void put_fds(struct fetch *f)
 static int get_fds(struct fetch *f)
 {
 	for (uint32_t i = 0; i < f->n_ops; i++) {
-		int fd = f->mode == FETCH_TRY ? pack_fd_try_get(f->packs, f->op_packs[i]) :
-						pack_fd_get(f->packs, f->op_packs[i]);
+		int fd = f->mode == FETCH_TRY ? pack_fd_try_get(f->packs, f->op_packs[i])
+					      : pack_fd_get(f->packs, f->op_packs[i]);
 		if (fd == -EREMOTE)
 			continue;
 		if (fd < 0)

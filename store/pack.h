@@ -54,7 +54,8 @@ struct kv_barrier *pack_barrier(struct packs *p);
 /* An open descriptor for reading; release with pack_fd_put(). -ENOENT: the pack is gone. -ENOMEDIUM: it
  * lies in a tier that is absent. -EREMOTE: see pack_read_far(). */
 int pack_fd_get(struct packs *p, uint64_t pack);
-int pack_fd_try_get(struct packs *p, uint64_t pack); /* waits for no device; -EAGAIN: none is open */
+int pack_fd_try_get(struct packs *p,
+		    uint64_t pack); /* waits for no device; -EAGAIN: none is open */
 void pack_fd_put(struct packs *p, uint64_t pack, int fd);
 /* Its file or its row is another one now: nothing is read through descriptors from before. */
 void pack_replaced(struct packs *p, uint64_t pack);

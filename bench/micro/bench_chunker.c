@@ -9,6 +9,7 @@
  */
 #include "chunker.h"
 #include "digest.h"
+#include "in_threads.h"
 #include "prng.h"
 #include <ftw.h>
 #include <stdio.h>
@@ -239,6 +240,36 @@ static void compare_duplicates(void)
 	free(seen);
 }
 
+struct scaling {
+	const struct chunker *c;
+	uint8_t *data; /* a portion for each thread */
+	uint64_t chunks[IN_THREADS_MAX];
+};
+
+static double cut_portion(void *arg, unsigned thread)
+{
+	struct scaling *s = arg;
+	const uint8_t *data = s->data + thread % (MUCH / PORTION) * PORTION;
+	for (size_t at = 0; at < PORTION; s->chunks[thread]++)
+		at += chunker_cut(s->c, data + at, PORTION - at, true);
+	return (double)PORTION / 1e9;
+}
+
+static void bench_scaling(uint8_t *data)
+{
+	static struct scaling s;
+	struct chunker_params params = CHUNKER_DEFAULT;
+	struct chunker c;
+	s.c = &c;
+	s.data = data;
+	params.kind = CHUNKER_FASTCDC;
+	chunker_init(&c, &params);
+	in_threads("fastcdc, random, by threads", "GB/s", cut_portion, &s);
+	params.kind = CHUNKER_MINCDC;
+	chunker_init(&c, &params);
+	in_threads("mincdc, random, by threads", "GB/s", cut_portion, &s);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t seed = 1;
@@ -253,6 +284,7 @@ int main(int argc, char **argv)
 	prng_fill(&seed, data, MUCH);
 	bench_cuts("random", data, PORTION);
 	bench_cuts("random, 64 MiB", data, MUCH);
+	bench_scaling(data);
 	fill_text(&seed, data, PORTION);
 	bench_cuts("text", data, PORTION);
 	bench_cuts("files", data, fill_from_files(data, PORTION));

@@ -2,6 +2,7 @@
 /* bench_codec FILE...: for each file, in frames of 256 KiB, what zstd alone and the codec with its
  * probe make of it: stored part, GB/s of input in CPU time of one thread, and the speed of decoding. */
 #include "codec.h"
+#include "in_threads.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,33 @@ static void bench_level(int level, const uint8_t *data, struct frames *f)
 	       (double)total / took_back / 1e9);
 }
 
+struct scaling {
+	const uint8_t *data;
+	size_t frames;
+	size_t at[IN_THREADS_MAX];
+};
+
+static double encode_one(void *arg, unsigned thread)
+{
+	struct scaling *s = arg;
+	uint8_t stored[FRAME];
+	enum codec codec;
+	size_t len, at = s->at[thread]++ % s->frames;
+	if (codec_encode(3, s->data + at * FRAME, FRAME, stored, FRAME, &codec, &len))
+		abort();
+	return (double)FRAME / 1e9;
+}
+
+static void bench_scaling(const uint8_t *data, size_t frames)
+{
+	static struct scaling s;
+	s.data = data;
+	s.frames = frames;
+	for (unsigned i = 0; i < IN_THREADS_MAX; i++)
+		s.at[i] = i * 17;
+	in_threads("  codec, level 3, by threads", "GB/s", encode_one, &s);
+}
+
 int main(int argc, char **argv)
 {
 	uint8_t *data = malloc(BYTES);
@@ -87,6 +115,8 @@ int main(int argc, char **argv)
 		for (int k = 0; k < 3 && f.n; k++)
 			bench_level((const int[]){ 1, 3, 9 }[k], data, &f);
 		putchar('\n');
+		if (f.n)
+			bench_scaling(data, f.n);
 	}
 	free(f.stored);
 	free(data);
