@@ -200,7 +200,7 @@ static const struct { const char *name, *options; } profiles[] = {
 	{ "balanced", "" },
 	{ "ingest", "destage_delay=1s,zstd_level=1,gc_interval=1h,idle_level=9" },
 	{ "interactive", "destage_delay=30s,cache_size=512M,gc_rate=32M" },
-	{ "media", "destage_delay=10s,zstd_level=1,pack_size=256M,"
+	{ "media", "destage_delay=10s,zstd_level=1,pack_size=256M,media_min=512K,media_target=1M,"
 		   "chunk_min=64K,chunk_avg=256K,chunk_max=1M" },
 	{ "source", "zstd_level=6,idle_level=19,small_file=512K,memory_limit=128M,"
 		    "chunk_min=4K,chunk_avg=16K,chunk_max=64K" },
