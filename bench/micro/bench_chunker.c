@@ -242,26 +242,24 @@ static void compare_duplicates(void)
 
 struct scaling {
 	const struct chunker *c;
-	uint8_t *data; /* a portion for each thread */
-	uint64_t chunks[IN_THREADS_MAX];
+	const uint8_t *data;
 };
 
-static double cut_portion(void *arg, unsigned thread)
+static double cut_portion(void *arg, struct in_threads_own *own)
 {
 	struct scaling *s = arg;
-	const uint8_t *data = s->data + thread % (MUCH / PORTION) * PORTION;
-	for (size_t at = 0; at < PORTION; s->chunks[thread]++)
+	const uint8_t *data =
+		s->data + own->at % (MUCH / PORTION) * PORTION; /* its own, always the same */
+	for (size_t at = 0; at < PORTION; own->sum++)
 		at += chunker_cut(s->c, data + at, PORTION - at, true);
 	return (double)PORTION / 1e9;
 }
 
-static void bench_scaling(uint8_t *data)
+static void bench_scaling(const uint8_t *data)
 {
-	static struct scaling s;
 	struct chunker_params params = CHUNKER_DEFAULT;
 	struct chunker c;
-	s.c = &c;
-	s.data = data;
+	struct scaling s = { &c, data };
 	params.kind = CHUNKER_FASTCDC;
 	chunker_init(&c, &params);
 	in_threads("fastcdc, random, by threads", "GB/s", cut_portion, &s);

@@ -71,28 +71,18 @@ static void bench_level(int level, const uint8_t *data, struct frames *f)
 struct scaling {
 	const uint8_t *data;
 	size_t frames;
-	size_t at[IN_THREADS_MAX];
 };
 
-static double encode_one(void *arg, unsigned thread)
+static double encode_one(void *arg, struct in_threads_own *own)
 {
 	struct scaling *s = arg;
 	uint8_t stored[FRAME];
 	enum codec codec;
-	size_t len, at = s->at[thread]++ % s->frames;
-	if (codec_encode(3, s->data + at * FRAME, FRAME, stored, FRAME, &codec, &len))
+	size_t len;
+	if (codec_encode(3, s->data + own->at++ % s->frames * FRAME, FRAME, stored, FRAME, &codec,
+			 &len))
 		abort();
 	return (double)FRAME / 1e9;
-}
-
-static void bench_scaling(const uint8_t *data, size_t frames)
-{
-	static struct scaling s;
-	s.data = data;
-	s.frames = frames;
-	for (unsigned i = 0; i < IN_THREADS_MAX; i++)
-		s.at[i] = i * 17;
-	in_threads("  codec, level 3, by threads", "GB/s", encode_one, &s);
 }
 
 int main(int argc, char **argv)
@@ -116,7 +106,8 @@ int main(int argc, char **argv)
 			bench_level((const int[]){ 1, 3, 9 }[k], data, &f);
 		putchar('\n');
 		if (f.n)
-			bench_scaling(data, f.n);
+			in_threads("  codec, level 3, by threads", "GB/s", encode_one,
+				   &(struct scaling){ data, f.n });
 	}
 	free(f.stored);
 	free(data);

@@ -111,31 +111,17 @@ static void bench_gets(struct bench *w, const char *what, enum kv_table t, uint6
 	report(what, n, start);
 }
 
-struct scaling {
-	struct bench *w;
-	uint64_t i[IN_THREADS_MAX];
-};
-
-static double get_some(void *arg, unsigned thread)
+static double get_some(void *arg, struct in_threads_own *own)
 {
-	struct scaling *s = arg;
+	struct bench *w = arg;
 	CLEANUP_BUF struct buf val = { 0 };
 	for (unsigned n = 0; n < 1000; n++) {
 		uint8_t key[16];
-		key_of(scatter(s->i[thread]++) % 10000, key);
+		key_of(scatter(own->at++) % 10000, key);
 		buf_reset(&val);
-		check("get", kv_get(s->w->kv, KV_INODE, key, sizeof key, &val));
+		check("get", kv_get(w->kv, KV_INODE, key, sizeof key, &val));
 	}
 	return 1;
-}
-
-static void bench_scaling(struct bench *w)
-{
-	static struct scaling s;
-	s.w = w;
-	for (unsigned i = 0; i < IN_THREADS_MAX; i++)
-		s.i[i] = i * 7919ull;
-	in_threads("get from LMDB, 10 k rows, by threads", "k/s", get_some, &s);
 }
 
 static void bench_scan(struct bench *w, const char *what, enum kv_table t, bool down)
@@ -229,7 +215,7 @@ static void run(struct bench *w)
 	bench_gets(w, "get from LMDB, 10 k rows", KV_INODE, 10000, true);
 	bench_gets(w, "get from LMDB, all rows scattered", KV_INODE, w->rows, true);
 	bench_gets(w, "get from LMDB, in order", KV_INODE, w->rows, false);
-	bench_scaling(w);
+	in_threads("get from LMDB, 10 k rows, by threads", "k/s", get_some, w);
 	bench_scan(w, "scan LMDB up", KV_INODE, false);
 	bench_scan(w, "scan LMDB down", KV_INODE, true);
 	bench_short_scans(w, "scans of 8 rows, LMDB", KV_INODE);

@@ -13,12 +13,18 @@
 #define IN_THREADS_MAX 256u
 #define IN_THREADS_MS 500u
 
+/* A thread's own, in a cache line of its own. */
+struct in_threads_own {
+	_Alignas(64) uint64_t at; /* where it goes on; begins elsewhere in each thread */
+	uint64_t sum;		  /* what a compiler must not leave out goes here */
+};
+
 /* Does a little of the work; returns how much that was, in the bench's unit. */
-typedef double (*in_threads_fn)(void *arg, unsigned thread);
+typedef double (*in_threads_fn)(void *arg, struct in_threads_own *own);
 
 struct in_thread {
+	struct in_threads_own own;
 	pthread_t id;
-	unsigned number;
 	in_threads_fn fn;
 	void *arg;
 	atomic_bool *stop;
@@ -29,7 +35,7 @@ static inline void *in_thread_main(void *arg)
 {
 	struct in_thread *t = arg;
 	while (!atomic_load(t->stop))
-		t->done += t->fn(t->arg, t->number);
+		t->done += t->fn(t->arg, &t->own);
 	return NULL;
 }
 
@@ -41,7 +47,9 @@ static inline double in_threads_run(unsigned n, in_threads_fn fn, void *arg)
 	double done = 0;
 	uint64_t begin = clock_mono_ns();
 	for (unsigned i = 0; i < n; i++) {
-		threads[i] = (struct in_thread){ .number = i, .fn = fn, .arg = arg, .stop = &stop };
+		threads[i] = (struct in_thread){
+			.own.at = i * 7919ull, .fn = fn, .arg = arg, .stop = &stop
+		};
 		pthread_create(&threads[i].id, NULL, in_thread_main, &threads[i]);
 	}
 	nanosleep(&(struct timespec){ .tv_nsec = IN_THREADS_MS * 1000000l }, NULL);
