@@ -5,7 +5,7 @@
  * its turn, or parked, never two of these: so its callbacks never run side by side.
  *
  * A window is read in portions into the worker's buffer. Each portion is first cut and hashed as a
- * whole, then packed in one go, so that workers who fill one frame in turns don't mix their files
+ * whole, then packed as a stretch (packer.h), so that workers who store files at once don't mix them
  * chunk by chunk. Windows end where a chunk does, hence nothing of the buffer outlives the turn; the
  * bytes after the last cut are read again in the next one. What a window keeps is its pieces, at
  * most WINDOW_PIECES, and a source has at most two windows on their way: memory is one buffer per
@@ -181,22 +181,29 @@ static bool let_others(struct destage *d, uint64_t *since)
 
 /* ---- one window ---- */
 
+static int pack_item(struct window *w, struct packer_stretch *stretch, struct portion *b,
+		     const struct portion_item *item)
+{
+	struct packed packed = { 0 };
+	int r = item->zeros ? 0
+			    : packer_add_side_by_side(w->run->d->packer, stretch, &item->digest,
+						      b->data + item->at, item->len, &packed);
+	struct piece piece = { .chunk = packed.id, .length = item->len, .repeat = 1 };
+	if (r == 0)
+		r = piece_add(w, &piece);
+	if (r == 0)
+		needs_frames(w, packed.frame, packed.frame);
+	return r;
+}
+
 static int pack_items(struct window *w, struct portion *b)
 {
-	for (size_t i = 0; i < b->n; i++) {
-		struct portion_item *item = &b->items[i];
-		struct packed packed = { 0 };
-		int r = item->zeros ? 0
-				    : packer_add(w->run->d->packer, &item->digest,
-						 b->data + item->at, item->len, &packed);
-		struct piece piece = { .chunk = packed.id, .length = item->len, .repeat = 1 };
-		if (r == 0)
-			r = piece_add(w, &piece);
-		if (r < 0)
-			return r;
-		needs_frames(w, packed.frame, packed.frame);
-	}
-	return 0;
+	struct packer_stretch stretch = { 0 };
+	int r = 0;
+	for (size_t i = 0; i < b->n && r == 0; i++)
+		r = pack_item(w, &stretch, b, &b->items[i]);
+	packer_end_stretch(w->run->d->packer, &stretch);
+	return r;
 }
 
 /* Fills the window from the source; w->err says how that went. */

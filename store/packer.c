@@ -23,11 +23,17 @@
  * "next_chunk". Ids of frames that a crash took are given again: their digests may still be in
  * the index, which is one more reason to believe only the full digest of a frame that has a row.
  *
+ * Stretches. Which chunk is to be expected after another (packer_guess) is told from ids, and files are read
+ * in the order they were written; so it matters that workers who store new files at once do not take turns
+ * chunk by chunk. `stretch` is whose turn it is. Nothing relies on it: who has waited PATIENCE_NS for his
+ * goes on without.
+ *
  * Lock order: `lock`, then flight's, gc's marks. Not held while storing, reading or waiting.
  */
 #include "packer.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "cond.h"
 #include "evidence.h"
 #include "flight.h"
 #include "log.h"
@@ -38,6 +44,8 @@
 #define NEIGHBOURS_BYTES (8u << 20)
 #define SEQUEL_FRAMES 64u /* at most 48 KiB each, mostly a few hundred bytes */
 #define ROUNDS_MAX 16	  /* after that the chunk is stored, known or not */
+#define PATIENCE_NS 2000000u
+#define KEPT_MAX 8u /* full frames of a stretch */
 
 struct packer {
 	struct packer_options opt;
@@ -47,7 +55,9 @@ struct packer {
 	struct neighbours *near;
 	struct sequel *sequel;
 	struct evidence_source source;
-	struct flight_frame *filling; /* NULL: the next new chunk begins one */
+	struct flight_frame *filling;	      /* NULL: the next new chunk begins one */
+	const struct packer_stretch *stretch; /* to which new chunks are being added, or NULL */
+	pthread_cond_t stretch_over;
 	uint64_t next_id;
 	bool (*mark)(void *arg, uint64_t chunk);
 	void *mark_arg;
@@ -66,6 +76,8 @@ struct round {
 	uint64_t verified; /* id whose bytes were compared, 0: none */
 	uint64_t whole;	   /* id whose parts were looked at */
 	uint64_t rotten;   /* id that must not be relied upon */
+	bool waited;	   /* for another stretch */
+	struct packer_stretch *stretch;
 	struct packed *ret;
 };
 
@@ -154,6 +166,7 @@ static void packer_free(struct packer *p)
 	flight_close(p->flight);
 	neighbours_free(p->near);
 	sequel_free(p->sequel);
+	pthread_cond_destroy(&p->stretch_over);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
@@ -173,6 +186,7 @@ int packer_open(const struct packer_options *opt, struct packer **ret_p)
 		.verify_age_s = opt->verify_age_s,
 	};
 	pthread_mutex_init(&p->lock, NULL);
+	cond_init(&p->stretch_over);
 	struct flight_options fo = {
 		.kv = p->kv,
 		.packs = opt->packs,
@@ -358,11 +372,34 @@ static struct flight_frame *detach_locked(struct packer *p)
 	return TAKE_PTR(p->filling);
 }
 
-static int begin_frame_locked(struct packer *p, struct flight_frame **ret_frame)
+static void store_kept(struct packer *p, struct packer_stretch *stretch)
+{
+	for (struct flight_frame *f = TAKE_PTR(stretch->full), *next; f; f = next) {
+		next = TAKE_PTR(f->next);
+		flight_store(p->flight, f);
+	}
+	stretch->n = 0;
+}
+
+/* True: the frame is kept for the end of the stretch. */
+static bool keep_full(struct packer_stretch *stretch, struct flight_frame *f)
+{
+	if (!stretch || stretch->n == KEPT_MAX)
+		return false;
+	*(stretch->full ? &stretch->last->next : &stretch->full) = f;
+	stretch->last = f;
+	stretch->n++;
+	return true;
+}
+
+static int begin_frame_locked(struct packer *p, struct packer_stretch *stretch,
+			      struct flight_frame **ret_frame)
 {
 	int r = flight_begin(p->flight, p->next_id, ret_frame);
 	if (r < 0)
 		pthread_mutex_unlock(&p->lock);
+	if (r == -EAGAIN && stretch)
+		store_kept(p, stretch); /* others wait for these */
 	if (r == -EAGAIN)
 		flight_throttle(p->flight);
 	return r;
@@ -371,7 +408,7 @@ static int begin_frame_locked(struct packer *p, struct flight_frame **ret_frame)
 static int store_long_locked(struct packer *p, struct round *round)
 {
 	struct flight_frame *f;
-	int r = begin_frame_locked(p, &f);
+	int r = begin_frame_locked(p, round->stretch, &f);
 	if (r < 0)
 		return r;
 	name_new_locked(p, round, f);
@@ -380,21 +417,41 @@ static int store_long_locked(struct packer *p, struct round *round)
 	return 0;
 }
 
+/* Waits for the turn of the round's stretch, once; true: the lock was released, everything may have changed. */
+static bool await_turn_locked(struct packer *p, struct round *round)
+{
+	if (p->stretch && p->stretch != round->stretch && !round->waited) {
+		uint64_t until = clock_mono_ns() + PATIENCE_NS;
+		while (p->stretch && p->stretch != round->stretch &&
+		       cond_wait_until(&p->stretch_over, &p->lock, until) == 0)
+			;
+		round->waited = true;
+		return true;
+	}
+	if (!p->stretch)
+		p->stretch = round->stretch;
+	return false;
+}
+
 static int store_new_locked(struct packer *p, struct round *round)
 {
 	bool is_long = round->len > FRAME_DECODED_MAX;
-	if (p->filling && (is_long || !frame_fits(p->filling->fb, round->len))) {
-		/* stored first, then the next one is begun: while this thread compresses, another
-		 * fills a frame, so frames hold runs of one file */
-		struct flight_frame *full = detach_locked(p);
+	if (await_turn_locked(p, round)) {
 		pthread_mutex_unlock(&p->lock);
-		flight_store(p->flight, full);
 		return -EAGAIN;
+	}
+	if (p->filling && (is_long || !frame_fits(p->filling->fb, round->len))) {
+		struct flight_frame *full = detach_locked(p);
+		if (!keep_full(round->stretch, full)) {
+			pthread_mutex_unlock(&p->lock);
+			flight_store(p->flight, full);
+			return -EAGAIN;
+		}
 	}
 	if (is_long)
 		return store_long_locked(p, round);
 	if (!p->filling) {
-		int r = begin_frame_locked(p, &p->filling);
+		int r = begin_frame_locked(p, round->stretch, &p->filling);
 		if (r < 0)
 			return r;
 	}
@@ -402,6 +459,8 @@ static int store_new_locked(struct packer *p, struct round *round)
 	name_new_locked(p, round, f);
 	frame_add(f->fb, round->ret->id, round->digest, round->data, round->len);
 	f = frame_fits(f->fb, 1) ? NULL : detach_locked(p);
+	if (f && keep_full(round->stretch, f))
+		f = NULL;
 	pthread_mutex_unlock(&p->lock);
 	if (f)
 		flight_store(p->flight, f);
@@ -457,17 +516,37 @@ static int decide(struct packer *p, struct round *round)
 	return store_new_locked(p, round);
 }
 
-int packer_add(struct packer *p, const struct digest *digest, const void *data, uint32_t len,
-	       struct packed *ret_packed)
+int packer_add_side_by_side(struct packer *p, struct packer_stretch *stretch,
+			    const struct digest *digest, const void *data, uint32_t len,
+			    struct packed *ret_packed)
 {
 	if (!len || len > CHUNK_LENGTH_MAX)
 		return -EINVAL;
-	struct round round = { .digest = digest, .data = data, .len = len, .ret = ret_packed };
+	struct round round = {
+		.digest = digest, .data = data, .len = len, .stretch = stretch, .ret = ret_packed
+	};
 	int r;
 	rotten_heal(p->opt.rotten, digest, data, len);
 	while ((r = decide(p, &round)) == -EAGAIN)
 		round.rounds++;
 	return r;
+}
+
+int packer_add(struct packer *p, const struct digest *digest, const void *data, uint32_t len,
+	       struct packed *ret_packed)
+{
+	return packer_add_side_by_side(p, NULL, digest, data, len, ret_packed);
+}
+
+void packer_end_stretch(struct packer *p, struct packer_stretch *stretch)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->stretch == stretch) {
+		p->stretch = NULL;
+		pthread_cond_signal(&p->stretch_over);
+	}
+	pthread_mutex_unlock(&p->lock);
+	store_kept(p, stretch);
 }
 
 /* ---- the rest of the interface ---- */

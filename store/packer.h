@@ -5,9 +5,9 @@
  * digests) and, when new, gets the next id and is copied into the frame being filled: ids follow
  * write order, chunks from many small files share frames, and the same bytes arriving twice at
  * once are stored once. A full frame is detached; the worker that filled it compresses and appends
- * it outside the lock, or one that would be idle does (packer_help). Frames complete in order: packer_when_stored() runs when the frame and all
- * before it are in a pack and their rows committed (with the pack's barrier), so that a recipe
- * committed from there can refer to them.
+ * it outside the lock, or one that would be idle does (packer_help). Frames complete in order:
+ * packer_when_stored() runs when the frame and all before it are in a pack and their rows committed
+ * (with the pack's barrier), so that a recipe committed from there can refer to them.
  */
 #ifndef FOLDFS_PACKER_H
 #define FOLDFS_PACKER_H
@@ -38,6 +38,14 @@ struct packed {
 	bool duplicate;
 };
 
+/* Chunks of one stream that shall lie side by side. While it lasts, others who have new chunks wait for a
+ * moment before they put theirs between; frames that become full are kept until its end. All zero at
+ * first, and the packer's own. */
+struct packer_stretch {
+	struct flight_frame *full, *last; /* linked by `next` */
+	unsigned n;
+};
+
 /* Waits to be told. `next` and `frame` are the packer's. run() is called once, on any thread, err 0
  * or why a frame could not be stored; it may commit but must not wait for other frames. Who relies
  * on several frames waits for the last and says in `first` which is the first (0: only that one):
@@ -60,6 +68,12 @@ int packer_add(struct packer *p, const struct digest *digest, const void *data, 
  * one to be expected where stored bytes come again. May read a frame's head. */
 bool packer_guess(struct packer *p, const struct digest *after, struct digest *ret_digest,
 		  uint32_t *ret_len);
+/* The same within a stretch of the calling thread's, which must be ended whatever this returns. */
+int packer_add_side_by_side(struct packer *p, struct packer_stretch *stretch,
+			    const struct digest *digest, const void *data, uint32_t len,
+			    struct packed *ret_packed);
+/* Compresses and appends what was kept; the stretch may be used again. */
+void packer_end_stretch(struct packer *p, struct packer_stretch *stretch);
 void packer_when_stored(struct packer *p, uint64_t frame, struct packed_wait *w);
 /* Stores the frame being filled though it is not full, if it is not later than `frame`. Failures go
  * to those who wait. */

@@ -2,6 +2,8 @@
 /* The packer over the real index and packs: who gets which id, what is trusted, what a failed
  * write takes with it, and what is known after a crash. */
 #include "stack.h"
+#include <sched.h>
+#include <stdatomic.h>
 
 #define KIB 1024u
 
@@ -508,6 +510,98 @@ static void the_same_chunks_at_once_are_stored_once(void **state)
 	stack_remove(&st);
 }
 
+static struct packed add_to(struct stack *st, struct packer_stretch *stretch, const void *data,
+			    uint32_t len)
+{
+	struct digest d;
+	struct packed packed = { 0 };
+	digest_of(data, len, &d);
+	assert_int_equal(packer_add_side_by_side(st->packer, stretch, &d, data, len, &packed), 0);
+	assert_false(packed.duplicate);
+	return packed;
+}
+
+#define TURNS 60u
+
+struct rival {
+	struct stack *st;
+	atomic_uint begun, ended; /* turns */
+};
+
+static void *add_between(void *arg)
+{
+	struct rival *r = arg;
+	for (unsigned turn = 1; turn <= TURNS; turn++) {
+		uint8_t data[KIB];
+		struct packer_stretch stretch = { 0 };
+		fill(data, sizeof data, 5000 + turn);
+		while (r->begun < turn)
+			sched_yield();
+		add_to(r->st, &stretch, data, sizeof data);
+		packer_end_stretch(r->st->packer, &stretch);
+		r->ended = turn;
+	}
+	return NULL;
+}
+
+/* Whether the rival comes between is decided by time, so most of the turns are asked for. And in the end a
+ * stretch that goes on keeps nobody from storing: the rival's turns end before it does. */
+static void a_stretch_lies_side_by_side(void **state)
+{
+	(void)state;
+	struct stack st;
+	struct rival rival = { .st = &st };
+	pthread_t thread;
+	unsigned together = 0;
+	stack_make(&st);
+	stack_open(&st);
+	pthread_create(&thread, NULL, add_between, &rival);
+	for (unsigned turn = 1; turn <= TURNS; turn++) {
+		uint8_t data[KIB];
+		struct packer_stretch stretch = { 0 };
+		fill(data, sizeof data, 6000 + turn);
+		uint64_t first = add_to(&st, &stretch, data, sizeof data).id;
+		rival.begun = turn;
+		for (uint64_t until = clock_mono_ns() + 300000; clock_mono_ns() < until;)
+			sched_yield();
+		fill(data, sizeof data, 7000 + turn);
+		together += add_to(&st, &stretch, data, sizeof data).id == first + 1;
+		while (rival.ended < turn)
+			sched_yield();
+		packer_end_stretch(st.packer, &stretch);
+	}
+	pthread_join(thread, NULL);
+	assert_true(together > TURNS / 2);
+	check_rows(&st);
+	assert_int_equal(stack_close(&st), 0);
+	stack_remove(&st);
+}
+
+/* What it keeps is what everything after it waits for. */
+static void a_stretch_of_any_length_is_stored(void **state)
+{
+	(void)state;
+	struct stack st;
+	const uint32_t len = 200 * KIB; /* one to a frame */
+	CLEANUP_FREE uint8_t *data = malloc(len);
+	struct packer_stretch stretch = { 0 };
+	struct packed first = { 0 }, last;
+	stack_make(&st);
+	stack_open(&st);
+	fill(data, len, 1);
+	for (uint64_t i = 0; i < 1200; i++) { /* more than may be in flight */
+		memcpy(data, &i, sizeof i);
+		last = add_to(&st, &stretch, data, len);
+		first = i ? first : last;
+	}
+	packer_end_stretch(st.packer, &stretch);
+	assert_int_equal(stored(&st, first.frame, last.frame), 0);
+	assert_reads(&st, last.id, data, len);
+	check_rows(&st);
+	assert_int_equal(stack_close(&st), 0);
+	stack_remove(&st);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -522,6 +616,8 @@ int main(void)
 		cmocka_unit_test(what_was_stored_next_is_expected_next),
 		cmocka_unit_test(who_drains_waits_for_the_digests),
 		cmocka_unit_test(the_same_chunks_at_once_are_stored_once),
+		cmocka_unit_test(a_stretch_lies_side_by_side),
+		cmocka_unit_test(a_stretch_of_any_length_is_stored),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
