@@ -59,11 +59,12 @@ struct fs {
 	struct rings *rings;	       /* NULL: all requests come over /dev/fuse */
 	struct hotter *hotter;	       /* NULL: no file gets a copy */
 	struct films *films;	       /* NULL: none can be asked about films */
-	struct notices *notices;       /* that may have to wait within the kernel */
-	struct guardian *guardian;     /* NULL: there is none */
-	uint64_t inodes_before;	       /* in the index when the mount began */
-	atomic_int space;	       /* enum space_level */
-	atomic_bool space_low;	       /* little is left on the disk, whatever is staged */
+	struct writers *writers;
+	struct notices *notices;   /* that may have to wait within the kernel */
+	struct guardian *guardian; /* NULL: there is none */
+	uint64_t inodes_before;	   /* in the index when the mount began */
+	atomic_int space;	   /* enum space_level */
+	atomic_bool space_low;	   /* little is left on the disk, whatever is staged */
 	uint64_t staging_limit, materialise_limit;
 	pthread_mutex_t space_lock; /* of the next */
 	bool reserve_held;

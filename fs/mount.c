@@ -29,6 +29,7 @@
 #include "space.h"
 #include "ticker.h"
 #include "tiers.h"
+#include "writers.h"
 #include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -114,6 +115,13 @@ static uint64_t most_native_files(void)
 	return limit.rlim_cur - limit.rlim_cur / 4;
 }
 
+/* While there is room, who writes natively has the disk before destage, as who waits for it has. */
+static bool somebody_writes(void *arg)
+{
+	struct fs *fs = arg;
+	return space_level(fs) == SPACE_EASY && writers_at_work(fs->writers);
+}
+
 static int fs_start(struct fs *fs)
 {
 	const struct config *conf = &fs->pool->config;
@@ -133,11 +141,15 @@ static int fs_start(struct fs *fs)
 	if (r == 0)
 		r = notices_new(&fs->notices);
 	if (r == 0)
+		r = writers_new(&fs->writers);
+	if (r == 0)
 		r = workers_start("waiter", WAITERS_MAX, &fs->waiters);
 	if (r == 0)
 		r = workers_start("caller", CALLERS_MAX, &fs->callers);
-	if (r == 0 && !fs->read_only)
+	if (r == 0 && !fs->read_only) {
+		destage_watch(fs->pool->destage, somebody_writes, fs);
 		r = settler_start(fs);
+	}
 	if (r == 0 && !fs->read_only)
 		r = leftovers_schedule(fs);
 	if (r == 0 && !fs->read_only)
@@ -202,6 +214,8 @@ static void fs_stop(struct fs *fs)
 		ticker_commit_dirty(fs, true);
 	hotter_stop(fs);
 	settler_stop(fs);
+	if (!fs->read_only)
+		destage_watch(fs->pool->destage, NULL, NULL);
 	films_stop(fs->films);
 	reaper_stop(fs);
 	workers_stop(fs->callers);
@@ -209,6 +223,7 @@ static void fs_stop(struct fs *fs)
 	inode_table_free(fs->inodes);
 	lookups_free(fs->lookups);
 	notices_free(fs->notices);
+	writers_free(fs->writers);
 	pthread_rwlock_destroy(&fs->names);
 }
 

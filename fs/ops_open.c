@@ -13,6 +13,7 @@
 #include "reaper.h"
 #include "settle.h"
 #include "space.h"
+#include "writers.h"
 #include <fcntl.h>
 
 static enum content_where where_is(const struct inode *in)
@@ -144,6 +145,8 @@ static int decide_and_begin(fuse_req_t req, struct inode *in, int flags, bool cr
 			count_as_read(fs, in);
 		if (r == 0 && in->native_opens++ == 0)
 			atomic_fetch_add(&fs->native_files, 1);
+		if (r == 0 && facts.writes)
+			writers_add(fs->writers, in);
 		if (r == 0 || (must && r != -ENOTSUP))
 			return r;
 		/* No staging file could be made, say. To fail now would be too late: O_TRUNC has emptied
@@ -419,6 +422,7 @@ static int settle_after_writers(struct fs *fs, struct inode *in)
 static void last_native_close(struct fs *fs, fuse_req_t req, struct inode *in)
 {
 	atomic_fetch_sub(&fs->native_files, 1);
+	writers_remove(fs->writers, in);
 	if (req)
 		fuse_passthrough_close(req, in->backing_id);
 	in->backing_id = 0;

@@ -92,6 +92,8 @@ struct destage {
 	atomic_ullong wanted_ns;       /* when somebody last waited for the disk; 0: never */
 	atomic_ullong wanted_since_ns; /* since when workers give way; 0: they don't */
 	atomic_ullong gave_way;
+	bool (*at_work)(void *arg); /* NULL: nobody to be asked */
+	void *at_work_arg;
 	uint64_t pending;
 	struct portion *portions;    /* idle */
 	_Atomic(struct loom *) loom; /* idle */
@@ -144,6 +146,8 @@ static bool is_hurried(struct destage *d)
 
 static bool is_wanted(struct destage *d, uint64_t now)
 {
+	if (d->at_work && d->at_work(d->at_work_arg))
+		destage_give_way(d);
 	uint64_t wanted = atomic_load(&d->wanted_ns);
 	return wanted && (now < wanted || now - wanted < WANTED_NS) && !is_hurried(d);
 }
@@ -677,6 +681,12 @@ void destage_hurry(struct destage *d)
 void destage_give_way(struct destage *d)
 {
 	atomic_store_explicit(&d->wanted_ns, clock_mono_ns(), memory_order_relaxed);
+}
+
+void destage_watch(struct destage *d, bool (*at_work)(void *arg), void *arg)
+{
+	d->at_work_arg = arg;
+	d->at_work = at_work;
 }
 
 uint64_t destage_gave_way(struct destage *d)

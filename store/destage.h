@@ -69,6 +69,9 @@ void destage_settle(struct destage *d);
 /* Somebody waits for the disk: workers leave it to others for a tenth of a second. Who calls again and again has it
  * so for ten seconds, and seven eighths of the time from then on. */
 void destage_give_way(struct destage *d);
+/* Workers also ask, again and again, whether others are at work on the disk who don't tell: true has the same effect
+ * as destage_give_way(). No source may be queued while this is set or, by NULL, ended. */
+void destage_watch(struct destage *d, bool (*at_work)(void *arg), void *arg);
 uint64_t destage_gave_way(struct destage *d); /* how often a worker did */
 uint64_t destage_pending_bytes(struct destage *d);
 #endif

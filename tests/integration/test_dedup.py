@@ -2,6 +2,9 @@
 """Every byte is stored once, holes cost nothing, deleted bytes come back, and df says so."""
 
 import os
+import random
+import subprocess
+import sys
 
 import pytest
 
@@ -84,6 +87,43 @@ def test_destage_gives_way_to_who_waits_for_the_disk(new_mount):
         env.until(gives_way, "destage gave way")
     assert stored(mount) >= len(files) * 16 * MIB
     assert [f.read_bytes() == noise(16 * MIB, n + 1) for n, f in enumerate(files)] == [True] * len(files)
+
+
+WRITE_WITHOUT_PAUSE = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+while True:
+    os.pwrite(fd, b"anything", 0)
+"""
+
+
+def test_destage_gives_way_to_who_writes_natively(new_mount):
+    """Though the daemon sees none of these writes; but not to who writes now and then."""
+    mount = new_mount(destage_delay=0, mode="native")
+    data = {}
+
+    def gave_way():
+        new = {f"large{len(data) + n}": random.randbytes(8 * MIB).hex().encode() for n in range(10)}
+        for name, content in new.items():
+            (mount.dir / name).write_bytes(content)
+        data.update(new)
+        return mount.stats()["destage"]["gave_way"]
+
+    with open(mount.dir / "log", "wb", buffering=0) as log:
+        for _ in range(3):
+            log.write(b"a line\n")
+            gave_way()
+            mount.destage()
+        assert gave_way() == 0
+    writer = subprocess.Popen([sys.executable, "-c", WRITE_WITHOUT_PAUSE, mount.dir / "busy"])
+    try:
+        env.until(gave_way, "destage gave way")
+    finally:
+        writer.kill()
+        writer.wait()
+    mount.destage()
+    for name, content in data.items():
+        assert (mount.dir / name).read_bytes() == content
 
 
 @pytest.mark.asan
