@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "workers.h"
 #include "cond.h"
+#include "processors.h"
 #include "thread.h"
 #include <errno.h>
 #include <pthread.h>
@@ -59,6 +60,7 @@ static void *worker_main(void *arg)
 	struct worker *self = arg;
 	struct workers *w = self->owner;
 	pthread_setname_np(pthread_self(), w->name);
+	processors_anywhere(); /* who queued the first job may be confined */
 	if (w->niceness && nice(w->niceness) < 0)
 		errno = 0; /* it is as nice as can be */
 	pthread_mutex_lock(&w->lock);

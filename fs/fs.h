@@ -24,6 +24,14 @@ struct fs_counters {
 	atomic_ullong destaged_files, destaged_bytes, destage_cancelled;
 };
 
+/* What company.c knows of who sends requests. */
+struct company_state {
+	bool follows;
+	atomic_int pid;	      /* of the latest */
+	atomic_uint serial;   /* so many in a row were his */
+	atomic_int processor; /* where threads that take requests shall be, or -1 */
+};
+
 enum atime_policy { ATIME_RELATIVE, ATIME_STRICT, ATIME_NEVER };
 
 struct fs {
@@ -72,6 +80,7 @@ struct fs {
 	atomic_ullong memory_bytes; /* content of small files held in memory */
 	struct fs_counters count;
 	struct request_counts requests;
+	struct company_state company;
 };
 
 static inline struct kv *fs_kv(struct fs *fs)

@@ -7,6 +7,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "collector.h"
+#include "company.h"
 #include "control.h"
 #include "films.h"
 #include "follow.h"
@@ -359,6 +360,8 @@ static int mount_and_serve(struct fs *fs, const struct mount_request *req)
 		fuse_set_log_func(log_fuse);
 		read_ahead_find(fs);
 		begin_rings(fs);
+		if (!fs->rings)
+			company_begin(fs);
 		if ((r = follow_begin(fs->follow)) < 0)
 			log_error("the replica is not followed, no thread can be started: %s",
 				  strerror(-r));

@@ -4,21 +4,27 @@
  * close has nothing to report that a write did not, and with the writeback cache the kernel writes what it
  * has before it would ask.
  */
+#include "company.h"
 #include "follow.h"
 #include "ops.h"
 
-#define COUNTED(kind, params, args)                                                                \
+#define SMALL_WRITE (64u << 10)
+
+#define COUNTED_AS(company, kind, params, args)                                                    \
 	static void counted_##kind params                                                          \
 	{                                                                                          \
-		atomic_fetch_add_explicit(&fs_of(req)->requests.kind, 1, memory_order_relaxed);    \
-		struct follow *follow = fs_of(req)->follow; /* req is gone afterwards */           \
-		follow_enter(follow);                                                              \
+		struct fs *fs = fs_of(req); /* req is gone afterwards */                           \
+		atomic_fetch_add_explicit(&fs->requests.kind, 1, memory_order_relaxed);            \
+		company_enter(fs, fuse_req_ctx(req)->pid, company);                                \
+		follow_enter(fs->follow);                                                          \
 		op_##kind args;                                                                    \
-		follow_leave(follow);                                                              \
+		follow_leave(fs->follow);                                                          \
+		company_leave(fs);                                                                 \
 	}
+#define COUNTED(kind, params, args) COUNTED_AS(COMPANY_SERIAL, kind, params, args)
 
 COUNTED(lookup, (fuse_req_t req, fuse_ino_t parent, const char *name), (req, parent, name))
-COUNTED(forget, (fuse_req_t req, fuse_ino_t ino, uint64_t n), (req, ino, n))
+COUNTED_AS(COMPANY_ASIDE, forget, (fuse_req_t req, fuse_ino_t ino, uint64_t n), (req, ino, n))
 COUNTED(getattr, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi))
 COUNTED(setattr,
 	(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi),
@@ -45,13 +51,17 @@ COUNTED(create,
 	(req, parent, name, mode, fi))
 COUNTED(tmpfile, (fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi),
 	(req, parent, mode, fi))
-COUNTED(release, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi))
-COUNTED(read, (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi),
-	(req, ino, size, off, fi))
-COUNTED(write,
-	(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
-	 struct fuse_file_info *fi),
-	(req, ino, buf, size, off, fi))
+COUNTED_AS(COMPANY_ASIDE, release, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi),
+	   (req, ino, fi))
+/* What is read from its beginning may be all there is; more of it comes ahead of being wanted. */
+COUNTED_AS(off ? COMPANY_AT_ONCE : COMPANY_SERIAL, read,
+	   (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi),
+	   (req, ino, size, off, fi))
+/* Small ones come one after the other, as a rule. */
+COUNTED_AS(size > SMALL_WRITE ? COMPANY_AT_ONCE : COMPANY_SERIAL, write,
+	   (fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	    struct fuse_file_info *fi),
+	   (req, ino, buf, size, off, fi))
 COUNTED(fsync, (fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi),
 	(req, ino, datasync, fi))
 COUNTED(fallocate,

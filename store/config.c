@@ -170,6 +170,9 @@ static const struct option table[] = {
 	    "how requests come from the kernel: read from /dev/fuse, or over io_uring; auto takes "
 	    "that where it is offered", ALL },
 	  FIELD(transport), NULL, 1 },
+	{ { "near_caller", "flag", "", "yes",
+	    "threads that receive requests run where the one process runs that makes them", ALL },
+	  FIELD(near_caller), NULL, 1 },
 	{ { "max_write", "size", "4K..1M", "1M",
 	    "largest write request that the kernel may send", ALL }, FIELD(max_write), NULL, 1 },
 	{ { "read_ahead_kb", "number", "0..65536", "128",

@@ -88,6 +88,7 @@ struct config {
 	uint64_t attr_timeout_ms, entry_timeout_ms;
 	unsigned threads; /* receive threads; 0 = automatic */
 	int transport;	  /* enum transport */
+	bool near_caller;
 	uint64_t max_write, read_ahead_kb;
 	int log_level;	     /* enum log_level */
 	char log_file[4096]; /* empty: the program's choice */

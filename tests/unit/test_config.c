@@ -49,6 +49,7 @@ static void test_defaults(void **state)
 	assert_int_equal(conf.verify_age_s, 30 * 86400);
 	assert_int_equal(conf.cache_size, 256u << 20);
 	assert_false(conf.cache_huge_pages);
+	assert_true(conf.near_caller);
 	assert_int_equal(conf.cache_numa, NUMA_LOCAL);
 	assert_int_equal(conf.reserve_size, 64u << 20);
 	assert_int_equal(conf.attr_timeout_ms, 3600000);
@@ -85,7 +86,8 @@ static void test_every_kind_of_value(void **state)
 	assert_int_equal(conf.cache_size, 1u << 30);
 	assert_int_equal(conf.gc_rate, 5120);
 	assert_true(conf.allow_other);
-	assert_int_equal(apply("cache_huge_pages=yes,cache_numa=interleave"), 0);
+	assert_int_equal(apply("cache_huge_pages=yes,cache_numa=interleave,near_caller=no"), 0);
+	assert_false(conf.near_caller);
 	assert_true(conf.cache_huge_pages);
 	assert_int_equal(conf.cache_numa, NUMA_INTERLEAVE);
 	assert_int_equal(apply(""), 0);
