@@ -56,8 +56,29 @@ static json_t *take_line(struct buf *in)
 	return line;
 }
 
-/* The final answer, or NULL when the daemon is gone. */
-static json_t *receive(int fd, void (*progress)(const json_t *report))
+struct waiting {
+	void (*progress)(const json_t *report);
+	bool (*enough)(void *arg);
+	void *arg;
+	bool left;
+};
+
+/* Returns when there may be something to receive; false: who waits has had enough. */
+static bool wait_for_more(int fd, struct waiting *w)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	while ((w->progress || w->enough) && poll(&p, 1, TICK_MS) <= 0) {
+		w->left = w->enough && w->enough(w->arg);
+		if (w->left)
+			return false;
+		if (w->progress)
+			w->progress(NULL);
+	}
+	return true;
+}
+
+/* The final answer, or NULL when the daemon is gone, or who waits. */
+static json_t *receive(int fd, struct waiting *w)
 {
 	CLEANUP_BUF struct buf in = { 0 };
 	char part[65536];
@@ -66,16 +87,13 @@ static json_t *receive(int fd, void (*progress)(const json_t *report))
 		json_t *report = json_object_get(line, "progress");
 		if (line && !report)
 			return line;
-		if (line && progress)
-			progress(report);
+		if (line && w->progress)
+			w->progress(report);
 		json_decref(line);
 		if (line)
 			continue;
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		if (progress && poll(&p, 1, TICK_MS) == 0) {
-			progress(NULL);
-			continue;
-		}
+		if (!wait_for_more(fd, w))
+			return NULL;
 		ssize_t n = recv(fd, part, sizeof part, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -87,8 +105,8 @@ static json_t *receive(int fd, void (*progress)(const json_t *report))
 	}
 }
 
-enum client_end client_ask(const char *pool, json_t *request,
-			   void (*progress)(const json_t *report), json_t **ret_result)
+static enum client_end ask(const char *pool, json_t *request, struct waiting *w,
+			   json_t **ret_result)
 {
 	CLEANUP_CLOSE int fd = connect_to(pool);
 	int r = fd < 0 ? fd : 0;
@@ -98,11 +116,13 @@ enum client_end client_ask(const char *pool, json_t *request,
 	}
 	int sent = r == 0 ? send_request(fd, request) : r;
 	json_decref(request);
-	json_t *answer = r == 0 ? receive(fd, progress) : NULL;
+	json_t *answer = r == 0 ? receive(fd, w) : NULL;
 	enum client_end end = CLIENT_FAILED;
 	if (r < 0 || (!answer && sent < 0)) {
 		complain("the daemon of %s cannot be asked: %s", pool,
 			 strerror(r < 0 ? -r : -sent));
+	} else if (!answer && w->left) {
+		end = CLIENT_LEFT;
 	} else if (!answer) {
 		complain("the daemon of %s went away without an answer", pool);
 	} else if (!json_is_true(json_object_get(answer, "ok"))) {
@@ -114,4 +134,16 @@ enum client_end client_ask(const char *pool, json_t *request,
 	}
 	json_decref(answer);
 	return end;
+}
+
+enum client_end client_ask(const char *pool, json_t *request,
+			   void (*progress)(const json_t *report), json_t **ret_result)
+{
+	return ask(pool, request, &(struct waiting){ .progress = progress }, ret_result);
+}
+
+enum client_end client_ask_unless(const char *pool, json_t *request, bool (*enough)(void *arg),
+				  void *arg, json_t **ret_result)
+{
+	return ask(pool, request, &(struct waiting){ .enough = enough, .arg = arg }, ret_result);
 }
