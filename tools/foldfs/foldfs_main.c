@@ -51,7 +51,7 @@ static const char help[] =
 	"ships\n"
 	"           what is there now, and waits for it\n"
 	"  warm     reads files or trees, so that they lie in caches\n"
-	"  bench    measures for half a minute what this machine can do, and what the mount does\n"
+	"  bench    what this machine can do, and what the mount does, in less than a minute\n"
 	"  version  the version of this program\n"
 	"  help     this text\n"
 	"\n"
