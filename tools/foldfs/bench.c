@@ -44,7 +44,9 @@ static void watch_signals(struct sigaction before[ENDS])
 	for (size_t i = 0; i < ENDS; i++) {
 		sigaction(ends[i], NULL, &before[i]);
 		if (before[i].sa_handler != SIG_IGN)
-			sigaction(ends[i], &(struct sigaction){ .sa_handler = note }, NULL);
+			sigaction(ends[i],
+				  &(struct sigaction){ .sa_handler = note, .sa_flags = SA_RESTART },
+				  NULL);
 	}
 }
 
@@ -80,7 +82,7 @@ static int open_mount(const char *pool, const char *path)
 /* Nobody is told of what they ended themselves, or have been told already. */
 static bool well(int r, const char *where, const char *what)
 {
-	if (r < 0 && r != -ECANCELED && r != -EREMOTEIO)
+	if (r < 0 && !stop && r != -EREMOTEIO)
 		complain("%s: %s could not be measured: %s", where, what, strerror(-r));
 	return r >= 0;
 }
@@ -180,15 +182,20 @@ static void speed_line(const char *what, double bytes_per_second, const char *no
 	       *note ? "  " : "", note);
 }
 
+static bool is_cut(const json_t *o, const char *part)
+{
+	const json_t *list = json_object_get(o, "cut_short");
+	bool cut = false;
+	for (size_t i = 0; i < json_array_size(list) && !cut; i++)
+		cut = !strcmp(json_string_value(json_array_get(list, i)), part);
+	return cut;
+}
+
 /* "words", and whether its time was up. */
 #define NOTE 128
 static const char *cut_note(const json_t *o, const char *part, const char *words, char note[NOTE])
 {
-	json_t *name;
-	size_t i;
-	bool cut = false;
-	json_array_foreach(json_object_get(o, "cut_short"), i, name) cut =
-		cut || !strcmp(json_string_value(name), part);
+	bool cut = is_cut(o, part);
 	snprintf(note, NOTE, "%s%s%s", words, *words && cut ? "; " : "", cut ? "cut short" : "");
 	return note;
 }
@@ -224,7 +231,7 @@ static void show_stored(const json_t *s)
 	printf("\nWhat is stored in it\n");
 	snprintf(words, sizeof words, "%s, and synced", show_size(show_number(s, "bytes"), size));
 	speed_line("destage a large file", number(s, "destage"),
-		   cut_note(s, "destage", words, note));
+		   cut_note(s, is_cut(s, "write") ? "write" : "destage", words, note));
 	if (number(s, "read") <= 0) {
 		printf("  Reading it was not measured: it was not all in packs in time.\n");
 		return;
