@@ -30,6 +30,8 @@ struct company_state {
 	atomic_int pid;	      /* of the latest */
 	atomic_uint serial;   /* so many in a row were his */
 	atomic_int processor; /* where threads that take requests shall be, or -1 */
+	atomic_uint strays;   /* so many looks in a row found it elsewhere */
+	atomic_int rest;      /* requests before it is tried again; below 0 for races */
 };
 
 enum atime_policy { ATIME_RELATIVE, ATIME_STRICT, ATIME_NEVER };

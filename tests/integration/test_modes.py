@@ -5,6 +5,7 @@ Native mode has marks of its own: a native file's staging copy is written while 
 `is_native` looks for exactly that, at the staging file, so it does not take anybody's word for it.
 """
 
+import contextlib
 import errno
 import mmap
 import os
@@ -35,7 +36,13 @@ def native(new_mount):
 
 
 def staging_files(mount):
-    return {p: p.read_bytes() for p in (mount.pool.path / "staging").rglob("*") if p.is_file()}
+    """What lies in staging; what is destaged meanwhile may be missing."""
+    files = {}
+    for path in (mount.pool.path / "staging").rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                files[path] = path.read_bytes()
+    return files
 
 
 def is_native(mount, fd, timeout=60):
