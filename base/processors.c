@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,14 @@
 #define FIELDS_BEFORE 36u /* proc_pid_stat(5): state is field 3, processor is 39 */
 
 static cpu_set_t allowed;
-static bool noted;
+static atomic_bool noted; /* workers may ask while it is done */
 
 bool processors_note(void)
 {
-	noted = sched_getaffinity(0, sizeof allowed, &allowed) == 0;
-	return noted && CPU_COUNT(&allowed) > 1;
+	if (sched_getaffinity(0, sizeof allowed, &allowed))
+		return false;
+	noted = true;
+	return CPU_COUNT(&allowed) > 1;
 }
 
 int processors_stay_on(int processor)
