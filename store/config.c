@@ -59,7 +59,7 @@ static const struct option table[] = {
 	    "new files up to this size stay in memory until they are destaged", ALL },
 	  FIELD(small_file), NULL, 1 },
 	{ { "wal_sync_interval", "time", "10ms..1h", "1s",
-	    "what was not synced by its writer becomes durable after at most this time", ALL },
+	    "names, and content held in memory, become durable after at most this time", ALL },
 	  FIELD(wal_sync_interval_ms), NULL, 1 },
 	{ { "wal", "choice", "standard|io_uring", "standard",
 	    "how the log is written; io_uring falls back to standard where the kernel refuses it", ALL },
