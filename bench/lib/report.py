@@ -26,6 +26,11 @@ def reference(results, row, peer):
     return medians(results, other or row["name"]).get(fs)
 
 
+def why_unknown(results, peer):
+    fs = peer.partition(":")[0]
+    return f"no figure of {peer}" if fs in results["filesystems"] else f"{fs} not run"
+
+
 def goals_of(results, row, own_name="foldfs"):
     """[(text, reached or None if it can't be said)] for foldfs; over io_uring, beside a floor over io_uring."""
     own = medians(results, row["name"]).get(own_name)
@@ -36,8 +41,11 @@ def goals_of(results, row, own_name="foldfs"):
             peer = "floor-rings"
         base = reference(results, row, peer)
         text = f"{'<=' if lower else '>='} {factor:g} x {peer}"
-        if own is None or not base:
+        if own is None:
             said.append((text, None))
+            continue
+        if not base:
+            said.append((f"{text}: {why_unknown(results, peer)}", None))
             continue
         ratio = own / base
         said.append((f"{text}: {ratio:.2f}", ratio <= factor if lower else ratio >= factor))
@@ -54,10 +62,14 @@ def figure(value):
     return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
-def verdict_on(goals):
-    if not goals or all(ok is None for _, ok in goals):
+def verdict_on(results, row, goals, own_name="foldfs"):
+    """Met if each goal is known to be, missed if one is known not to be, else open."""
+    if not goals or own_name not in medians(results, row["name"]):
         return ""
-    return "met" if all(ok is not False for _, ok in goals) else "**missed**"
+    reached = [ok for _, ok in goals]
+    if False in reached:
+        return "**missed**"
+    return "open" if None in reached else "met"
 
 
 def table(results):
@@ -73,12 +85,11 @@ def table(results):
                          if samples else "–")
         goals = goals_of(results, row)
         texts = "; ".join(text for text, _ in goals)
+        verdict = verdict_on(results, row, goals)
         if goals and "foldfs-rings" in results["samples"].get(row["name"], {}):
             rings = goals_of(results, row, "foldfs-rings")
             texts += "; over io_uring " + "; ".join(text for text, _ in rings)
-            verdict = f"{verdict_on(goals)}; over io_uring {verdict_on(rings)}"
-        else:
-            verdict = verdict_on(goals)
+            verdict += f"; over io_uring {verdict_on(results, row, rings, 'foldfs-rings')}"
         yield (f"| {row['title']}, {row['unit']} | {row['caches']} | " + " | ".join(cells)
                + f" | {texts} | {verdict} |")
 
@@ -90,7 +101,8 @@ def text(results):
              f"{results['rounds']} rounds; load {machine['load_before']:.1f} before and "
              f"{machine['load_after']:.1f} after; files of {results['settings']['size']} MiB, "
              f"{results['settings']['files']} created files.", "",
-             "Median of the rounds and half the span from worst to best. \"all\" under Caches dropped:",
+             "Median of the rounds and half the span from worst to best. A goal that has no figure to be held",
+             "against leaves its row open. \"all\" under Caches dropped:",
              *[f"{name}: {how}." for name, how in results["caches"].items()], ""]
     lines += list(table(results))
     lines += [f"\n{note}" for note in results["notes"]]
