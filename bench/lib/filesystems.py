@@ -34,6 +34,11 @@ class Device:
             run("losetup", "-d", self.path)
             self.path = None
 
+    def bytes_read(self):
+        """So many since it was attached."""
+        stat = Path("/sys/block") / Path(self.path).name / "stat"
+        return int(stat.read_text().split()[2]) * 512
+
     def clear(self):
         """Gives the image's blocks back, so that every filesystem begins on the same."""
         size = self.image.stat().st_size
@@ -194,6 +199,7 @@ class Foldfs(Stacked):
     def __init__(self, device, home, settings):
         super().__init__(device, home, settings)
         self.pool = self.lower / "pool"
+        self.row_options = ""
 
     @property
     def pid(self):
@@ -206,7 +212,8 @@ class Foldfs(Stacked):
         if not self.pool.exists():
             run(self.program("mkfs.foldfs"), "-q",
                 *(["-o", self.settings.mkfs_options] if self.settings.mkfs_options else []), self.pool)
-        options = ",".join(filter(None, ["log_level=warning", self.transport, self.settings.options]))
+        options = ",".join(filter(None, ["log_level=warning", self.transport, self.settings.options,
+                                        self.row_options]))
         self.serve(self.program("mount.foldfs"), "--foreground", "-o", options, self.pool, self.dir)
 
     def stop(self):
@@ -221,6 +228,11 @@ class Foldfs(Stacked):
         self.device.detach()
         self.device.attach()
         self.mount()
+
+    def cold_with(self, options):
+        """Until the next such call mounted with other options, nothing cached."""
+        self.row_options = options
+        self.cold()
 
     def settle(self):
         self.foldfs("sync", "--destage")

@@ -27,7 +27,8 @@ class Rounds:
             self.failures.append(f"{row.name} on {bench.fs.name}: {reason}")
             say(f"FAILED {self.failures[-1]}")
             return
-        self.samples[row.name].setdefault(bench.fs.name, []).append(value)
+        for name, figure in {bench.fs.name: value, **bench.beside.pop(row.name, {})}.items():
+            self.samples[row.name].setdefault(name, []).append(figure)
         say(f"{bench.fs.name}: {row.name}: {value:.3f} {row.unit} {bench.notes.get(row.name, '')}")
 
     def one(self, kind, device, home):

@@ -41,6 +41,7 @@ class Bench:
         self.dir = Path(filesystem.dir)
         self.settings = settings
         self.notes = {}
+        self.beside = {}  # {row: {what a goal of it names: figure}}, measured in the row itself
 
     def fio(self, job, section):
         environ = {**os.environ, "SIZE": f"{self.settings.size}m",
@@ -226,16 +227,24 @@ def copy_stored(b):
     return timed("cp", "--reflink=auto", b.dir / "read-raw", b.dir / "read-raw.copy") * 1000
 
 
-def destage(b, name):
-    """Bytes per second and core that `sync --destage` gets through: one file a core, of one kind."""
-    b.fs.settle()
+def streams(b, name, percent, seed):
+    """One file a core, of content that PERCENT of can be compressed away; returns the bytes of each."""
     cores = os.cpu_count()
     each = (b.settings.size << 20) // cores
     for number in range(cores):
-        run(probe(b.settings.build, "stream"), "write", b.dir / f"{name}-{number}", each, 50,
-            2010 + number)
-    seconds = timed(b.fs.program("foldfs"), "sync", "--destage", b.dir)
-    return each / seconds / 1e9
+        run(probe(b.settings.build, "stream"), "write", b.dir / f"{name}-{number}", each, percent,
+            seed + number)
+    return each
+
+
+def destage_time(b):
+    return timed(b.fs.program("foldfs"), "sync", "--destage", b.dir)
+
+
+def destage(b, name):
+    """Bytes per second and core that `sync --destage` gets through."""
+    b.fs.settle()
+    return streams(b, name, 50, 2010) / destage_time(b) / 1e9
 
 
 def destage_new(b):
@@ -243,7 +252,43 @@ def destage_new(b):
 
 
 def destage_known(b):
+    if not (b.dir / "new-0").exists():
+        destage(b, "new")
     return destage(b, "known")
+
+
+def destage_compared(b):
+    """Duplicates of packs that nobody has verified lately, and what a plain read of these packs takes."""
+    before = b.fs.stats()["packer"]["bytes_stored"]
+    streams(b, "old", 0, 2020)
+    b.fs.settle()
+    stored = b.fs.stats()["packer"]["bytes_stored"] - before
+    b.fs.cold_with("verify_age=0,destage_delay=600s")
+    touch_memory()
+    try:
+        streams(b, "compared", 0, 2020)
+        read = b.fs.device.bytes_read()
+        seconds = destage_time(b)
+        read = b.fs.device.bytes_read() - read
+    finally:
+        b.fs.cold_with("")
+    touch_memory()
+    device = read_plainly(b, stored)
+    b.beside["destage-compared"] = {"device": device}
+    b.notes["destage-compared"] = (f"{read / 1e6:.0f} MB were read of {stored / 1e6:.0f} MB stored; "
+                                   f"dd reads them at {device:.0f} MB/s (device)")
+    return stored / seconds / 1e6
+
+
+def read_plainly(b, size):
+    """MB/s of a program that reads the youngest packs, which hold SIZE bytes."""
+    packs = sorted((b.fs.pool / "packs").rglob("*.pack"), key=lambda path: path.stat().st_mtime_ns)
+    seconds = done = 0
+    while done < size:
+        path = packs.pop()
+        done += path.stat().st_size
+        seconds += timed("dd", f"if={path}", "of=/dev/null", "bs=1M", "status=none")
+    return done / seconds / 1e6
 
 
 def mixed_tar(b):
@@ -264,7 +309,7 @@ def destage_mixed(b):
     for number in range(cores):
         run("dd", f"if={path}", f"of={b.dir}/mixed-{number}", "bs=1M", f"count={each >> 20}",
             f"skip={number * (each >> 20)}", "status=none")
-    return each / timed(b.fs.program("foldfs"), "sync", "--destage", b.dir) / 1e9
+    return each / destage_time(b) / 1e9
 
 
 def zstd_speed(path):
@@ -339,6 +384,8 @@ ROWS = [
         only=("foldfs",)),
     Row("destage-known", "destage of bytes already stored", "GB/s/core", "none", destage_known,
         limit=2.5, only=("foldfs",)),
+    Row("destage-compared", "the same that are to be read and compared first, incompressible", "MB/s",
+        DROPPED, destage_compared, [("device", 0.8)], only=("foldfs",)),
 ]
 ROWS_BY_NAME = {row.name: row for row in ROWS}
 ROWS_BY_NAME["destage-new"].goals = [("ext4:zstd", 0.9)]
