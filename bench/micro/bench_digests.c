@@ -2,10 +2,12 @@
 /* bench_digests [MILLIONS [DIR]]: random digests added one after the other (default 5 million, in a
  * new directory under DIR), then looked up. Per tenth: adds per second and bytes written per entry
  * (/proc/self/io: what went to the filesystem, rewritten pages included); at the end and after
- * opening it again: lookups of present and of absent digests, memory. One thread. */
+ * opening it again: lookups of present and of absent digests, memory. One thread; then lookups and
+ * more adds, in thousands a second, by threads. */
 #include "digests.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "in_threads.h"
 #include "prng.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -151,6 +153,50 @@ static void find_some(struct digests *d, const char *name, uint64_t from, uint64
 	       LOOKUPS / ((double)(clock_mono_ns() - start) / 1e9), (double)found * 100 / LOOKUPS);
 }
 
+struct shared {
+	struct digests *d;
+	uint64_t from, count; /* of the digests looked up */
+	_Atomic uint64_t next;
+};
+
+static double find_thousand(void *arg, struct in_threads_own *own)
+{
+	struct shared *s = arg;
+	for (unsigned i = 0; i < 1000; i++) {
+		uint64_t id = 0;
+		struct digest digest = digest_no(s->from + prng_below(&own->at, s->count));
+		int r = digests_find(s->d, &digest, &id);
+		if (r < 0)
+			die("find", r);
+		own->sum += id;
+	}
+	return 1;
+}
+
+static double add_thousand(void *arg, struct in_threads_own *own)
+{
+	struct shared *s = arg;
+	uint64_t first = atomic_fetch_add(&s->next, 1000);
+	for (uint64_t i = first; i < first + 1000; i++) {
+		struct digest digest = digest_no(i);
+		int r = digests_add(s->d, &digest, i + 1);
+		if (r < 0)
+			die("add", r);
+	}
+	own->sum += first;
+	return 1;
+}
+
+static void by_threads(struct digests *d, uint64_t total)
+{
+	struct shared s = { .d = d, .count = total, .next = total };
+	in_threads("find present, by threads", "k/s", find_thousand, &s);
+	s.from = UINT64_C(1) << 48;
+	s.count = UINT64_C(1) << 40;
+	in_threads("find absent, by threads", "k/s", find_thousand, &s);
+	in_threads("add, by threads", "k/s", add_thousand, &s);
+}
+
 static void wait_for_filter(struct digests *d)
 {
 	struct digests_stats st;
@@ -193,6 +239,7 @@ int main(int argc, char **argv)
 	find_some(d, "present", 0, total);
 	find_some(d, "absent", UINT64_C(1) << 48, UINT64_C(1) << 40);
 	print_stats(kv, d);
+	by_threads(d, total);
 	close_all(kv, d);
 	open_all(&p, &kv, &d);
 	wait_for_filter(d);

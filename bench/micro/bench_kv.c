@@ -111,6 +111,18 @@ static void bench_gets(struct bench *w, const char *what, enum kv_table t, uint6
 	report(what, n, start);
 }
 
+static double put_some(void *arg, struct in_threads_own *own)
+{
+	struct bench *w = arg;
+	for (unsigned n = 0; n < 125; n++) {
+		struct kv_batch *b = kv_batch_new();
+		for (unsigned k = 0; k < 8; k++)
+			put_one(b, KV_INLINE, own->at << 32 | own->sum++);
+		check("commit", kv_commit(w->kv, b, NULL));
+	}
+	return 1;
+}
+
 static double get_some(void *arg, struct in_threads_own *own)
 {
 	struct bench *w = arg;
@@ -216,6 +228,7 @@ static void run(struct bench *w)
 	bench_gets(w, "get from LMDB, all rows scattered", KV_INODE, w->rows, true);
 	bench_gets(w, "get from LMDB, in order", KV_INODE, w->rows, false);
 	in_threads("get from LMDB, 10 k rows, by threads", "k/s", get_some, w);
+	in_threads("put, 8 per batch, rising, by threads", "k/s", put_some, w);
 	bench_scan(w, "scan LMDB up", KV_INODE, false);
 	bench_scan(w, "scan LMDB down", KV_INODE, true);
 	bench_short_scans(w, "scans of 8 rows, LMDB", KV_INODE);

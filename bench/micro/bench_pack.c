@@ -3,10 +3,12 @@
  * once incompressible (raw frames) and once compressible (zstd 3), in a new directory under DIR.
  * Wall-clock MiB/s (in brackets: per second of this thread's CPU time) of appending sealed frames, of pack_sync(), and of chunks_read_map() in requests of
  * 1 MiB and 128 KiB in sequence and of 4 KiB at random; cold (the packs' pages dropped, an empty
- * cache) and warm (the same again, with a region that holds it all). One thread. */
+ * cache) and warm (the same again, with a region that holds it all). One thread; then warm reads, and sealing
+ * and appending, by threads: half a second of it for each number of threads stays on the disk until the end. */
 #include "chunks.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "in_threads.h"
 #include "log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -258,6 +260,76 @@ static void read_all(struct bench *b, uint64_t first, const char *name)
 	       name, cold, pages, warm);
 }
 
+struct shared {
+	struct bench *b;
+	uint64_t first; /* of the chunks to be read */
+	uint32_t len;	/* of a request */
+	int level;
+	_Atomic uint64_t next; /* id of the next chunk to be appended */
+};
+
+static double read_some(void *arg, struct in_threads_own *own)
+{
+	struct shared *s = arg;
+	uint64_t requests = (s->b->mib << 20) / s->len;
+	CLEANUP_FREE uint8_t *out = malloc(s->len);
+	for (unsigned i = 0; i < 64; i++) {
+		struct mapped v[4];
+		struct map_vec map = { .v = v };
+		uint64_t at = own->at++ * 0x9e3779b97f4a7c15u % requests * s->len;
+		for (uint64_t pos = at / CHUNK * CHUNK; pos < at + s->len; pos += CHUNK)
+			v[map.n++] =
+				(struct mapped){ pos, { s->first + pos / CHUNK, CHUNK, 0, 1 } };
+		must(chunks_read_map(s->b->chunks, &map, at, s->len, out), "read");
+	}
+	return s->len == 4096 ? 64 : 64.0 * s->len / (1 << 20);
+}
+
+static double append_some(void *arg, struct in_threads_own *own)
+{
+	struct shared *s = arg;
+	struct frame_builder *fb;
+	struct digest d = { { 1 } };
+	CLEANUP_FREE uint8_t *data = malloc(FRAME_DECODED_MAX);
+	must(frame_builder_new(&fb), "frame");
+	for (unsigned k = 0; k < PER_FRAME; k++)
+		fill(data + k * CHUNK, ++own->at, s->level);
+	for (unsigned i = 0; i < 16; i++) {
+		struct frame_chunk chunks[PER_FRAME];
+		struct frame_row row;
+		uint64_t id = atomic_fetch_add(&s->next, PER_FRAME);
+		frame_builder_reset(fb);
+		for (uint32_t k = 0; k < PER_FRAME; k++)
+			frame_add(fb, id + k, &d, data + k * CHUNK, CHUNK);
+		must(frame_seal(fb, s->level), "seal");
+		struct kv_batch *batch = kv_batch_new();
+		must(pack_append(s->b->packs, PACK_STREAM_NEW, fb, batch, chunks, &row), "append");
+		chunk_put_frame(batch, &row);
+		must(kv_commit(s->b->kv, batch, NULL), "commit");
+	}
+	frame_builder_free(fb);
+	return 16.0 * PER_FRAME * CHUNK / (1 << 20);
+}
+
+static void by_threads(struct bench *b, int level, const char *name)
+{
+	struct shared s = { .b = b, .first = 1 + (level ? b->chunks_n : 0), .level = level };
+	char what[64];
+	s.next = 1 + 2 * b->chunks_n + (level ? UINT64_C(1) << 40 : 0);
+	cache_renew(b, true);
+	for (unsigned i = 0; i < 3; i++)
+		sequential(b, s.first, 1 << 20);
+	s.len = 128 << 10;
+	snprintf(what, sizeof what, "%s read 128 KiB, warm, by threads", name);
+	in_threads(what, "MiB/s", read_some, &s);
+	s.len = 4096;
+	snprintf(what, sizeof what, "%s read 4 KiB, warm, by threads", name);
+	in_threads(what, "/s", read_some, &s);
+	snprintf(what, sizeof what, "%s seal and append, by threads", name);
+	in_threads(what, "MiB/s", append_some, &s);
+	must(pack_sync(b->packs), "sync");
+}
+
 int main(int argc, char **argv)
 {
 	struct bench b = { .mib = argc > 1 ? strtoull(argv[1], NULL, 10) : 512 };
@@ -269,6 +341,8 @@ int main(int argc, char **argv)
 	must(kv_sync(b.kv, UINT64_MAX), "index");
 	read_all(&b, 1, "raw ");
 	read_all(&b, 1 + b.chunks_n, "zstd");
+	by_threads(&b, 0, "raw ");
+	by_threads(&b, 3, "zstd");
 	chunks_close(b.chunks);
 	cache_close(b.cache);
 	bench_close(&b);
