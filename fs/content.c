@@ -330,7 +330,8 @@ static int begin_staging(struct fs *fs, struct inode *inode)
 	int fd, r = staging_create(fs->pool->staging, inode->ino, &gen, &fd);
 	if (r < 0)
 		return r;
-	if (inode->row.size <= FAR_OFFSET && ftruncate(fd, (off_t)inode->row.size)) {
+	if (inode->row.size && inode->row.size <= FAR_OFFSET &&
+	    ftruncate(fd, (off_t)inode->row.size)) {
 		r = -errno;
 		staging_drop(fs->pool->staging, inode->ino, gen);
 		close(fd);

@@ -44,6 +44,15 @@ class Pool:
     def run(self, name, *args, **more):
         return env.run(env.binary(name), *args, env=self.environ, **more)
 
+    def count_calls(self, folder, **environ):
+        """The next daemon's calls below a folder of the pool are counted, in the file that this returns
+        (tests/crash/callfault.c)."""
+        log = self.home / "calls"
+        log.write_text("")
+        self.environ.update({"LD_PRELOAD": env.binary("tests/crash/callfault.so"),
+                             "CALLFAULT_ROOT": os.fspath(self.path / folder), "CALLFAULT_LOG": os.fspath(log), **environ})
+        return log
+
     def mkfs(self, code=0, **options):
         text = options_text(options)
         return self.run("mkfs.foldfs", *(["-o", text] if text else []), self.path, code=code)

@@ -293,15 +293,6 @@ def test_the_label_of_a_tier_in_which_nothing_lies(tiered, home):
     assert not tier_of(mount, "cold")["absent"]
 
 
-def preload(mount, **environ):
-    """The next daemon's calls that read packs in the pool are counted (tests/crash/callfault.c)."""
-    log = mount.pool.home / "calls"
-    log.write_text("")
-    mount.pool.environ.update({"LD_PRELOAD": env.binary("tests/crash/callfault.so"), "CALLFAULT_READS": "1",
-                               "CALLFAULT_ROOT": str(mount.pool.path / "packs"), "CALLFAULT_LOG": str(log), **environ})
-    return log
-
-
 @pytest.mark.parametrize("footer", [True, False], ids=["footer", "no-footer"])
 def test_a_wrong_bit_read_once_is_not_what_moves(tiered, home, footer):
     """Each read of the pack on its way to the tier brings one wrong bit in turn. What is there is right then."""
@@ -314,7 +305,7 @@ def test_a_wrong_bit_read_once_is_not_what_moves(tiered, home, footer):
     if not footer:
         flip(pack, -3)
         mount.check_pool = lambda: None     # fsck.foldfs rightly finds that
-    calls = preload(mount)
+    calls = mount.pool.count_calls("packs", CALLFAULT_READS="1")
     mount.start()
     before = len(calls.read_text().splitlines())
     move(mount, "cold", mount.dir)
@@ -324,7 +315,7 @@ def test_a_wrong_bit_read_once_is_not_what_moves(tiered, home, footer):
     for nth in reads:
         mount.foldfs("tier", "recall", mount.dir)
         mount.stop()
-        calls = preload(mount, CALLFAULT_AT=str(nth), CALLFAULT_ERROR="flip")
+        calls = mount.pool.count_calls("packs", CALLFAULT_READS="1", CALLFAULT_AT=str(nth), CALLFAULT_ERROR="flip")
         mount.start()
         done = move(mount, "cold", mount.dir, code=None)
         assert calls.read_text().count("FAULT") == 1
