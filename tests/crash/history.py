@@ -257,8 +257,7 @@ def mixture_wrong(content, versions):
 
 
 def tail_explained(sector, choices, known):
-    """A sector that is acknowledged as far as `known`: some version there, zeros behind it."""
-    known = max(known, 0)
-    return any(sector == choice[:n].ljust(len(sector), b"\0")
-               for choice in choices for n in [len(choice.rstrip(b"\0"))] if n >= known) or any(
-        sector[:known] == choice[:known] and not any(sector[known:]) for choice in choices)
+    """A sector that is acknowledged as far as `known`: some version as far as that or farther, zeros behind it. (What
+    destage has made durable of a file that nobody synced may end anywhere.)"""
+    end = max(known, len(sector.rstrip(b"\0")))
+    return any(sector[:end] == choice[:end] for choice in choices)
