@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from commands import Failed, run, run_json, until
+from commands import Failed, probe, run, run_json, until
 
 
 class Device:
@@ -126,7 +126,7 @@ class Btrfs(Filesystem):
 
     @classmethod
     def missing(cls, settings):
-        return None if shutil.which("mkfs.btrfs") else "mkfs.btrfs is not installed"
+        return None if shutil.which("mkfs.btrfs") else "mkfs.btrfs (btrfs-progs) is not in PATH"
 
     def format(self):
         run("mkfs.btrfs", "-q", "-f", "-K", "-m", "single", self.device.path)
@@ -174,12 +174,19 @@ class Passthrough(Stacked):
 
     @classmethod
     def missing(cls, settings):
-        return None if settings.passthrough else "no --passthrough PROGRAM"
+        if cls.find(settings):
+            return None
+        return (f"{settings.passthrough} can't be run" if settings.passthrough else
+                "passthrough_hp, an example of libfuse's, is not in PATH: --passthrough says where it is")
+
+    @staticmethod
+    def find(settings):
+        return shutil.which(settings.passthrough or "passthrough_hp")
 
     def start(self):
         source = self.lower / "files"
         source.mkdir(exist_ok=True)
-        self.serve(self.settings.passthrough, "--foreground", "-o", "allow_other", source, self.dir)
+        self.serve(self.find(self.settings), "--foreground", "-o", "allow_other", source, self.dir)
 
     def stop(self):
         run("umount", self.dir)
@@ -276,16 +283,19 @@ class Floor(Stacked):
     """A FUSE filesystem of one directory in memory that does nothing else: what round trips cost."""
 
     name = "floor"
+    options = "allow_other"
     max_files = 1_000_000
 
     @classmethod
     def missing(cls, settings):
-        return None if settings.floor else "no --floor PROGRAM"
+        given = settings.floor
+        return f"{given} can't be run" if given and not shutil.which(given) else None
 
     def start(self):
         source = self.lower / "files"
         source.mkdir(exist_ok=True)
-        self.serve(self.settings.floor, self.dir, source, "memory")
+        program = self.settings.floor or probe(self.settings.build, "floor")
+        self.serve("env", f"FO={self.options}", program, self.dir, source, "memory")
 
     def stop(self):
         run("umount", self.dir)
@@ -298,15 +308,11 @@ class FloorRings(Floor):
     """The same over io_uring, by libfuse's own transport."""
 
     name = "floor-rings"
+    options = "allow_other,io_uring"
 
     @classmethod
     def missing(cls, settings):
         return super().missing(settings) or FoldfsRings.missing(settings)
-
-    def start(self):
-        source = self.lower / "files"
-        source.mkdir(exist_ok=True)
-        self.serve("env", "FO=allow_other,io_uring", self.settings.floor, self.dir, source, "memory")
 
 
 class ZfsFuse(Filesystem):
@@ -318,7 +324,10 @@ class ZfsFuse(Filesystem):
 
     @classmethod
     def missing(cls, settings):
-        return None if cls.find(settings, "zfs-fuse") else "zfs-fuse is not installed"
+        lacking = [name for name in ("zfs-fuse", "zpool", "zfs") if not cls.find(settings, name)]
+        advice = (f", nor below {settings.zfs_fuse}" if settings.zfs_fuse else
+                  ": --zfs-fuse says where the package is unpacked")
+        return f"{', '.join(lacking)} of the package zfs-fuse is not in PATH{advice}" if lacking else None
 
     @staticmethod
     def find(settings, name):
