@@ -347,6 +347,8 @@ ROWS = [
         seq_read("raw"), [("ext4", 0.8)]),
     Row("seq-read-packed", "1 MiB sequential read, stored, cold, compresses 2.5 x", "MB/s", DROPPED,
         seq_read("packed"), [("ext4", 1.2)]),
+    Row("seq-read-mixed", "1 MiB sequential read, stored, cold, compresses 2 x, a fifth duplicates", "MB/s",
+        DROPPED, seq_read("mixed")),
     Row("reread", "1 MiB re-read, stored, page cache warm", "MB/s", "all, then read once", reread,
         [("ext4", 0.45)]),
     Row("reread-hot", "1 MiB re-read of a file that is read often", "MB/s",
