@@ -60,6 +60,7 @@ class Filesystem:
 
     name = None
     caches = "unmounted and mounted again"
+    rows_of = None  # it runs the rows of another's name
     max_files = None  # more than this it can't hold open or cached
 
     def __init__(self, device, home, settings):

@@ -12,10 +12,11 @@ from rows import ROWS, Bench, rows_for
 
 
 class Rounds:
-    """SETTINGS are the options of bench/compare; KINDS, classes of filesystems; NAMES, of rows."""
+    """SETTINGS are the options of bench/compare; KINDS, classes of filesystems; NAMES, of rows; IN_TURNS: none
+    of them is always first."""
 
-    def __init__(self, settings, kinds, names):
-        self.settings, self.kinds, self.names = settings, kinds, names
+    def __init__(self, settings, kinds, names, in_turns=False):
+        self.settings, self.kinds, self.names, self.in_turns = settings, kinds, names, in_turns
         self.samples = {name: {} for name in self.names}
         self.notes, self.failures = [], []
 
@@ -57,6 +58,10 @@ class Rounds:
             say(traceback.format_exc())
             subprocess.run(["umount", "-l", filesystem.dir], check=False)
 
+    def order(self, number):
+        """Each second round of two revisions begins with the other: neither is always the later."""
+        return self.kinds[::-1] if self.in_turns and number % 2 else self.kinds
+
     def all(self):
         home = Path(self.settings.work)
         home.mkdir(parents=True, exist_ok=True)
@@ -64,7 +69,7 @@ class Rounds:
         try:
             with free_memory_limited(self.settings.memory << 30):
                 for number in range(self.settings.rounds):
-                    for kind in self.kinds:
+                    for kind in self.order(number):
                         say(f"round {number + 1} of {self.settings.rounds}: {kind.name}")
                         self.one(kind, device, home)
         finally:

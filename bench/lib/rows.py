@@ -398,7 +398,9 @@ FLOOR_ROWS = ("creates", "unlinks")
 def rows_for(filesystem, names):
     """The rows of NAMES that make sense on a filesystem."""
     for row in ROWS:
-        if row.name not in names or (row.only and filesystem.name not in row.only):
+        if row.name not in names:
+            continue
+        if row.only and (filesystem.rows_of or filesystem.name) not in row.only:
             continue
         if filesystem.name.startswith("floor") and row.name not in FLOOR_ROWS:
             continue
