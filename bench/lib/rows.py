@@ -325,6 +325,8 @@ def read_plainly(b, size):
     packs = sorted((b.fs.pool / "packs").rglob("*.pack"), key=lambda path: path.stat().st_mtime_ns)
     seconds = done = 0
     while done < size:
+        if not packs:
+            raise Failed(f"the packs have {done} bytes, not the {size} that were stored")
         path = packs.pop()
         done += path.stat().st_size
         seconds += timed("dd", f"if={path}", "of=/dev/null", "bs=1M", "status=none")
