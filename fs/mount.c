@@ -37,7 +37,9 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#define WAITERS_MAX 64u
+#define BACKGROUND_MAX                                                                             \
+	80u		 /* requests of the kernel's own; others see nothing of 64 that are stuck */
+#define WAITERS_MAX 256u /* these, and what is not in the background */
 #define CALLERS_MAX 4u
 #define LOCK_WAIT_MS 30000u
 #define COME_OUT_MS 1000u /* after an umount */
@@ -88,8 +90,8 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	fuse_unset_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
 	conn->no_interrupt = 1;
 	conn->max_write = conf->max_write ? (uint32_t)conf->max_write : 1u << 20;
-	conn->max_background = 64;
-	conn->congestion_threshold = 48;
+	conn->max_background = BACKGROUND_MAX;
+	conn->congestion_threshold = BACKGROUND_MAX - BACKGROUND_MAX / 10;
 	conn->time_gran = 1;
 }
 

@@ -27,7 +27,7 @@
 #define PAGE 4096u
 #define ENTRIES_MIN 16u
 #define ENTRIES_MAX                                                                                \
-	96u /* of a queue: more than all waiters, so a queue of waiting reads lets others by */
+	96u /* of a queue: more than BACKGROUND_MAX, so if that many wait others get by */
 #define ENTRIES_ALL 512u /* about, of all queues together */
 #define COPIED_MAX 8192u
 #define PAYLOAD_MIN (1u << 20)
