@@ -206,10 +206,11 @@ def find_warm(b):
 
 
 def git_status(b):
-    """The second one: the index knows all files, so each is but looked at. Objects lie beside the mounts."""
+    """The second one: the index knows all files, so each is but looked at. Objects lie beside the mounts. (By force,
+    as Debian's Linux has git ignore everything.)"""
     objects = b.dir.parent / "git-objects"
     environ = {**os.environ, "GIT_OBJECT_DIRECTORY": os.fspath(objects)}
-    for words in (["init", "-q"], ["-c", "core.compression=0", "add", "-A"], ["status", "-s"]):
+    for words in (["init", "-q"], ["-c", "core.compression=0", "add", "-A", "-f"], ["status", "-s"]):
         run("git", "-C", tree(b), *words, env=environ)
     seconds = timed("git", "-C", tree(b), "status", "-s", env=environ)
     shutil.rmtree(tree(b) / ".git")
