@@ -27,15 +27,6 @@ struct ahead {
 	atomic_bool busy;	  /* somebody looks into it */
 };
 
-/* What writers.c knows of a file that is open for native writing, under its lock. */
-struct writing {
-	struct inode *prev, *next;
-	bool listed;
-	uint64_t looked_ns;
-	int64_t mtime;	  /* by then */
-	unsigned changes; /* so many looks in a row had found it moved on */
-};
-
 struct inode {
 	uint64_t ino;
 	struct inode *hash_next, *lru_prev, *lru_next; /* the table's, under its lock */
@@ -50,7 +41,7 @@ struct inode {
 	/* opens: see mode.c */
 	unsigned opens, writers, native_opens, cached_opens;
 	int backing_id;
-	struct writing writing;
+	struct writing *writing; /* writers.c's, while it is open natively */
 
 	/* content: mem, else staging file over map */
 	struct membuf *mem;	/* the whole content when not NULL */

@@ -15,9 +15,18 @@
 #define LOOKS 32u	    /* files at once */
 #define STEADY 4u
 
+/* What is known of a file that is open for native writing. */
+struct writing {
+	struct inode *inode;
+	struct writing *prev, *next;
+	uint64_t looked_ns;
+	int64_t mtime;	  /* by then */
+	unsigned changes; /* so many looks in a row had found it moved on */
+};
+
 struct writers {
 	pthread_mutex_t lock;
-	struct inode *head, *tail; /* who was looked at longest ago comes first */
+	struct writing *head, *tail; /* who was looked at longest ago comes first */
 	atomic_ullong looked_ns;
 	atomic_bool at_work; /* by then */
 };
@@ -36,46 +45,49 @@ void writers_free(struct writers *w)
 {
 	if (!w)
 		return;
+	for (struct writing *at = w->head, *next; at; at = next) {
+		next = at->next;
+		free(at);
+	}
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
 
-static void append_locked(struct writers *w, struct inode *in)
+static void append_locked(struct writers *w, struct writing *at)
 {
-	in->writing.prev = w->tail;
-	in->writing.next = NULL;
-	*(w->tail ? &w->tail->writing.next : &w->head) = in;
-	w->tail = in;
+	at->prev = w->tail;
+	at->next = NULL;
+	*(w->tail ? &w->tail->next : &w->head) = at;
+	w->tail = at;
 }
 
-static void take_out_locked(struct writers *w, struct inode *in)
+static void take_out_locked(struct writers *w, struct writing *at)
 {
-	struct writing *at = &in->writing;
-	*(at->prev ? &at->prev->writing.next : &w->head) = at->next;
-	*(at->next ? &at->next->writing.prev : &w->tail) = at->prev;
+	*(at->prev ? &at->prev->next : &w->head) = at->next;
+	*(at->next ? &at->next->prev : &w->tail) = at->prev;
 }
 
 void writers_add(struct writers *w, struct inode *in)
 {
 	SCOPED_LOCK(&w->lock);
-	if (in->writing.listed)
-		return;
-	in->writing = (struct writing){ .listed = true };
-	append_locked(w, in);
+	if (!in->writing && (in->writing = calloc(1, sizeof *in->writing))) {
+		in->writing->inode = in;
+		append_locked(w, in->writing);
+	}
 }
 
 void writers_remove(struct writers *w, struct inode *in)
 {
 	SCOPED_LOCK(&w->lock);
-	if (!in->writing.listed)
+	if (!in->writing)
 		return;
-	in->writing.listed = false;
-	take_out_locked(w, in);
+	take_out_locked(w, in->writing);
+	free(TAKE_PTR(in->writing));
 }
 
-static bool is_steady_locked(struct inode *in, uint64_t now)
+static bool is_steady_locked(struct writing *at, uint64_t now)
 {
-	struct writing *at = &in->writing;
+	struct inode *in = at->inode;
 	struct stat st;
 	if (pthread_rwlock_tryrdlock(&in->lock))
 		return at->changes >= STEADY;
@@ -91,14 +103,14 @@ static bool is_steady_locked(struct inode *in, uint64_t now)
 
 static bool look_locked(struct writers *w, uint64_t now)
 {
-	struct inode *last = w->tail;
+	struct writing *last = w->tail;
 	for (unsigned i = 0; i < LOOKS && w->head; i++) {
-		struct inode *in = w->head;
-		if (is_steady_locked(in, now))
+		struct writing *at = w->head;
+		if (is_steady_locked(at, now))
 			return true;
-		take_out_locked(w, in);
-		append_locked(w, in);
-		if (in == last)
+		take_out_locked(w, at);
+		append_locked(w, at);
+		if (at == last)
 			break;
 	}
 	return false;

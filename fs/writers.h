@@ -10,7 +10,8 @@ struct writers;
 
 int writers_new(struct writers **ret_w);
 void writers_free(struct writers *w); /* NULL is fine */
-/* The inode has been opened for native writing, once more perhaps. Caller holds its lock exclusively. */
+/* The inode has been opened for native writing, once more perhaps; if there is no memory, nobody looks at
+ * it. Caller holds its lock exclusively. */
 void writers_add(struct writers *w, struct inode *in);
 /* It is not open natively any more. The same. */
 void writers_remove(struct writers *w, struct inode *in);
