@@ -36,6 +36,8 @@
 #define META_MAGIC_AT 16u
 #define MAP_HEADROOM ((size_t)4 << 30)
 #define MAX_READERS 2048
+#define AHEAD_MAX ((off_t)512 << 20)
+#define AHEAD_STEP ((off_t)1 << 20) /* the kernel takes hardly more of one wish */
 #define SPACE_PROBE ((off_t)1 << 20)
 
 struct lmdb_base {
@@ -162,6 +164,18 @@ static int env_open(struct lmdb_base *b, const char *path)
 	return from_mdb(mdb_env_open(b->env, path, flags, 0600));
 }
 
+/* A mount walks through all inodes' rows, which would be read page by page: with a million files
+   and nothing cached it took 0.9 s, and takes 0.3 s so. Tools that only look need few rows. */
+static void read_ahead(struct lmdb_base *b)
+{
+	mdb_filehandle_t fd;
+	struct stat st;
+	if (mdb_env_get_fd(b->env, &fd) || fstat(fd, &st) < 0)
+		return;
+	for (off_t at = 0; at < st.st_size && at < AHEAD_MAX; at += AHEAD_STEP)
+		posix_fadvise(fd, at, AHEAD_STEP, POSIX_FADV_WILLNEED);
+}
+
 static int sync_directory(const char *path)
 {
 	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -211,6 +225,8 @@ static int open_guarded(void *arg)
 {
 	struct opening *o = arg;
 	int r = env_open(o->b, o->path);
+	if (r == 0 && !o->b->read_only)
+		read_ahead(o->b);
 	return r < 0 ? r : open_tables(o->b);
 }
 
