@@ -18,6 +18,7 @@
  * Lock order: kv.base_lock, kv.lock, wal.lock.
  */
 #include "kv_internal.h"
+#include "base_compact.h"
 #include "base_verify.h"
 #include "cleanup.h"
 #include "cond.h"
@@ -29,6 +30,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -534,6 +536,8 @@ int kv_open(const struct kv_options *opt, struct kv **ret_kv, struct kv_recovery
 		return -ENOMEM;
 	int verdict = verify_base(opt);
 	int r = opt->read_only && verdict == -EUCLEAN ? 0 : verdict;
+	if (r == 0 && !opt->read_only)
+		r = base_compact_sweep(opt->index_dirfd);
 	if (r == 0)
 		r = lmdb_base_open(opt->index_path, opt->read_only, &kv->base);
 	if (r == 0)
@@ -560,6 +564,14 @@ int kv_open(const struct kv_options *opt, struct kv **ret_kv, struct kv_recovery
 	return 0;
 }
 
+/* It is right as it is; a failure means only that it stays as long as it is. */
+static void shorten_base(struct kv *kv)
+{
+	int r = base_compact(kv->base, kv->opt.index_dirfd);
+	if (r < 0)
+		log_info("the index keeps its free pages: %s", strerror(-r));
+}
+
 int kv_close(struct kv *kv)
 {
 	if (!kv)
@@ -584,6 +596,8 @@ int kv_close(struct kv *kv)
 		clean = r == 0;
 	}
 	r2 = wal_stop(kv->wal, clean);
+	if (clean)
+		shorten_base(kv);
 	kv_free(kv);
 	return r ? r : r2;
 }

@@ -32,6 +32,8 @@
 #include <sys/stat.h>
 
 #define MAP_START ((size_t)16 << 30)
+#define META_PAGES 2
+#define OWN_DBIS 2 /* of free pages, and of names */
 #define META_MAGIC 0xBEEFC0DEu
 #define META_MAGIC_AT 16u
 #define MAP_HEADROOM ((size_t)4 << 30)
@@ -607,6 +609,73 @@ int lmdb_base_grow(struct lmdb_base *b)
 	if (!rc)
 		guard_call(find_map_guarded, b);
 	return from_mdb(rc);
+}
+
+struct room {
+	struct lmdb_base *b;
+	uint64_t used, spare;
+};
+
+static uint64_t pages_of(MDB_txn *txn, MDB_dbi dbi)
+{
+	MDB_stat st;
+	if (mdb_stat(txn, dbi, &st))
+		return 0;
+	return st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages;
+}
+
+static int count_pages(void *arg)
+{
+	struct room *m = arg;
+	MDB_envinfo info;
+	MDB_stat st;
+	MDB_txn *txn;
+	int rc = mdb_env_info(m->b->env, &info);
+	if (!rc)
+		rc = mdb_env_stat(m->b->env, &st);
+	if (!rc)
+		rc = mdb_txn_begin(m->b->env, NULL, MDB_RDONLY, &txn);
+	if (rc)
+		return from_mdb(rc);
+	uint64_t all = info.me_last_pgno + 1, used = META_PAGES;
+	for (MDB_dbi dbi = 0; dbi < OWN_DBIS; dbi++)
+		used += pages_of(txn, dbi);
+	used += pages_of(txn, m->b->engine);
+	for (unsigned t = 0; t < KV_TABLES; t++)
+		used += pages_of(txn, m->b->table[t]);
+	mdb_txn_abort(txn);
+	m->used = used * st.ms_psize;
+	m->spare = all > used ? (all - used) * st.ms_psize : 0;
+	return 0;
+}
+
+int lmdb_base_room(struct lmdb_base *b, uint64_t *ret_used, uint64_t *ret_spare)
+{
+	struct room m = { .b = b };
+	int r = guard_call(count_pages, &m);
+	*ret_used = m.used;
+	*ret_spare = m.spare;
+	return r;
+}
+
+struct copying {
+	struct lmdb_base *b;
+	int fd;
+};
+
+static int copy_env(void *arg)
+{
+	struct copying *c = arg;
+	return from_mdb(mdb_env_copyfd2(c->b->env, c->fd, MDB_CP_COMPACT));
+}
+
+int lmdb_base_copy(struct lmdb_base *b, int fd)
+{
+	struct copying c = { b, fd };
+	int r = atomic_load(&b->rotten) ? -EUCLEAN : guard_call(copy_env, &c);
+	if (r == -EUCLEAN)
+		lmdb_base_set_rotten(b);
+	return r;
 }
 
 void lmdb_base_stats(struct lmdb_base *b, MDB_txn *txn, struct kv_stats *ret_stats)

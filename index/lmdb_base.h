@@ -74,5 +74,10 @@ void lmdb_write_abort(struct lmdb_write *w); /* NULL is fine */
 bool lmdb_base_wants_room(struct lmdb_base *b);
 int lmdb_base_grow(struct lmdb_base *b); /* no transaction of any kind may be active */
 
+/* Bytes of the file's pages that are in use, and of those that are free. */
+int lmdb_base_room(struct lmdb_base *b, uint64_t *ret_used, uint64_t *ret_spare);
+/* What is in use, as a file of its own, from the start of fd; not durable. No transaction may be active. */
+int lmdb_base_copy(struct lmdb_base *b, int fd);
+
 void lmdb_base_stats(struct lmdb_base *b, MDB_txn *txn, struct kv_stats *ret_stats);
 #endif
