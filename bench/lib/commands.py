@@ -5,6 +5,7 @@ import contextlib
 import json
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,26 @@ SOURCE = Path(__file__).resolve().parents[2]
 
 class Failed(Exception):
     """A command ended badly; the message says which and what it said."""
+
+
+def program(name, main):
+    """Runs main(). Ctrl-C, SIGTERM and SIGHUP end it alike: what it has mounted is unmounted first. That and what it
+    could not do are told in a line."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end(number, _):
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for each in signals:
+        signal.signal(each, end)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt as why:
+        sys.exit(f"{name}: ended by {why}")
+    except (Failed, OSError) as reason:
+        sys.exit(f"{name}: {reason}")
 
 
 def run(*argv, **options):

@@ -152,6 +152,8 @@ class Stacked(Ext4):
     def unmount(self):
         if os.path.ismount(self.dir):
             self.stop()
+        elif self.daemon:
+            self.daemon.terminate()
         if self.daemon:
             self.daemon.wait(timeout=60)
             self.daemon = None
