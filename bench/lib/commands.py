@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Running other programs, and what the machine says about processes."""
 
+import argparse
 import contextlib
 import json
 import mmap
@@ -37,6 +38,14 @@ def program(name, main):
         sys.exit(f"{name}: ended by {why}")
     except (Failed, OSError) as reason:
         sys.exit(f"{name}: {reason}")
+
+
+def positive(text):
+    """A number of the command line that is none below 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
 
 
 def run(*argv, **options):

@@ -153,7 +153,8 @@ def creates(b):
     got = create_files(b)
     tenths = got["tenths_s"]
     fewer = f"only {count} files: it can hold no more; " if count < b.settings.files else ""
-    b.notes["creates"] = f"{fewer}last tenth {tenths[0] / tenths[-1]:.2f} x as fast as the first"
+    slope = f"last tenth {tenths[0] / tenths[-1]:.2f} x as fast as the first" if count >= len(tenths) else ""
+    b.notes["creates"] = fewer + slope
     return count / got["seconds"] / 1000
 
 

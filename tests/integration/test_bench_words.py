@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""What the programs of bench/ do with words that make no sense: a line says so, and nothing is touched."""
+
+import subprocess
+from pathlib import Path
+
+import env
+import pytest
+
+pytestmark = pytest.mark.foldfs
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+COMPARE = ["compare", "--fs", "foldfs", "--rows", "creates", "--files", "100", "--memory", "1000"]
+WRONG = [
+    (["compare", "--fs", "nix"], "there is no filesystem nix"),
+    ([*COMPARE, "--rounds", "0"], "less than 1"),
+    ([*COMPARE, "--size", "-1"], "less than 1"),
+    ([*COMPARE, "--out", "absent/x"], "no directory"),
+    (["trees", "many", "--files", "0"], "less than 1"),
+    (["stuck", "--readers", "0"], "less than 1"),
+]
+
+
+def bench(home, name, *words):
+    return subprocess.run([BENCH / name, *words], cwd=home, capture_output=True, text=True, timeout=60 * env.SLOW)
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG)
+def test_words_that_make_no_sense(tmp_path, words, said):
+    done = bench(tmp_path, *words, "--work", tmp_path / "work", "--build", env.BUILD)
+    assert done.returncode and said in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("words", "said"), [(["absent"], "no directory"), (["-s", "x", "."], "-s wants"),
+                                             (["-t", "0", "."], "-t wants"), ([".", "../fio/creates"], "no job")])
+def test_run_with_words_that_make_no_sense(tmp_path, words, said):
+    done = bench(tmp_path, "run", *words)
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_regress_leaves_what_is_not_its_own(tmp_path):
+    kept = tmp_path / "base" / "kept"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    done = bench(tmp_path, "regress", "no-such-revision", "--work", tmp_path, "--build", tmp_path / "build")
+    assert done.returncode and "in the way" in done.stderr
+    assert kept.read_text() == "mine"
