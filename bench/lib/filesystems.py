@@ -19,6 +19,9 @@ class Device:
     """A loop device over a sparse image in a directory."""
 
     def __init__(self, home, size_bytes):
+        left = [os.fspath(Path(home) / name) for name in ("mnt", "lower") if os.path.ismount(Path(home) / name)]
+        if left:
+            raise Failed(f"a run that was killed has left {' and '.join(left)} mounted")
         self.image = Path(home) / "device.img"
         self.path = None
         self.image.unlink(missing_ok=True)

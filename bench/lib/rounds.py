@@ -65,9 +65,6 @@ class Rounds:
     def all(self):
         home = Path(self.settings.work)
         home.mkdir(parents=True, exist_ok=True)
-        left = [os.fspath(home / name) for name in ("mnt", "lower") if os.path.ismount(home / name)]
-        if left:
-            raise Failed(f"a run that was killed has left {' and '.join(left)} mounted")
         device = filesystems.Device(home, self.settings.device << 30)
         try:
             with free_memory_limited(self.settings.memory << 30):

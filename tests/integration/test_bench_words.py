@@ -47,3 +47,16 @@ def test_regress_leaves_what_is_not_its_own(tmp_path):
     done = bench(tmp_path, "regress", "no-such-revision", "--work", tmp_path, "--build", tmp_path / "build")
     assert done.returncode and "in the way" in done.stderr
     assert kept.read_text() == "mine"
+
+
+@pytest.mark.parametrize("words", [["compare", "--fs", "foldfs", "--rows", "creates"], ["trees", "many"]])
+def test_what_a_killed_run_left_is_told(tmp_path, words):
+    mounted = tmp_path / "mnt"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", mounted], check=True)
+    try:
+        done = bench(tmp_path, *words, "--files", "100", "--work", tmp_path, "--build", env.BUILD)
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(f"a run that was killed has left {mounted} mounted")
