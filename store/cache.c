@@ -134,6 +134,12 @@ static int open_region(struct cache *c)
 {
 	if (!c->opt.region_bytes || c->opt.read_only)
 		return 0;
+	if (c->opt.region_bytes < CACHE_REGION_MIN) {
+		log_warn("cache: a region of %llu bytes is too small to be of use (%u at least): "
+			 "memory only",
+			 (unsigned long long)c->opt.region_bytes, CACHE_REGION_MIN);
+		return 0;
+	}
 	int r = cache_region_open(&c->region, &c->opt, &c->kept);
 	if (r < 0) {
 		log_warn("cache: no region, memory only: %s", strerror(-r));

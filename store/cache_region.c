@@ -26,9 +26,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <ucontext.h>
 
-#define REGION_MIN (4u << 20)
+#define LEFT_FREE 10 /* such a part of the disk */
 #define PAGE 4096u
 
 static_assert(ARENA_ENTRY_GRANULES == 8, "the table's entries have room for 8 granules");
@@ -81,6 +82,21 @@ static void set_nocow(int fd)
 	}
 }
 
+/* Makes it that long, all of it allocated, if others still find room on the disk then. */
+static int allocate_so_long(int fd, uint64_t want)
+{
+	struct stat st;
+	struct statvfs disk;
+	if (fstat(fd, &st) || fstatvfs(fd, &disk))
+		return -errno;
+	uint64_t has = (uint64_t)st.st_blocks * 512, more = want > has ? want - has : 0;
+	uint64_t avail = (uint64_t)disk.f_bavail * disk.f_frsize;
+	uint64_t keep = (uint64_t)disk.f_blocks * disk.f_frsize / LEFT_FREE;
+	if (more && (avail < more || avail - more < keep))
+		return -ENOSPC;
+	return ftruncate(fd, (off_t)want) || fallocate(fd, 0, 0, (off_t)want) ? -errno : 0;
+}
+
 static int allocate(int fd, uint64_t *bytes)
 {
 	struct stat st;
@@ -89,16 +105,17 @@ static int allocate(int fd, uint64_t *bytes)
 	if (st.st_size == 0)
 		set_nocow(fd);
 	uint64_t want = *bytes / ARENA_GRANULE * ARENA_GRANULE;
-	for (; want >= REGION_MIN; want = want / 2 / ARENA_GRANULE * ARENA_GRANULE) {
-		if (ftruncate(fd, (off_t)want) == 0 && fallocate(fd, 0, 0, (off_t)want) == 0) {
+	for (; want >= CACHE_REGION_MIN; want = want / 2 / ARENA_GRANULE * ARENA_GRANULE) {
+		int r = allocate_so_long(fd, want);
+		if (r == 0) {
 			if (want < *bytes / ARENA_GRANULE * ARENA_GRANULE)
 				log_warn("cache: no space for a region of %llu bytes, made it %llu",
 					 (unsigned long long)*bytes, (unsigned long long)want);
 			*bytes = want;
 			return 0;
 		}
-		if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG)
-			return -errno;
+		if (r != -ENOSPC && r != -EDQUOT && r != -EFBIG)
+			return r;
 	}
 	return -ENOSPC;
 }

@@ -4,6 +4,8 @@
 #define FOLDFS_CACHE_REGION_H
 #include "arena.h"
 
+#define CACHE_REGION_MIN (4u << 20)
+
 struct cache_region {
 	int fd;
 	uint8_t *base; /* for reading entries that are trusted */
@@ -13,7 +15,7 @@ struct cache_region {
 
 /* Makes the region's file and reads back what the table says of it, if the table is valid and of
  * this pool and size; the table is durably gone on return. *ret_kept counts the entries. A region
- * that can't be allocated is smaller, or -ENOSPC. */
+ * that can't be allocated, or not without taking the last tenth of the disk, is smaller, or -ENOSPC. */
 int cache_region_open(struct cache_region *r, const struct cache_options *opt, uint64_t *ret_kept);
 /* Writes the table. Frees in any case. */
 int cache_region_close(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16]);

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""The block cache's file takes no room that others will want, and says why when there is none of it."""
+
+import os
+
+import pytest
+
+import pools
+
+pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
+
+MIB = 1 << 20
+
+
+def mounted(home, loop, **options):
+    mount = pools.Mount(loop.pool(home, **options))
+    mount.expect_log("cache: ")
+    mount.start()
+    return mount
+
+
+def test_a_tenth_of_the_disk_is_left(home, loop):
+    mount = mounted(home, loop, cache_size="0")
+    mount.stop()
+    tenth = os.statvfs(loop.dir).f_blocks * os.statvfs(loop.dir).f_frsize // 10
+    for room in range(0, 100, 10):
+        size = loop.avail() // MIB - room
+        mount.start(cache_size=f"{size}M")
+        assert 64 * MIB <= mount.stats()["cache"]["region_bytes"] <= size * MIB
+        assert loop.avail() >= tenth - 4 * MIB  # the index and the log were given some
+        mount.stop()
+        (mount.pool.path / "cache" / "region").unlink()
+
+
+def test_what_it_has_it_keeps(home, loop):
+    mount = mounted(home, loop, cache_size="64M")
+    mount.stop()
+    loop.fill(loop.avail() - 45 * MIB)
+    mount.start()
+    assert mount.stats()["cache"]["region_bytes"] == 64 * MIB
+    mount.stop()
+
+
+def test_less_than_the_least_is_no_lack_of_space(home, loop):
+    mount = mounted(home, loop, cache_size="4095")
+    assert mount.stats()["cache"]["region_bytes"] == 0
+    said = mount.log.read_text()
+    assert "too small to be of use" in said and "No space" not in said
+    mount.stop()
