@@ -18,6 +18,7 @@ WRONG = [
     ([*COMPARE, "--out", "absent/x"], "no directory"),
     (["trees", "many", "--files", "0"], "less than 1"),
     (["stuck", "--readers", "0"], "less than 1"),
+    ([*COMPARE, "--tar", "/etc/passwd"], "tar"),
 ]
 
 
