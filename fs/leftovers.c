@@ -32,34 +32,37 @@ static void take_over_staged(struct fs *fs, struct inode *in)
 	content_rest(fs, in);
 }
 
-static int schedule_number(struct fs *fs, uint64_t ino)
+static void schedule_number(void *arg, uint64_t ino)
 {
+	struct fs *fs = arg;
 	struct inode *in;
-	int r = inode_get(fs, ino, &in);
-	if (r < 0)
-		return r == -ESTALE ? 0 : r;
+	if (inode_get(fs, ino, &in) < 0)
+		return; /* fsck names it; one rotten row must not stop the mount */
 	pthread_rwlock_wrlock(&in->lock);
 	take_over_staged(fs, in);
 	settle_schedule(fs, in);
 	pthread_rwlock_unlock(&in->lock);
 	inode_put(fs, in);
-	return 0;
+}
+
+/* Targets of symbolic links are such rows, too. */
+static bool is_small_file(struct fs *fs, uint64_t ino)
+{
+	struct inode_row row;
+	return inode_row_get(fs_kv(fs), ino, &row) == 0 && S_ISREG(row.mode) && !row.staging_gen &&
+	       (row.flags & INODE_INLINE);
 }
 
 int leftovers_schedule(struct fs *fs)
 {
-	struct kv_iter *it = kv_iter_new(fs_kv(fs), KV_INODE, NULL, 0, false);
+	int r = staging_each(fs->pool->staging, schedule_number, fs);
+	struct kv_iter *it = r == 0 ? kv_iter_new(fs_kv(fs), KV_INLINE, NULL, 0, false) : NULL;
 	if (!it)
-		return -ENOMEM;
+		return r < 0 ? r : -ENOMEM;
 	struct slice key, val;
-	int r;
-	while ((r = kv_iter_next(it, &key, &val)) > 0) {
-		struct inode_row row;
-		if (key.len != 8 || inode_row_decode(get_be64(key.at), val, &row) < 0)
-			continue; /* fsck names it; one rotten row must not stop the mount */
-		if (S_ISREG(row.mode) && (row.staging_gen || (row.flags & INODE_INLINE)))
-			schedule_number(fs, row.ino);
-	}
+	while ((r = kv_iter_next(it, &key, &val)) > 0)
+		if (key.len == 8 && is_small_file(fs, get_be64(key.at)))
+			schedule_number(fs, get_be64(key.at));
 	kv_iter_free(it);
 	return r == -EUCLEAN ? 0 : r;
 }

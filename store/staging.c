@@ -285,33 +285,51 @@ void staging_account(struct staging *s, int64_t delta)
 }
 
 /* Is this name what the inode's row says? 1, 0, or -errno when it cannot be told. */
-static int named_by_row(struct staging *s, const char *name)
+static int named_by_row(struct staging *s, const char *name, uint64_t *ret_ino)
 {
-	uint64_t ino, gen;
+	uint64_t gen;
 	char again[40];
 	struct inode_row row;
-	if (sscanf(name, "%lx.%lx", &ino, &gen) != 2)
+	if (sscanf(name, "%lx.%lx", ret_ino, &gen) != 2)
 		return 0;
-	staging_name(ino, gen, again);
+	staging_name(*ret_ino, gen, again);
 	if (strcmp(name, again))
 		return 0;
-	int r = inode_row_get(s->kv, ino, &row);
+	int r = inode_row_get(s->kv, *ret_ino, &row);
 	if (r == -ENOENT)
 		return 0;
 	return r < 0 ? r : row.staging_gen == gen;
 }
 
-int staging_sweep(struct staging *s)
+static DIR *open_names(struct staging *s)
 {
 	int fd = openat(s->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP_CLOSEDIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	return fd < 0 ? NULL : fdopendir(fd);
+}
+
+int staging_each(struct staging *s, void (*fn)(void *arg, uint64_t ino), void *arg)
+{
+	uint64_t ino;
+	CLEANUP_CLOSEDIR DIR *d = open_names(s);
+	if (!d)
+		return -errno;
+	for (struct dirent *e; (e = readdir(d));)
+		if (named_by_row(s, e->d_name, &ino) == 1)
+			fn(arg, ino);
+	return 0;
+}
+
+int staging_sweep(struct staging *s)
+{
+	uint64_t ino;
+	CLEANUP_CLOSEDIR DIR *d = open_names(s);
 	if (!d)
 		return -errno;
 	for (struct dirent *e; (e = readdir(d));) {
 		struct stat st;
 		if (e->d_name[0] == '.')
 			continue;
-		int r = named_by_row(s, e->d_name);
+		int r = named_by_row(s, e->d_name, &ino);
 		if (r < 0) /* a damaged row: keep what may be the only copy */
 			log_warn("staging file %s is kept: its inode cannot be read", e->d_name);
 		else if (r == 0 && unlinkat(s->dirfd, e->d_name, 0))

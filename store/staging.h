@@ -44,6 +44,8 @@ uint64_t staging_bytes(struct staging *s);
 void staging_account(struct staging *s, int64_t delta);
 /* After replay: removes files that no inode names with this generation, counts the rest. */
 int staging_sweep(struct staging *s);
+/* Calls fn for each inode whose row names a staging file that is there. 0 or -errno. */
+int staging_each(struct staging *s, void (*fn)(void *arg, uint64_t ino), void *arg);
 /* Does the backing filesystem keep holes apart from written zeros, at 4 KiB? 0, -EOPNOTSUPP. */
 int staging_probe(int dirfd);
 #endif
