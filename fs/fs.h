@@ -8,6 +8,7 @@
  */
 #ifndef FOLDFS_FS_H
 #define FOLDFS_FS_H
+#include "listers.h"
 #include "pool.h"
 #include "requests.h"
 #include "workers.h"
@@ -70,6 +71,7 @@ struct fs {
 	struct hotter *hotter;	       /* NULL: no file gets a copy */
 	struct films *films;	       /* NULL: none can be asked about films */
 	struct writers *writers;
+	struct listers listers;
 	struct notices *notices;   /* that may have to wait within the kernel */
 	struct guardian *guardian; /* NULL: there is none */
 	uint64_t inodes_before;	   /* in the index when the mount began */

@@ -18,7 +18,9 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 struct listing {
 	fuse_req_t req;
 	struct fs *fs;
-	bool plus;
+	bool plus;	 /* how the kernel wants entries */
+	bool attributes; /* with what it would else look up */
+	unsigned names;	 /* given without */
 	char *buf;
 	size_t size, used;
 };
@@ -42,12 +44,14 @@ static bool add_plus(struct listing *l, const struct dirent_row *d)
 	size_t room = l->size - l->used;
 	if (fuse_add_direntry_plus(l->req, NULL, 0, d->name, NULL, 0) > room)
 		return false;
-	if (inode_stat_by_number(l->fs, d->ino, &attr) == 0 && entry_fill(l->fs, &attr, &e) == 0) {
+	if (l->attributes && inode_stat_by_number(l->fs, d->ino, &attr) == 0 &&
+	    entry_fill(l->fs, &attr, &e) == 0) {
 		l->used += fuse_add_direntry_plus(l->req, l->buf + l->used, room, d->name, &e,
 						  (off_t)d->cookie);
 		return true;
 	}
-	/* no attributes to be had: the name alone, and lookup will say why */
+	/* The name alone. If there are no attributes to be had, lookup will say why. */
+	l->names++;
 	e.attr.st_ino = d->ino;
 	e.attr.st_mode = (mode_t)d->type << 12;
 	l->used += fuse_add_direntry_plus(l->req, l->buf + l->used, room, d->name, &e,
@@ -99,7 +103,9 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool pl
 		inode_accessed(fs, dir);
 		inode_put(fs, dir);
 	}
+	pid_t pid = fuse_req_ctx(req)->pid;
 	struct listing l = { .req = req, .fs = fs, .plus = plus, .buf = buf, .size = size };
+	l.attributes = off == 0 || listers_want_attributes(&fs->listers, pid);
 	bool room = true;
 	if (r == 0 && off < 1)
 		room = add_dot(&l, ".", ino, 1);
@@ -107,6 +113,8 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool pl
 		room = add_dot(&l, "..", row.parent ? row.parent : ino, 2);
 	if (r == 0 && room && row.nlink)
 		r = add_entries(&l, ino, off <= 2 ? 0 : (uint64_t)off);
+	if (l.names)
+		listers_listed(&fs->listers, pid, l.names);
 	if (r < 0)
 		reply_result(req, r == -ENOENT ? -ESTALE : r);
 	else

@@ -85,8 +85,10 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	struct fuse_entry_param e;
-	if (r == 0)
+	if (r == 0) {
+		listers_looked_up(&fs->listers, fuse_req_ctx(req)->pid);
 		r = entry_fill(fs, &attr, &e);
+	}
 	reply_entry(req, r, &e);
 }
 

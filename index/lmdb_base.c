@@ -166,8 +166,8 @@ static int env_open(struct lmdb_base *b, const char *path)
 	return from_mdb(mdb_env_open(b->env, path, flags, 0600));
 }
 
-/* A mount walks through all inodes' rows, which would be read page by page: with a million files
-   and nothing cached it took 0.9 s, and takes 0.3 s so. Tools that only look need few rows. */
+/* Else the first who lists a directory reads it page by page: with a million files and nothing cached
+   in 1.4 s instead of 0.5, which adds 0.1 s to the mount. Tools that only look need few rows. */
 static void read_ahead(struct lmdb_base *b)
 {
 	mdb_filehandle_t fd;

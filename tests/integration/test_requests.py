@@ -43,9 +43,9 @@ TABLE = {
     "readlink": ("readlink", ""),
     "readlink_again": ("", ""),
     "mkdir": ("getattr lookup mkdir", ""),
-    "list_new": ("readdirplus readdir", ""),
+    "list_new": ("readdirplus readdirplus", ""),
     "list_again": ("getattr", ""),
-    "list_filled": ("getattr readdirplus readdir", ""),
+    "list_filled": ("getattr readdirplus readdirplus", ""),
     "rmdir": ("getattr rmdir", ""),
 }
 
@@ -145,3 +145,29 @@ def test_requests_are_counted(mount):
     after = requests_of(mount)
     for kind in ("lookup", "create", "write", "release"):
         assert after[kind] == before[kind] + 1
+
+
+def looked_up(mount, act):
+    before = requests_of(mount)
+    act()
+    return requests_of(mount)["lookup"] - before["lookup"]
+
+
+def test_who_asks_for_names_it_was_given_is_given_more(mount):
+    """find, du, rsync and tar read a directory's names first and ask for each then. Names alone are given as long as
+    that is all that is wanted: the kernel keeps an inode for each that comes with attributes."""
+    files = 2000
+    for name in ("first", "second"):
+        (mount.dir / name).mkdir()
+        for number in range(files):
+            (mount.dir / name / f"f{number}").touch()
+    mount.remount()
+
+    def list_and_ask(directory):
+        here = os.open(directory, os.O_RDONLY)
+        for name in os.listdir(here):
+            assert os.stat(name, dir_fd=here).st_size == 0
+        os.close(here)
+
+    assert looked_up(mount, lambda: list_and_ask(mount.dir / "first")) > files / 2
+    assert looked_up(mount, lambda: list_and_ask(mount.dir / "second")) < files / 20
