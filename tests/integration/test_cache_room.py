@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+import loops
 import pools
 
 pytestmark = [pytest.mark.asan, pytest.mark.foldfs]
@@ -19,15 +20,24 @@ def mounted(home, loop, **options):
     return mount
 
 
-def test_a_tenth_of_the_disk_is_left(home, loop):
+@pytest.fixture
+def large_loop(home):
+    """A tenth of it is much more than the log's next segment, which is prepared before the region or after it."""
+    made = loops.Loop(home, 2 << 30)
+    yield made
+    made.close()
+
+
+def test_a_tenth_of_the_disk_is_left(home, large_loop):
+    loop = large_loop
     mount = mounted(home, loop, cache_size="0")
     mount.stop()
     tenth = os.statvfs(loop.dir).f_blocks * os.statvfs(loop.dir).f_frsize // 10
-    for room in range(0, 100, 10):
+    for room in range(0, 400, 40):
         size = loop.avail() // MIB - room
         mount.start(cache_size=f"{size}M")
         assert 64 * MIB <= mount.stats()["cache"]["region_bytes"] <= size * MIB
-        assert loop.avail() >= tenth - 4 * MIB  # the index and the log were given some
+        assert loop.avail() >= tenth - 40 * MIB  # the index and the log were given some
         mount.stop()
         (mount.pool.path / "cache" / "region").unlink()
 
