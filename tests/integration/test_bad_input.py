@@ -402,6 +402,16 @@ def test_bad_usage(home, argv):
     assert os.listdir(home) == []
 
 
+@pytest.mark.parametrize("option, owner", [("--destage", "sync"), ("--media", "du")])
+def test_an_option_of_another_command(filled, option, owner):
+    """It is refused, not passed over."""
+    for command in {"df", "du", "gc", "stats", "sync", "bench"} - {owner}:
+        done = filled.run("foldfs", command, option, filled.path, code=2)
+        one_sentence(done.stderr, option, f"foldfs {owner}")
+        assert done.stdout == ""
+    unchanged(filled)
+
+
 def test_a_bad_line_in_the_pools_configuration(filled):
     conf = filled.path / "foldfs.conf"
     text = conf.read_text() if conf.exists() else ""

@@ -471,6 +471,8 @@ int main(int argc, char **argv)
 				      c.name, command->many ? "paths" : "one path");
 	if (c.destage && command->run != run_sync)
 		return complain_usage(USAGE, "--destage belongs to foldfs sync");
+	if (c.media && command->run != run_du)
+		return complain_usage(USAGE, "--media belongs to foldfs du");
 	if (!pool_path_find(c.paths[0], c.pool))
 		return FAILED;
 	return command->run(&c);
