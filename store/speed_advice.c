@@ -28,7 +28,7 @@ size_t speed_advice(const struct speed_cpu *cpu, const struct speed_files *devic
 	if (mount && mount->sync_ms > 3 * device->sync_ms && mount->sync_ms > 2)
 		ret_advice[n++] =
 			"A sync takes several times what the disk needs: something else may be "
-			"keeping it busy, destage perhaps (foldfs stats, files_waiting).";
+			"keeping it busy, destage perhaps (foldfs stats, waiting_files).";
 	if (mount && fuse_switch() == FUSE_SWITCH_OFF)
 		ret_advice[n++] =
 			"Small files may be made and removed two to three times as fast over "

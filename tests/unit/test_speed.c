@@ -58,6 +58,7 @@ static void test_slow_parts(void **state)
 	assert_true(advises(&slow, NULL, "higher zstd_level"));
 	assert_true(advises(&good, &slow, "written clearly slower"));
 	assert_true(advises(&good, &slow, "several times what the disk needs"));
+	assert_true(advises(&good, &slow, "(foldfs stats, waiting_files)")); /* fs/status.c */
 }
 
 int main(void)
