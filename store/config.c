@@ -95,8 +95,8 @@ static const struct option table[] = {
 	    "space held back so that deleting works on a full disk", ALL }, FIELD(reserve_size), NULL, 1 },
 	{ { "workers", "number", "0..256", "0",
 	    "threads that cut, hash and compress; 0 takes one per core", ALL }, FIELD(workers), NULL, 1 },
-	{ { "gc_min_live", "number", "1..100", "75",
-	    "packs with a smaller share of live data, in percent, are rewritten", ALL },
+	{ { "gc_min_live", "percent", "1..100", "75%",
+	    "packs with a smaller share of live data are rewritten", ALL },
 	  FIELD(gc_min_live), NULL, 1 },
 	{ { "gc_rate", "size", "0..1T", "64M",
 	    "bytes per second that garbage collection rewrites at most; 0 is no limit", ALL },
@@ -341,8 +341,8 @@ static int explain(const struct option *o, const char *value, struct config_erro
 			 "option %s=%.64s: at most %zu bytes, no control characters", name, value,
 			 o->size - 1);
 	else
-		snprintf(err->text, sizeof err->text, "option %s=%.64s: a %s within %s is wanted",
-			 name, value, o->pub.kind, range);
+		snprintf(err->text, sizeof err->text, "option %s=%.64s: a %s%s within %s is wanted",
+			 name, value, o->pub.kind, is_kind(o, "percent") ? "age" : "", range);
 	return -EINVAL;
 }
 
@@ -552,17 +552,17 @@ struct load {
 };
 
 /* The library cuts lines that do not fit its buffer, and takes the rest for a line of its own. Long
- * comments are left out instead; any other long line ends the reading, and is complained of. */
+ * comments are left out instead; any other long line ends the reading, and is complained of. A line that
+ * begins with blanks the library takes for more of the value before it, so these are left out, too. */
 static char *next_line(char *out, int size, void *stream)
 {
 	struct load *load = stream;
-	size_t len = strcspn(load->at, "\n");
 	if (!*load->at)
 		return NULL;
-	const char *from = load->at;
-	size_t blank = strspn(from, " \t");
-	bool comment = from[blank] == '#' || from[blank] == ';';
-	load->at += len + (load->at[len] == '\n');
+	const char *from = load->at + strspn(load->at, " \t");
+	size_t len = strcspn(from, "\n");
+	bool comment = *from == '#' || *from == ';';
+	load->at = from + len + (from[len] == '\n');
 	load->line++;
 	if (comment)
 		len = 0;

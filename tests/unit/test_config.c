@@ -90,6 +90,9 @@ static void test_every_kind_of_value(void **state)
 	assert_false(conf.near_caller);
 	assert_true(conf.cache_huge_pages);
 	assert_int_equal(conf.cache_numa, NUMA_INTERLEAVE);
+	assert_int_equal(apply("gc_min_live=60%,idle_load=30,low_watermark=7%"), 0);
+	assert_int_equal(conf.gc_min_live, 60);
+	assert_int_equal(conf.idle_load, 30);
 	assert_int_equal(apply(""), 0);
 	assert_int_equal(apply(NULL), 0);
 	assert_int_equal(apply("mode=native,mode=auto"), 0);
@@ -116,6 +119,8 @@ static void test_what_is_refused(void **state)
 	refused("threads=1.5", DAEMON, "threads=1.5", "number");
 	refused("threads=1K", DAEMON, "threads=1K", "number");
 	refused("threads=", DAEMON, "threads=", "number");
+	refused("gc_min_live=0", DAEMON, "gc_min_live=0", "a percentage within 1..100");
+	refused("idle_load=25.5%", DAEMON, "idle_load=25.5%", "percentage");
 	refused("wal_sync_interval=99999999999999999999", DAEMON, "wal_sync_interval", "10ms..1h");
 	refused("max_write=3", DAEMON, "max_write=3", "4K..1M");
 	refused("cache_huge_pages=2M", DAEMON, "cache_huge_pages=2M", "yes or no");
@@ -225,6 +230,20 @@ static void test_the_file(void **state)
 	assert_int_equal(config_load(&conf, AT_FDCWD, "/nowhere/foldfs.conf", &err), 0);
 }
 
+static void test_blanks_before_an_option_do_not_count(void **state)
+{
+	(void)state;
+	static const char blanks[] = "  [foldfs]\n\tmode = native\n  replicate_region = here\n"
+				     "  zstd_level = 9\n \n";
+	static const char wrong[] = "mode = native\n  zstd_level = 99\n";
+	assert_int_equal(load_text(blanks, strlen(blanks)), 0);
+	assert_int_equal(conf.mode, IO_MODE_NATIVE);
+	assert_string_equal(conf.replicate_region, "here");
+	assert_int_equal(conf.zstd_level, 9);
+	assert_int_equal(load_text(wrong, strlen(wrong)), -EINVAL);
+	assert_non_null(strstr(err.text, "foldfs.conf, line 2: option zstd_level=99"));
+}
+
 static void bad_tiers(const char *text, const char *said)
 {
 	int r = load_text(text, strlen(text));
@@ -320,6 +339,7 @@ int main(void)
 		cmocka_unit_test(test_a_profile_yields_to_what_is_given_wherever_it_stands),
 		cmocka_unit_test(test_every_profile_is_possible),
 		cmocka_unit_test(test_the_file),
+		cmocka_unit_test(test_blanks_before_an_option_do_not_count),
 		cmocka_unit_test(test_tiers),
 		cmocka_unit_test(test_what_is_printed_is_read_back),
 	};
