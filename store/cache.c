@@ -130,14 +130,23 @@ static int open_ring(struct cache *c)
 	return arena_new(base, bytes, ghost_add, c, &c->ring);
 }
 
-static int open_region(struct cache *c)
+static void leave_out_region(struct cache *c)
 {
-	if (!c->opt.region_bytes || c->opt.read_only)
-		return 0;
-	if (c->opt.region_bytes < CACHE_REGION_MIN) {
+	if (c->opt.region_bytes)
 		log_warn("cache: a region of %llu bytes is too small to be of use (%u at least): "
 			 "memory only",
 			 (unsigned long long)c->opt.region_bytes, CACHE_REGION_MIN);
+	int r = c->opt.dirfd < 0 ? 0 : cache_region_remove(c->opt.dirfd);
+	if (r < 0)
+		log_warn("cache: what an earlier mount cached stays on the disk: %s", strerror(-r));
+}
+
+static int open_region(struct cache *c)
+{
+	if (c->opt.read_only)
+		return 0;
+	if (c->opt.region_bytes < CACHE_REGION_MIN) {
+		leave_out_region(c);
 		return 0;
 	}
 	int r = cache_region_open(&c->region, &c->opt, &c->kept);

@@ -17,8 +17,8 @@ struct cache;
 struct cache_options {
 	int dirfd; /* POOL/cache; may be -1 with region_bytes 0: the ring only */
 	uint8_t pool_uuid[16];
-	uint64_t region_bytes;		    /* of the file */
-	uint64_t ring_bytes;		    /* anonymous memory for first uses; 0 = 32 MiB */
+	uint64_t region_bytes; /* of the file; too few: none, not even an earlier one */
+	uint64_t ring_bytes;   /* anonymous memory for first uses; 0 = 32 MiB */
 	unsigned high_percent, low_percent; /* 0 = 95 and 85 */
 	bool read_only;			    /* the file is not touched: ring only */
 	/* hints: where the kernel does not know or allow them, things are as without */

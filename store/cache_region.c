@@ -205,6 +205,15 @@ int cache_region_open(struct cache_region *r, const struct cache_options *opt, u
 	return err;
 }
 
+int cache_region_remove(int dirfd)
+{
+	static const char *const files[] = { "table", "region" };
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		if (unlinkat(dirfd, files[i], 0) && errno != ENOENT)
+			return -errno;
+	return 0;
+}
+
 static void put_entry(void *arg, const struct arena_entry *e)
 {
 	struct cache_table_entry t = {

@@ -17,6 +17,8 @@ struct cache_region {
  * this pool and size; the table is durably gone on return. *ret_kept counts the entries. A region
  * that can't be allocated, or not without taking the last tenth of the disk, is smaller, or -ENOSPC. */
 int cache_region_open(struct cache_region *r, const struct cache_options *opt, uint64_t *ret_kept);
+/* Gives back what an earlier one took of the disk. */
+int cache_region_remove(int dirfd);
 /* Writes the table. Frees in any case. */
 int cache_region_close(struct cache_region *r, int dirfd, const uint8_t pool_uuid[16]);
 

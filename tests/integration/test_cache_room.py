@@ -51,6 +51,16 @@ def test_what_it_has_it_keeps(home, loop):
     mount.stop()
 
 
+@pytest.mark.parametrize("size", ["0", "4095K"])
+def test_who_wants_none_gets_its_room_back(home, loop, size):
+    mount = mounted(home, loop, cache_size="64M")
+    mount.stop()
+    assert sorted(os.listdir(mount.pool.path / "cache")) == ["region", "table"]
+    mount.start(cache_size=size)
+    assert os.listdir(mount.pool.path / "cache") == []
+    mount.stop()
+
+
 def test_less_than_the_least_is_no_lack_of_space(home, loop):
     mount = mounted(home, loop, cache_size="4095")
     assert mount.stats()["cache"]["region_bytes"] == 0
