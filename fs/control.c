@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "follow.h"
 #include "log.h"
+#include "notices.h"
 #include "reaper.h"
 #include "replica_status.h"
 #include "replicator.h"
@@ -18,6 +19,7 @@
 #include "status.h"
 #include "ticker.h"
 #include "tier_status.h"
+#include "writers.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -102,15 +104,31 @@ static void answer(struct connection *c, const char *command, int err, json_t *r
 	refuse(c, sentence);
 }
 
-/* Everything written so far becomes durable, also what only the backing filesystem holds yet. */
+/* Has the kernel send what programs have stored into mappings, and what else it alone has. On the way out it cannot be
+ * asked any more, and has sent all if the mount was unmounted. */
+static int fetch_cached(struct fs *fs)
+{
+	CLEANUP_FREE uint64_t *inos = NULL;
+	size_t n = 0;
+	int r = writers_cached(fs->writers, &inos, &n);
+	for (size_t i = 0; i < n; i++)
+		if (notice_pages(fs->notices, fs->session, inos[i], 0, 0) == -ESHUTDOWN)
+			break;
+	return r;
+}
+
+/* Everything written so far becomes durable, also what only the kernel or the backing filesystem holds yet. */
 static int make_durable(struct fs *fs)
 {
 	if (fs->read_only)
 		return 0;
+	int r = fetch_cached(fs);
 	int left = ticker_commit_dirty(fs, true); /* of what can be made durable, that is */
+	if (r < 0)
+		return r;
 	if (syncfs(fs->pool->dirfd))
 		return -errno;
-	int r = kv_sync(fs_kv(fs), UINT64_MAX);
+	r = kv_sync(fs_kv(fs), UINT64_MAX);
 	return r < 0 ? r : left;
 }
 

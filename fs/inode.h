@@ -41,7 +41,7 @@ struct inode {
 	/* opens: see mode.c */
 	unsigned opens, writers, native_opens, cached_opens;
 	int backing_id;
-	struct writing *writing; /* writers.c's, while it is open natively */
+	struct writing *writing; /* writers.c's, while somebody may write what is not seen */
 
 	/* content: mem, else staging file over map */
 	struct membuf *mem;	/* the whole content when not NULL */

@@ -160,6 +160,9 @@ static int decide_and_begin(fuse_req_t req, struct inode *in, int flags, bool cr
 		inode_mark_dirty(fs, in);
 	}
 	if (ret_answer->mode == OPEN_CACHED) {
+		int r = facts.writes ? writers_add_cached(fs->writers, in) : 0;
+		if (r < 0)
+			return r;
 		in->cached_opens++;
 		lookups_note(fs->lookups, in->ino, 0, LOOKUP_CACHE_STALE);
 	}
@@ -441,6 +444,8 @@ static void release_locked(struct fs *fs, fuse_req_t req, struct handle h)
 	in->opens--;
 	in->writers -= h.writes;
 	in->cached_opens -= h.mode == OPEN_CACHED;
+	if (in->writing && !in->native_opens && !(in->writers && in->cached_opens))
+		writers_remove(fs->writers, in);
 	if (h.mode == OPEN_NATIVE && --in->native_opens == 0)
 		last_native_close(fs, req, in);
 	if (in->row.nlink == 0) {

@@ -8,6 +8,7 @@
 #include "writers.h"
 #include "cleanup.h"
 #include "clock.h"
+#include <errno.h>
 #include <sys/stat.h>
 
 #define LOOK_NS 10000000u
@@ -15,18 +16,25 @@
 #define LOOKS 32u	    /* files at once */
 #define STEADY 4u
 
-/* What is known of a file that is open for native writing. */
+/* What is known of a file that is open for native writing; or through the page cache, the kernel allows but one. */
 struct writing {
 	struct inode *inode;
+	struct list *list; /* that it is on */
 	struct writing *prev, *next;
 	uint64_t looked_ns;
 	int64_t mtime;	  /* by then */
 	unsigned changes; /* so many looks in a row had found it moved on */
 };
 
+struct list {
+	struct writing *head, *tail;
+};
+
 struct writers {
 	pthread_mutex_t lock;
-	struct writing *head, *tail; /* who was looked at longest ago comes first */
+	struct list native; /* who was looked at longest ago comes first */
+	struct list cached;
+	size_t n_cached;
 	atomic_ullong looked_ns;
 	atomic_bool at_work; /* by then */
 };
@@ -41,39 +49,60 @@ int writers_new(struct writers **ret_w)
 	return 0;
 }
 
+static void free_list(struct list *l)
+{
+	for (struct writing *at = l->head, *next; at; at = next) {
+		next = at->next;
+		free(at);
+	}
+}
+
 void writers_free(struct writers *w)
 {
 	if (!w)
 		return;
-	for (struct writing *at = w->head, *next; at; at = next) {
-		next = at->next;
-		free(at);
-	}
+	free_list(&w->native);
+	free_list(&w->cached);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
 
-static void append_locked(struct writers *w, struct writing *at)
+static void append_locked(struct list *l, struct writing *at)
 {
-	at->prev = w->tail;
+	at->list = l;
+	at->prev = l->tail;
 	at->next = NULL;
-	*(w->tail ? &w->tail->next : &w->head) = at;
-	w->tail = at;
+	*(l->tail ? &l->tail->next : &l->head) = at;
+	l->tail = at;
 }
 
-static void take_out_locked(struct writers *w, struct writing *at)
+static void take_out_locked(struct writing *at)
 {
-	*(at->prev ? &at->prev->next : &w->head) = at->next;
-	*(at->next ? &at->next->prev : &w->tail) = at->prev;
+	struct list *l = at->list;
+	*(at->prev ? &at->prev->next : &l->head) = at->next;
+	*(at->next ? &at->next->prev : &l->tail) = at->prev;
+}
+
+static bool add_locked(struct list *l, struct inode *in)
+{
+	if (in->writing || !(in->writing = calloc(1, sizeof *in->writing)))
+		return false;
+	in->writing->inode = in;
+	append_locked(l, in->writing);
+	return true;
 }
 
 void writers_add(struct writers *w, struct inode *in)
 {
 	SCOPED_LOCK(&w->lock);
-	if (!in->writing && (in->writing = calloc(1, sizeof *in->writing))) {
-		in->writing->inode = in;
-		append_locked(w, in->writing);
-	}
+	add_locked(&w->native, in);
+}
+
+int writers_add_cached(struct writers *w, struct inode *in)
+{
+	SCOPED_LOCK(&w->lock);
+	w->n_cached += add_locked(&w->cached, in);
+	return in->writing ? 0 : -ENOMEM;
 }
 
 void writers_remove(struct writers *w, struct inode *in)
@@ -81,8 +110,23 @@ void writers_remove(struct writers *w, struct inode *in)
 	SCOPED_LOCK(&w->lock);
 	if (!in->writing)
 		return;
-	take_out_locked(w, in->writing);
+	w->n_cached -= in->writing->list == &w->cached;
+	take_out_locked(in->writing);
 	free(TAKE_PTR(in->writing));
+}
+
+int writers_cached(struct writers *w, uint64_t **ret_inos, size_t *ret_n)
+{
+	SCOPED_LOCK(&w->lock);
+	uint64_t *inos = malloc((w->n_cached + 1) * sizeof *inos);
+	size_t n = 0;
+	if (!inos)
+		return -ENOMEM;
+	for (struct writing *at = w->cached.head; at; at = at->next)
+		inos[n++] = at->inode->ino;
+	*ret_inos = inos;
+	*ret_n = n;
+	return 0;
 }
 
 static bool is_steady_locked(struct writing *at, uint64_t now)
@@ -103,13 +147,14 @@ static bool is_steady_locked(struct writing *at, uint64_t now)
 
 static bool look_locked(struct writers *w, uint64_t now)
 {
-	struct writing *last = w->tail;
-	for (unsigned i = 0; i < LOOKS && w->head; i++) {
-		struct writing *at = w->head;
+	struct list *l = &w->native;
+	struct writing *last = l->tail;
+	for (unsigned i = 0; i < LOOKS && l->head; i++) {
+		struct writing *at = l->head;
 		if (is_steady_locked(at, now))
 			return true;
-		take_out_locked(w, at);
-		append_locked(w, at);
+		take_out_locked(at);
+		append_locked(l, at);
 		if (at == last)
 			break;
 	}

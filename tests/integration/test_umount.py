@@ -19,6 +19,7 @@ import pytest
 
 import env
 import pools
+from mapping import Mapping
 from pattern import noise
 from syscalls import RENAME_EXCHANGE, renameat2
 
@@ -196,6 +197,30 @@ def test_kill_9_loses_at_most_the_sync_interval(new_mount):
         assert (mount.dir / f"f{number}").read_bytes() == noise(5000, number)
     assert os.readlink(mount.dir / "d" / "l") == "t"
     assert os.getxattr(mount.dir / "f0", "user.a") == b"1"
+
+
+@pytest.mark.parametrize("mode", ["auto", "mediated"])
+@pytest.mark.parametrize("kept", [True, False], ids=["open", "closed"])
+def test_a_sync_finds_what_programs_have_stored_into_mappings(new_mount, mode, kept):
+    """Only the kernel has it until then."""
+    mount = new_mount(mode=mode)
+    path = mount.dir / "f"
+    path.write_bytes(noise(MIB))
+    mount.destage()
+    fd = os.open(path, os.O_RDWR)
+    with Mapping(fd, MIB) as view:
+        if not kept:
+            os.close(fd)
+        for at in range(0, MIB, 100_000):
+            view.write(at, b"stored")
+        mount.sync()
+        mount.die()
+    if kept:
+        os.close(fd)
+    env.run("umount", "-l", mount.dir)
+    mount.start()
+    content = path.read_bytes()
+    assert [at for at in range(0, MIB, 100_000) if content[at:at + 6] != b"stored"] == []
 
 
 def test_a_sync_finds_small_files_of_every_age(new_mount):
