@@ -4,6 +4,7 @@
 #include "io.h"
 #include "speed.h"
 #include "speed_data.h"
+#include "speed_dir.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +16,6 @@
 #define PIECE ((size_t)1 << 20)
 #define SMALL 4096u
 #define SYNCS 200u
-#define SMALL_FILES 4000u
 #define LARGE_LEAST ((uint64_t)8 << 20)
 #define STORED_MOST ((uint64_t)512 << 20)
 #define STORED_S 3 /* of each of the things that are done with it */
@@ -155,38 +155,6 @@ int speed_device(int dirfd, uint64_t most, const struct speed_bounds *bounds,
 	return large_and_synced(large, small, most, bounds, ret);
 }
 
-/* ---- a directory of its own ---- */
-
-struct own_dir {
-	char name[64];
-	int parent, fd;
-};
-
-static int own_dir_make(int parent, struct own_dir *ret)
-{
-	snprintf(ret->name, sizeof ret->name, ".foldfs-bench-%d", (int)getpid());
-	ret->parent = parent;
-	if (mkdirat(parent, ret->name, 0700))
-		return -errno;
-	ret->fd = openat(parent, ret->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = ret->fd < 0 ? -errno : 0;
-	if (r < 0)
-		(void)unlinkat(parent, ret->name, AT_REMOVEDIR);
-	return r;
-}
-
-/* Returns r, or what went wrong after it. */
-static int own_dir_remove(struct own_dir *d, int r)
-{
-	static const char *const names[] = { "large", "small", "stored" };
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		(void)unlinkat(d->fd, names[i], 0);
-	close(take_fd(&d->fd));
-	if (unlinkat(d->parent, d->name, AT_REMOVEDIR) && r == 0)
-		r = -errno;
-	return r;
-}
-
 /* ---- the mount ---- */
 
 static int create_one(int dirfd, unsigned number, const uint8_t *data)
@@ -206,7 +174,7 @@ static int create_some(int dirfd, const struct speed_bounds *bounds, struct spee
 	uint64_t until = speed_until(bounds, SPEED_CREATE), from = clock_mono_ns();
 	unsigned n = 0;
 	int r = 0;
-	while (r == 0 && n < SMALL_FILES &&
+	while (r == 0 && n < SPEED_DIR_FILES &&
 	       (r = speed_goes_on(bounds, SPEED_CREATE, until, n, &ret->cut)) > 0) {
 		speed_data_fill(data, sizeof data, from + n);
 		r = create_one(dirfd, n++, data);
@@ -281,10 +249,11 @@ static int measure_mount(int dirfd, uint64_t most, const struct speed_bounds *bo
 int speed_mount(int dirfd, uint64_t most, const struct speed_bounds *bounds,
 		struct speed_files *ret)
 {
-	struct own_dir own;
+	struct speed_dir own;
 	*ret = (struct speed_files){ 0 };
-	int r = own_dir_make(dirfd, &own);
-	return r < 0 ? r : own_dir_remove(&own, measure_mount(own.fd, most, bounds, ret));
+	speed_dir_remove_left(dirfd);
+	int r = speed_dir_make(dirfd, &own);
+	return r < 0 ? r : speed_dir_remove(&own, measure_mount(own.fd, most, bounds, ret));
 }
 
 /* ---- what is stored in it ---- */
@@ -341,8 +310,9 @@ static int measure_stored(int dirfd, uint64_t bytes, const struct speed_daemon *
 int speed_stored(int dirfd, uint64_t bytes, const struct speed_daemon *daemon,
 		 const struct speed_bounds *bounds, struct speed_stored *ret)
 {
-	struct own_dir own;
+	struct speed_dir own;
 	*ret = (struct speed_stored){ 0 };
-	int r = own_dir_make(dirfd, &own);
-	return r < 0 ? r : own_dir_remove(&own, measure_stored(own.fd, bytes, daemon, bounds, ret));
+	int r = speed_dir_make(dirfd, &own);
+	return r < 0 ? r
+		     : speed_dir_remove(&own, measure_stored(own.fd, bytes, daemon, bounds, ret));
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """foldfs bench: figures of some kind, advice, and nothing left behind, however it ends."""
 
+import fcntl
 import json
 import os
 import signal
@@ -75,3 +76,31 @@ def test_a_bench_that_is_interrupted_leaves_nothing(mount, name, number):
     assert bench.returncode == -number and out == "" and err == ""
     assert list(mount.dir.iterdir()) == [] and left_in(mount.pool) == []
     env.until(lambda: mount.stats()["staging_bytes"] == 0, "nothing is staged")
+
+
+def test_what_a_killed_bench_left_goes_with_the_next_and_nothing_else(mount):
+    others = mount.dir / ".foldfs-bench-kept"
+    filled = mount.dir / ".foldfs-bench-1"
+    of_another = mount.dir / ".foldfs-bench-2"
+    under_way = mount.dir / ".foldfs-bench-3"
+    kept = [others / "f0", filled / "letter", of_another / "f0", under_way / "f0"]
+    for path in kept:
+        path.parent.mkdir()
+        path.write_text("mine")
+    os.chown(of_another, 1, 1)
+    held = os.open(under_way, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        bench = subprocess.Popen([env.binary("foldfs"), "bench", mount.dir], env=mount.pool.environ,
+                                 stdout=subprocess.DEVNULL)
+        try:
+            env.until(lambda: list(mount.dir.glob(".foldfs-bench-*/large")), "it has begun")
+        finally:
+            bench.kill()
+            bench.wait()
+        left, = mount.dir.glob(".foldfs-bench-*/large")
+        (left.parent / "f3999").write_text("of the bench")
+        mount.foldfs("bench", mount.dir, timeout=120)
+    finally:
+        os.close(held)
+    assert sorted(mount.dir.rglob("*")) == sorted(kept + [path.parent for path in kept])
