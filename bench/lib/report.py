@@ -20,6 +20,21 @@ def spread(samples):
     return (max(samples) - min(samples)) / 2 / middle if middle else 0
 
 
+def gain(lower_is_better, base, here):
+    """Change of the median in percent, more being better."""
+    change = (median(here) / median(base) - 1) * 100
+    return -change if lower_is_better else change
+
+
+def is_loss(lower_is_better, samples, names, allowed):
+    """Is the second of NAMES worse than the first by more than ALLOWED percent, and than either spreads? Or not measured?"""
+    if not set(names) <= samples.keys():
+        return True
+    base, here = (samples[name] for name in names)
+    noise = max(spread(base), spread(here)) * 100
+    return -gain(lower_is_better, base, here) > max(allowed, noise)
+
+
 def reference(results, row, peer):
     """Median of a peer, of another row where it is PEER:ROW."""
     fs, _, other = peer.partition(":")

@@ -32,14 +32,14 @@ class Rounds:
             self.samples[row.name].setdefault(name, []).append(figure)
         say(f"{bench.fs.name}: {row.name}: {value:.3f} {row.unit} {bench.notes.get(row.name, '')}")
 
-    def one(self, kind, device, home):
-        """All rows on one filesystem, made anew."""
+    def one(self, kind, device, home, names):
+        """Rows on one filesystem, made anew."""
         filesystem = kind(device, home, self.settings)
         bench = Bench(filesystem, self.settings)
         try:
             filesystem.make()
             filesystem.mount()
-            for row in rows_for(filesystem, self.names):
+            for row in rows_for(filesystem, names):
                 self.measure(bench, row)
         except (Failed, OSError) as reason:
             self.failures.append(f"{kind.name}: {reason}")
@@ -62,7 +62,8 @@ class Rounds:
         """Each second round of two revisions begins with the other: neither is always the later."""
         return self.kinds[::-1] if self.in_turns and number % 2 else self.kinds
 
-    def all(self):
+    def all(self, names=None):
+        """All rows, or these."""
         home = Path(self.settings.work)
         home.mkdir(parents=True, exist_ok=True)
         device = filesystems.Device(home, self.settings.device << 30)
@@ -71,7 +72,7 @@ class Rounds:
                 for number in range(self.settings.rounds):
                     for kind in self.order(number):
                         say(f"round {number + 1} of {self.settings.rounds}: {kind.name}")
-                        self.one(kind, device, home)
+                        self.one(kind, device, home, names or self.names)
         finally:
             device.remove()
 

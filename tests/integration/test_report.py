@@ -59,3 +59,20 @@ def test_the_row_of_another_filesystem():
 def test_nothing_is_said_where_foldfs_did_not_run():
     goals, verdict = last_cells({"passthrough": 4, "floor": 14}, limit=2.5)
     assert goals == ">= 3 x passthrough; >= 0.85 x floor; >= 2.5 k/s" and verdict == ""
+
+
+@pytest.mark.parametrize("here, lost", [([80, 82, 84], True), ([91, 92, 93], False), ([60, 80, 100], False),
+                                        ([120, 121, 122], False)])
+def test_a_loss_is_more_than_what_is_allowed_and_than_the_spread(here, lost):
+    samples = {"base": [99, 100, 101], "foldfs": here}
+    assert report.is_loss(False, samples, ("base", "foldfs"), 10) == lost
+    assert report.gain(False, samples["base"], here) == pytest.approx(here[1] - 100)
+
+
+def test_a_loss_of_time_is_more_of_it():
+    assert report.is_loss(True, {"base": [10, 10], "foldfs": [12, 12]}, ("base", "foldfs"), 10)
+    assert not report.is_loss(True, {"base": [10, 10], "foldfs": [8, 8]}, ("base", "foldfs"), 10)
+
+
+def test_what_was_not_measured_is_lost():
+    assert report.is_loss(False, {"base": [1]}, ("base", "foldfs"), 10)
