@@ -48,6 +48,14 @@ def positive(text):
     return number
 
 
+def counted(text):
+    """A number of the command line that is none below 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return number
+
+
 def run(*argv, **options):
     """Runs a command to its end and returns its output."""
     argv = [os.fspath(word) if isinstance(word, os.PathLike) else str(word) for word in argv]

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Rounds of measurements: in each, every filesystem is made anew on the same device, one after the other."""
 
+import contextlib
 import os
 import subprocess
 import traceback
 from pathlib import Path
 
 import filesystems
-from commands import Failed, free_memory_limited, say, touch_memory
+from commands import Failed, free_memory_limited, say
 from rows import ROWS, Bench, rows_for
 
 
@@ -22,7 +23,7 @@ class Rounds:
 
     def measure(self, bench, row):
         try:
-            touch_memory()
+            bench.touch_memory()
             value = row.measure(bench)
         except (Failed, OSError, ValueError, KeyError) as reason:
             self.failures.append(f"{row.name} on {bench.fs.name}: {reason}")
@@ -68,7 +69,8 @@ class Rounds:
         home.mkdir(parents=True, exist_ok=True)
         device = filesystems.Device(home, self.settings.device << 30)
         try:
-            with free_memory_limited(self.settings.memory << 30):
+            limit = self.settings.memory << 30
+            with free_memory_limited(limit) if limit else contextlib.nullcontext():
                 for number in range(self.settings.rounds):
                     for kind in self.order(number):
                         say(f"round {number + 1} of {self.settings.rounds}: {kind.name}")

@@ -54,9 +54,13 @@ class Bench:
             raise Failed(f"fio {job}: error {result['error']}")
         return result
 
+    def touch_memory(self):
+        if self.settings.memory:
+            touch_memory()
+
     def cold(self):
         self.fs.cold()
-        touch_memory()
+        self.touch_memory()
 
     def prepared(self, job, name):
         """The file of a job that reads, stored where it will stay."""
@@ -306,7 +310,7 @@ def destage_compared(b):
     b.fs.settle()
     stored = b.fs.stats()["packer"]["bytes_stored"] - before
     b.fs.cold_with("verify_age=0,destage_delay=600s")
-    touch_memory()
+    b.touch_memory()
     try:
         streams(b, "compared", 0, 2020)
         read = b.fs.device.bytes_read()
@@ -314,7 +318,7 @@ def destage_compared(b):
         read = b.fs.device.bytes_read() - read
     finally:
         b.fs.cold_with("")
-    touch_memory()
+    b.touch_memory()
     device = read_plainly(b, stored)
     b.beside["destage-compared"] = {"device": device}
     b.notes["destage-compared"] = (f"{read / 1e6:.0f} MB were read of {stored / 1e6:.0f} MB stored; "

@@ -10,6 +10,7 @@ import pytest
 pytestmark = pytest.mark.foldfs
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
+SWITCH = Path("/sys/module/fuse/parameters/enable_uring")
 COMPARE = ["compare", "--fs", "foldfs", "--rows", "creates", "--files", "100", "--memory", "1000"]
 WRONG = [
     (["compare", "--fs", "nix"], "there is no filesystem nix"),
@@ -61,3 +62,9 @@ def test_what_a_killed_run_left_is_told(tmp_path, words):
         subprocess.run(["umount", mounted], check=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(f"a run that was killed has left {mounted} mounted")
+
+
+@pytest.mark.skipif(SWITCH.exists() and "Y" in SWITCH.read_text(), reason="this kernel offers io_uring")
+def test_io_uring_that_is_not_offered(tmp_path):
+    done = bench(tmp_path, "stuck", "--transport", "io_uring", "--work", tmp_path, "--build", env.BUILD)
+    assert done.returncode and "enable_uring" in done.stderr and len(done.stderr.splitlines()) == 1
