@@ -690,7 +690,10 @@ def lay_over_map(mount):
 
 
 def only_staging_file(mount):
-    path, = (mount.pool.path / "staging").iterdir()
+    """Once that of what has been destaged is gone, too."""
+    staging = mount.pool.path / "staging"
+    env.until(lambda: len(os.listdir(staging)) == 1, "there is one staging file")
+    path, = staging.iterdir()
     return path
 
 
