@@ -25,10 +25,10 @@
 #include <sys/uio.h>
 
 #define PAGE 4096u
+/* Of a queue: more than BACKGROUND_MAX, so if that many wait others get by. Fewer where there is no
+ * memory to be promised; what is used of it is little, as the kernel takes first what it used last. */
+#define ENTRIES_MAX 96u
 #define ENTRIES_MIN 16u
-#define ENTRIES_MAX                                                                                \
-	96u /* of a queue: more than BACKGROUND_MAX, so if that many wait others get by */
-#define ENTRIES_ALL 512u /* about, of all queues together */
 #define COPIED_MAX 8192u
 #define PAYLOAD_MIN (1u << 20)
 #define QUEUES_MAX 4096u
@@ -89,7 +89,6 @@ struct queue {
 	pthread_mutex_t lock;	  /* of the next */
 	struct entry *answered;	  /* by other threads */
 	uint64_t woken;
-	uint8_t *memory;
 	uint8_t copy[COPIED_MAX];
 	struct entry *entries;
 };
@@ -100,6 +99,9 @@ struct rings {
 	struct fs *fs;
 	unsigned n_queues, n_entries;
 	size_t payload_size, memory_size;
+	uint8_t *memory;	       /* of all entries */
+	struct entry *_Atomic *places; /* place_of(): who was given such a request last */
+	unsigned places_bits;
 	_Atomic int init; /* enum init */
 	uint64_t init_unique;
 	atomic_bool resting, stopping;
@@ -168,10 +170,19 @@ static void prepare_wake(struct queue *q)
 
 /* ---- answers; any thread ---- */
 
+/* Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4). */
+static struct entry *_Atomic *place_of(struct rings *rings, uint64_t unique)
+{
+	return &rings->places[unique * UINT64_C(0x9e3779b97f4a7c15) >> (64 - rings->places_bits)];
+}
+
 static struct entry *find(struct rings *rings, uint64_t unique)
 {
 	if (handled && atomic_load(&handled->unique) == unique)
 		return handled;
+	struct entry *likely = *place_of(rings, unique);
+	if (likely && atomic_load(&likely->unique) == unique)
+		return likely;
 	for (unsigned k = 0; k < rings->n_queues; k++)
 		for (unsigned i = 0; i < rings->n_entries; i++)
 			if (atomic_load_explicit(&rings->queues[k].entries[i].unique,
@@ -268,6 +279,7 @@ static void handle(struct queue *q, struct entry *e)
 	e->commit_id = e->header->commit_id;
 	e->answered = false;
 	atomic_store(&e->unique, head.unique);
+	*place_of(q->rings, head.unique) = e;
 	if (gather(q, e, &buf)) {
 		handled = e;
 		fuse_session_process_buf(q->rings->fs->session, &buf);
@@ -456,6 +468,7 @@ static int queue_open(struct rings *rings, struct queue *q, unsigned id)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_SQE128 };
 	size_t stride = PAGE + rings->payload_size;
+	uint8_t *memory = rings->memory + (size_t)id * rings->n_entries * stride;
 	q->rings = rings;
 	q->id = id;
 	q->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -470,17 +483,13 @@ static int queue_open(struct rings *rings, struct queue *q, unsigned id)
 		return r;
 	}
 	q->entries = calloc(rings->n_entries, sizeof *q->entries);
-	q->memory = mmap(NULL, rings->memory_size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (q->memory == MAP_FAILED)
-		q->memory = NULL;
-	if (!q->entries || !q->memory)
+	if (!q->entries)
 		return -ENOMEM;
 	for (unsigned i = 0; i < rings->n_entries; i++) {
 		struct entry *e = &q->entries[i];
 		e->queue = q;
-		e->header = (void *)(q->memory + i * stride);
-		e->payload = q->memory + i * stride + PAGE;
+		e->header = (void *)(memory + i * stride);
+		e->payload = memory + i * stride + PAGE;
 		e->iov[0] = (struct iovec){ e->header, sizeof *e->header };
 		e->iov[1] = (struct iovec){ e->payload, rings->payload_size };
 	}
@@ -491,8 +500,6 @@ static void queue_close(struct queue *q)
 {
 	if (q->ring.ring_fd >= 0)
 		io_uring_queue_exit(&q->ring);
-	if (q->memory)
-		munmap(q->memory, q->rings->memory_size);
 	if (q->wake_fd >= 0)
 		close(q->wake_fd);
 	pthread_mutex_destroy(&q->handling);
@@ -500,21 +507,40 @@ static void queue_close(struct queue *q)
 	free(q->entries);
 }
 
+static int map_entries(struct rings *rings, unsigned n_queues)
+{
+	rings->n_entries = ENTRIES_MAX;
+	for (; rings->n_entries >= ENTRIES_MIN; rings->n_entries /= 2) {
+		rings->memory_size =
+			(size_t)n_queues * rings->n_entries * (PAGE + rings->payload_size);
+		rings->memory = mmap(NULL, rings->memory_size, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (rings->memory != MAP_FAILED)
+			return 0;
+	}
+	rings->memory = NULL;
+	return -ENOMEM;
+}
+
+static int rings_allocate(struct rings *rings, unsigned n_queues)
+{
+	size_t write_max = rings->fs->pool->config.max_write;
+	rings->payload_size =
+		write_max > PAYLOAD_MIN ? (write_max + PAGE - 1) / PAGE * PAGE : PAYLOAD_MIN;
+	int r = map_entries(rings, n_queues);
+	if (r)
+		return r;
+	for (rings->places_bits = 1; 1u << rings->places_bits < 4 * n_queues * rings->n_entries;)
+		rings->places_bits++;
+	rings->places = calloc((size_t)1 << rings->places_bits, sizeof(*rings->places));
+	rings->queues = calloc(n_queues, sizeof *rings->queues);
+	return rings->places && rings->queues ? 0 : -ENOMEM;
+}
+
 static int rings_open(struct rings *rings)
 {
 	unsigned n = count_processors();
-	size_t write_max = rings->fs->pool->config.max_write;
-	int r = n ? 0 : -ENOSYS;
-	rings->n_entries = n ? ENTRIES_ALL / n : 0;
-	rings->n_entries = rings->n_entries < ENTRIES_MIN   ? ENTRIES_MIN
-			   : rings->n_entries > ENTRIES_MAX ? ENTRIES_MAX
-							    : rings->n_entries;
-	rings->payload_size =
-		write_max > PAYLOAD_MIN ? (write_max + PAGE - 1) / PAGE * PAGE : PAYLOAD_MIN;
-	rings->memory_size = rings->n_entries * (PAGE + rings->payload_size);
-	rings->queues = calloc(n, sizeof *rings->queues);
-	if (r == 0 && !rings->queues)
-		r = -ENOMEM;
+	int r = n ? rings_allocate(rings, n) : -ENOSYS;
 	for (; r == 0 && rings->n_queues < n; rings->n_queues++) /* one that fails is closed, too */
 		r = queue_open(rings, &rings->queues[rings->n_queues], rings->n_queues);
 	while (r == 0 && rings->started < n) {
@@ -574,8 +600,11 @@ void rings_stop(struct rings *rings)
 	}
 	for (unsigned i = 0; i < rings->n_queues; i++)
 		queue_close(&rings->queues[i]);
+	if (rings->memory)
+		munmap(rings->memory, rings->memory_size);
 	pthread_cond_destroy(&rings->go);
 	pthread_mutex_destroy(&rings->lock);
+	free(rings->places);
 	free(rings->queues);
 	free(rings);
 }
