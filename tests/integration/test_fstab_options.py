@@ -111,6 +111,24 @@ def test_read_only_with_staged_data_shows_it(target):
     assert (target.dir / "f").read_bytes() == noise(500_000)
 
 
+def test_remount_cannot_make_a_read_only_daemon_write(target):
+    mount_with(target, target.pool.path, target.dir, "-o", "ro")
+    done = mount_with(target, target.pool.path, target.dir, "-o", "remount,rw", code=32)
+    assert len(done.stderr.splitlines()) == 1 and "mount it again" in done.stderr
+    assert os.statvfs(target.dir).f_flag & os.ST_RDONLY
+    mount_with(target, target.pool.path, target.dir, "-o", "remount,ro,noexec")
+    assert os.statvfs(target.dir).f_flag & (os.ST_RDONLY | os.ST_NOEXEC) == os.ST_RDONLY | os.ST_NOEXEC
+
+
+def test_remount_read_only_and_back(target):
+    mount_with(target, target.pool.path, target.dir)
+    mount_with(target, target.pool.path, target.dir, "-o", "remount,ro")
+    with pytest.raises(OSError):
+        (target.dir / "f").write_text("x")
+    mount_with(target, target.pool.path, target.dir, "-o", "remount,rw")
+    (target.dir / "f").write_text("x")
+
+
 # ---- through mount(8) itself, with our helpers where it looks for them
 
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* mount.foldfs: a helper of mount(8), with its arguments and exit codes; also called by hand. */
 #include "cleanup.h"
+#include "client.h"
+#include "clock.h"
 #include "daemon.h"
 #include "fault.h"
 #include "leaving.h"
@@ -22,6 +24,7 @@
 #define STATUS_USAGE 1
 #define STATUS_SYSTEM 2
 #define STATUS_FAILED 32
+#define ANSWER_MS 10000u
 
 struct arguments {
 	struct mount_options options;
@@ -245,6 +248,23 @@ static int run(struct arguments *a)
 	return daemon_run(&plan, on_live, a);
 }
 
+static bool waited_enough(void *until_ms)
+{
+	return clock_mono_ms() > *(uint64_t *)until_ms;
+}
+
+/* One that does not answer is not asked again: the kernel knows better than nobody. */
+static bool daemon_only_reads(const char *pool)
+{
+	uint64_t until_ms = clock_mono_ms() + ANSWER_MS;
+	json_t *stats = NULL;
+	client_ask_unless(pool, json_pack("{s:s}", "command", "stats"), waited_enough, &until_ms,
+			  &stats);
+	bool only = json_is_true(json_object_get(stats, "read_only"));
+	json_decref(stats);
+	return only;
+}
+
 /* mount(8) hands on what the mount has been given before, so foldfs' own options are passed over:
  * they hold until the next mount. */
 static int change_flags(struct arguments *a)
@@ -253,6 +273,12 @@ static int change_flags(struct arguments *a)
 	int r = resolve_path(a->dir_given, a->dir);
 	if (r < 0 || !mountinfo_at(a->dir, &m) || strcmp(m.type, MOUNTINFO_TYPE)) {
 		complain("%s is not mounted by foldfs", a->dir_given);
+		return STATUS_FAILED;
+	}
+	if (!a->options.read_only && daemon_only_reads(m.source)) {
+		complain("%s can only be read, which a remount does not change: unmount it, and "
+			 "mount it again",
+			 a->dir_given);
 		return STATUS_FAILED;
 	}
 	r = a->fake ? 0 : remount(a->dir, &a->options);
