@@ -52,6 +52,7 @@ struct fs {
 	bool read_only;
 	const char *why_read_only; /* a sentence, when damage is the reason; else NULL */
 	enum atime_policy atime;
+	bool dirs_keep_atime;
 	uint64_t started_ms;		    /* clock_mono_ms() */
 	double attr_timeout, entry_timeout; /* seconds */
 

@@ -571,6 +571,8 @@ bool inode_wants_atime(const struct fs *fs, const struct inode *inode, int64_t n
 	const struct inode_row *row = &inode->row;
 	if (fs_may_write(fs) < 0 || fs->atime == ATIME_NEVER || inode->native_written)
 		return false;
+	if (fs->dirs_keep_atime && S_ISDIR(row->mode))
+		return false;
 	return fs->atime == ATIME_STRICT || row->atime <= row->mtime || row->atime <= row->ctime ||
 	       now - row->atime > DAY_NS;
 }

@@ -423,6 +423,7 @@ int mount_serve(const struct mount_request *req)
 		fs->atime = ATIME_STRICT;
 	else if (req->fuse_options && strstr(req->fuse_options, "noatime"))
 		fs->atime = ATIME_NEVER;
+	fs->dirs_keep_atime = req->fuse_options && strstr(req->fuse_options, "nodiratime");
 	fs->started_ms = clock_mono_ms();
 	int guarded = guardian_start(&fs->guardian);
 	int advice = req->read_only ? 0 : films_start(NULL, &fs->films);

@@ -111,6 +111,20 @@ def test_read_only_with_staged_data_shows_it(target):
     assert (target.dir / "f").read_bytes() == noise(500_000)
 
 
+@pytest.mark.parametrize("option, moved", [
+    ("relatime", {"file", "dir"}), ("noatime", set()), ("nodiratime", {"file"}), ("noatime,nodiratime", set())])
+def test_access_times_move_as_the_options_say(target, option, moved):
+    mount_with(target, target.pool.path, target.dir, "-o", option)
+    (target.dir / "dir").mkdir()
+    (target.dir / "dir" / "file").write_text("x")
+    paths = {"dir": target.dir / "dir", "file": target.dir / "dir" / "file"}
+    for path in paths.values():
+        os.utime(path, (1e9, path.stat().st_mtime))
+    (target.dir / "dir" / "file").read_text()
+    os.listdir(target.dir / "dir")
+    assert {name for name, path in paths.items() if path.stat().st_atime > 1e9} == moved
+
+
 def test_remount_cannot_make_a_read_only_daemon_write(target):
     mount_with(target, target.pool.path, target.dir, "-o", "ro")
     done = mount_with(target, target.pool.path, target.dir, "-o", "remount,rw", code=32)
