@@ -373,6 +373,19 @@ def test_bad_mount_options(filled, option):
     unchanged(filled)
 
 
+@pytest.mark.parametrize("options", ["low_watermark=95", "replicate=1m", "wal_dir=/no/such/place", None])
+def test_a_fake_mount_finds_what_a_mount_would(filled, options):
+    (filled.home / "mnt").mkdir(exist_ok=True)
+    path = filled.path if options else filled.home / "mnt"
+    (filled.home / "other").mkdir()
+    argv = [path, filled.home / "other", *(["-o", options] if options else [])]
+    real = filled.run("mount.foldfs", *argv, code=FAILED)
+    one_sentence(real.stderr, *([options.split("=")[0]] if options else [path]))
+    assert filled.run("mount.foldfs", "-f", *argv, code=FAILED).stderr == real.stderr
+    filled.run("mount.foldfs", "-f", filled.path, filled.home / "other")
+    unchanged(filled)
+
+
 BAD_MKFS = ["nonsense", "chunker=magic", "chunker=", "chunker=fastcdc|mincdc", "chunk_min=1", "chunk_avg=1T", "chunk_max=0",
             "chunk_min=64K,chunk_avg=16K", "chunk_avg=100000000000000000000", "chunk_avg=-4",
             "label=" + "x" * 200]

@@ -10,6 +10,7 @@
 #include "mount_options.h"
 #include "remount.h"
 #include "mountinfo.h"
+#include "pool.h"
 #include "say.h"
 #include "utab.h"
 #include <errno.h>
@@ -40,7 +41,7 @@ static const char help[] =
 	"  -o OPTION,...  options of foldfs, see below, and those of fstab: ro, nosuid, noexec, "
 	"...\n"
 	"  -r             read-only, the same as -o ro\n"
-	"  -f             check everything, but mount nothing\n"
+	"  -f             check the options and the pool, but mount nothing\n"
 	"  -n             leave /run/mount alone: plain umount will then not wait for the daemon\n"
 	"  -v             say what is done\n"
 	"  --foreground   serve in this process until the mount ends\n"
@@ -222,6 +223,19 @@ static void on_live(void *arg)
 		utab_register(a->pool, a->dir, !a->foreground);
 }
 
+/* What a mount would find there. */
+static int look_at_pool(struct arguments *a)
+{
+	struct pool_error err = { 0 };
+	struct pool *pool;
+	if (pool_open(a->pool, (const char *)a->options.own.data, true, 0, &pool, &err) < 0) {
+		complain("%s", err.text);
+		return STATUS_FAILED;
+	}
+	pool_close(pool);
+	return 0;
+}
+
 static int run(struct arguments *a)
 {
 	CLEANUP_BUF struct buf kernel = { 0 };
@@ -298,8 +312,8 @@ int main(int argc, char **argv)
 	else if (a.options.remount)
 		r = change_flags(&a);
 	else if ((r = check_options(&a)) == 0 && (r = check_paths(&a)) == 0 &&
-		 (r = read_pools_options(&a)) == 0 && !a.fake)
-		r = run(&a);
+		 (r = read_pools_options(&a)) == 0)
+		r = a.fake ? look_at_pool(&a) : run(&a);
 	mount_options_done(&a.options);
 	return r;
 }
